@@ -1,0 +1,211 @@
+//! The labels that decide who may receive a bulletin.
+//!
+//! Each is a closed set: a value this version does not know is an error where it is read, never a
+//! default. The orders are those of strictness and urgency, so that `<=` means "allowed under".
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// A text that is none of a label's values.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{found}` is not a {label}: it is one of {allowed}")]
+pub struct UnknownLabel {
+    /// What was expected.
+    pub label: &'static str,
+    /// What was found.
+    pub found: String,
+    /// The values there are.
+    pub allowed: String,
+}
+
+/// Writes a closed set of labels with its one written form each.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident, $label:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// All values, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The written form.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownLabel;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(UnknownLabel {
+                        label: $label,
+                        found: text.chars().take(80).collect(),
+                        allowed: [$($text,)+].join(", "),
+                    }),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+labels! {
+    /// What a bulletin is about.
+    Kind, "kind" {
+        /// Terrorist threats, persons and means.
+        Counterterrorism = "counterterrorism",
+        /// Threats to and by computers.
+        Cyber = "cyber",
+    }
+}
+
+labels! {
+    /// Traffic Light Protocol 2.0 (FIRST), from the least to the most restrictive. FIRST counts
+    /// AMBER+STRICT as a restriction of AMBER; here it is a level of its own, so that a ceiling of
+    /// AMBER never lets it through.
+    Tlp, "TLP 2.0 label" {
+        /// No limit on disclosure.
+        Clear = "TLP:CLEAR",
+        /// The community, not public channels.
+        Green = "TLP:GREEN",
+        /// The recipient's organisation and its clients, on a need-to-know basis.
+        Amber = "TLP:AMBER",
+        /// The recipient's organisation only.
+        AmberStrict = "TLP:AMBER+STRICT",
+        /// The individual recipients only: flows only to partners named as releasable.
+        Red = "TLP:RED",
+    }
+}
+
+labels! {
+    /// Levels of classification, the same ladder in every policy.
+    Level, "classification level" {
+        /// Not classified.
+        Unclassified = "UNCLASSIFIED",
+        /// The lowest.
+        Restricted = "RESTRICTED",
+        /// The second.
+        Confidential = "CONFIDENTIAL",
+        /// The third.
+        Secret = "SECRET",
+        /// The highest.
+        TopSecret = "TOP SECRET",
+    }
+}
+
+labels! {
+    /// Precedence (ACP 121), from the least to the most urgent.
+    Precedence, "precedence" {
+        /// Prosign R.
+        Routine = "ROUTINE",
+        /// Prosign P.
+        Priority = "PRIORITY",
+        /// Prosign O.
+        Immediate = "IMMEDIATE",
+        /// Prosign Z: overtakes everything.
+        Flash = "FLASH",
+    }
+}
+
+labels! {
+    /// Handling caveats.
+    Caveat, "caveat" {
+        /// Originator controlled: no onward sharing without the originator's consent.
+        Orcon = "ORCON",
+        /// Limited distribution: only to partners named as releasable.
+        Limdis = "LIMDIS",
+    }
+}
+
+labels! {
+    /// What kind of content a part is: the unit in which agreements withhold.
+    PartClass, "part class" {
+        /// IP addresses and ranges, domains, URLs, TLS fingerprints, AS numbers.
+        Network = "network",
+        /// Files and their hashes, processes, registry keys.
+        File = "file",
+        /// E-mail addresses and messages.
+        Email = "email",
+        /// X.509 certificates.
+        Certificate = "certificate",
+        /// Vulnerabilities.
+        Vulnerability = "vulnerability",
+        /// Detection rules and indicator patterns.
+        Detection = "detection",
+        /// A warning of a threat: time window, place, method.
+        Warning = "warning",
+        /// A person of interest.
+        Person = "person",
+        /// A travel or identity document.
+        Document = "document",
+        /// A telephone number.
+        Telephone = "telephone",
+        /// A bank account.
+        Account = "account",
+        /// A vehicle, vessel or aircraft.
+        Vehicle = "vehicle",
+        /// Text for analysts.
+        Narrative = "narrative",
+        /// How the originator knows.
+        Source = "source",
+        /// What the recipient is advised to do.
+        Action = "action",
+        /// That something was seen, when and how often.
+        Sighting = "sighting",
+        /// A file that goes along.
+        Attachment = "attachment",
+        /// Actors, campaigns, tools, relations: what connects the others.
+        Context = "context",
+        /// The partners to whom the bulletin is releasable. Only the broker sees it.
+        Audience = "audience",
+    }
+}
+
+/// A classification under a named policy. Levels of different policies are never compared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classification {
+    /// Whose ladder: "NATO", or a nation's name for its own.
+    pub policy: String,
+    /// The level on it.
+    pub level: Level,
+}
+
+impl fmt::Display for Classification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.policy, self.level)
+    }
+}
+
+/// The marking of one part: `None` means as the header. Stricter than the header or absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marking {
+    /// Its own TLP.
+    pub tlp: Option<Tlp>,
+    /// Its own classification level, under the header's policy.
+    pub level: Option<Level>,
+}

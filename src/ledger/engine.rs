@@ -1,0 +1,63 @@
+//! Where the log lives: an ordered sequence of records, appended in groups.
+//!
+//! Two methods matter. An engine knows bytes and positions; what they mean is the fold's business.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// A record as bytes, with the bodies that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// A serialized `Record` (proto/entente/v1/ledger.proto).
+    pub record: Bytes,
+    /// A serialized `Bodies`, kept beside the log so that it can be erased; `None` where the
+    /// record has no bodies.
+    pub bodies: Option<Bytes>,
+}
+
+/// Why an engine did not do what was asked.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// Somebody else appended first. Nothing was written; fold what is new and decide again.
+    #[error("the log has {actual} records, not {expected}")]
+    Conflict {
+        /// What the caller thought.
+        expected: u64,
+        /// What is so.
+        actual: u64,
+    },
+    /// There is no room, and nothing was written. The same append may succeed later.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// Whether the group was written is unknown. Final: stop, and start again from what is there.
+    #[error("the log could not be written, and its state is unknown: {0}")]
+    Unknown(String),
+    /// What is stored cannot be read.
+    #[error("the log cannot be read at position {position}: {reason}")]
+    Unreadable {
+        /// Where.
+        position: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The ordered log.
+///
+/// Contract: `append` returns `Ok` only after the whole group, bodies included, is durable; a
+/// crash leaves either the whole group or nothing of it. There is one appender at a time; readers
+/// may run beside it and see only whole groups.
+pub trait Engine: Send + Sync + std::fmt::Debug {
+    /// Records in the log.
+    fn size(&self) -> u64;
+
+    /// Appends a group after the first `expected` records, durably, and returns the new size.
+    fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError>;
+
+    /// Up to `limit` records from a position on, in order.
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError>;
+
+    /// The bodies that belong to the record at a position; `None` where it has none, or where they
+    /// were erased.
+    fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError>;
+}

@@ -1,0 +1,21 @@
+//! Entente, a broker for sharing threat intelligence between organisations that trust one another
+//! only as far as they have agreed to.
+//!
+//! The rooms stand in storeys; a room uses only what stands below it, and `tests/house.rs` checks
+//! it. The life of a bulletin, room by room, is told in `ARCHITECTURE.md`.
+//!
+//! | storey | rooms |
+//! |---|---|
+//! | 0 bytes, pure | [`proto`], [`clock`], [`proof`], [`partner`] |
+//! | 1 meaning, pure | [`bulletin`], [`agreement`], [`decision`], [`formats`] |
+//! | 2 facts and conversation, pure | [`ledger`], [`session`] |
+//! | 3 engines | [`identity`], [`store`], [`transport`] |
+//! | 4 programs | [`broker`], [`node`], [`audit`] |
+//! | 5 doors | [`deployment`], [`gateway`], [`cli`], [`testing`] |
+
+pub mod bulletin;
+pub mod clock;
+pub mod ledger;
+pub mod partner;
+pub mod proof;
+pub mod proto;

@@ -1,0 +1,3 @@
+//! The `entente` program.
+
+fn main() {}
