@@ -3,11 +3,16 @@
 //! Each is a closed set: a value this version does not know is an error where it is read, never a
 //! default. The orders are those of strictness and urgency, so that `<=` means "allowed under".
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use super::taxonomy::{Region, Topic};
+use crate::clock::Timestamp;
+use crate::partner::PartnerId;
 
 /// A text that is none of a label's values.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -208,4 +213,43 @@ pub struct Marking {
     pub tlp: Option<Tlp>,
     /// Its own classification level, under the header's policy.
     pub level: Option<Level>,
+}
+
+/// Everything a decision looks at in a bulletin's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Who says it.
+    pub originator: PartnerId,
+    /// What it is about; at least one.
+    pub kinds: Vec<Kind>,
+    /// At least one.
+    pub topics: Vec<Topic>,
+    /// None means no region in particular.
+    pub regions: Vec<Region>,
+    /// How far it may go.
+    pub tlp: Tlp,
+    /// `None`: unclassified.
+    pub classification: Option<Classification>,
+    /// `None`: no restriction beyond the agreements. `Some`: these partners only, and nobody when
+    /// it is empty.
+    pub releasable_to: Option<BTreeSet<PartnerId>>,
+    /// How it is to be handled.
+    pub caveats: Vec<Caveat>,
+    /// How urgent it is.
+    pub precedence: Precedence,
+    /// An exercise: nothing of it is real.
+    pub exercise: bool,
+    /// Not to be shared before.
+    pub valid_from: Timestamp,
+    /// Not to be shared from then on.
+    pub valid_until: Timestamp,
+}
+
+/// Everything a decision looks at in a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartLabels {
+    /// `None`: a class this version does not know, which is withheld from everybody.
+    pub class: Option<PartClass>,
+    /// Stricter than the header's, or as the header.
+    pub marking: Marking,
 }
