@@ -2,9 +2,10 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "entente/v1/key.proto",
     "entente/v1/bulletin.proto",
+    "entente/v1/content.proto",
     "entente/v1/agreement.proto",
     "entente/v1/ledger.proto",
     "entente/v1/session.proto",

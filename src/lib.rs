@@ -13,9 +13,12 @@
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
 //! | 5 doors | [`deployment`], [`gateway`], [`cli`], [`testing`] |
 
+pub mod agreement;
 pub mod bulletin;
 pub mod clock;
+pub mod decision;
 pub mod ledger;
 pub mod partner;
 pub mod proof;
 pub mod proto;
+pub mod session;

@@ -41,6 +41,17 @@ macro_rules! labels {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
+
+            /// The number of the value in `proto/`: 1 for the first.
+            pub const fn number(self) -> i32 {
+                self as i32 + 1
+            }
+
+            /// The value with this number.
+            pub fn from_number(number: i32) -> Option<Self> {
+                let at = usize::try_from(number).ok()?.checked_sub(1)?;
+                Self::ALL.get(at).copied()
+            }
         }
 
         impl fmt::Display for $name {

@@ -1,10 +1,37 @@
-//! What is shared.
+//! What is shared: a bulletin is a header, which is never withheld, and parts, which may be.
+//!
+//! In scope: labels and their order, topics and regions, typed content, salted leaves, sealing,
+//! opening and redaction. Out of scope: who may receive it (agreements and the decision say) and
+//! where it is kept.
+//!
+//! The route: an [`Unsealed`] bulletin is [`seal`]ed; [`open`] makes it [`Verified`], and that for
+//! publication a [`Submission`]; [`redact`] replaces parts by their hashes for a recipient, who
+//! [`open`]s it again.
 
+pub mod content;
+mod error;
+mod header;
 mod labels;
+mod open;
+mod part;
+mod redact;
+mod seal;
 mod taxonomy;
+mod wire;
 
+pub use content::{Content, InvalidContent};
+pub use error::{
+    MAX_BULLETIN_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
+};
+pub use header::{Admiralty, BulletinId, Header, InvalidBulletinId, Reference, Relation};
 pub use labels::{
     Caveat, Classification, Kind, Labels, Level, Marking, PartClass, PartLabels, Precedence, Tlp,
     UnknownLabel,
 };
+pub use open::{
+    BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, open, read_audience,
+};
+pub use part::{OpenPart, Part, PartDigest};
+pub use redact::redact;
+pub use seal::{BurstProof, PlainPart, Sealed, Unsealed, seal};
 pub use taxonomy::{Region, TOPICS, Topic, UnknownRegion, UnknownTopic};

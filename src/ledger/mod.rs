@@ -1,5 +1,42 @@
-//! The ordered log and its fold.
+//! The ordered log and its fold: every fact that ever counted, and all state as a function of it.
+//!
+//! In scope: the kinds of record, how the log commits to them, the sequencer that decides and
+//! numbers, the fold, what may be delivered, and the statements signed about it. Out of scope:
+//! where the log is stored (an [`Engine`] does that, elsewhere) and who is told of it.
+//!
+//! The route through this room: a verified [`crate::bulletin::Submission`] is [`Proposal`]ed;
+//! [`sequence`] makes a [`Group`]; [`Group::append`] makes it [`Durable`];
+//! [`Durable::fold_into`] applies it to the [`State`]; [`State::permit`] allows each delivery.
 
+mod ack;
+mod check;
+mod commitment;
+mod delivery;
 mod engine;
+mod lanes;
+mod promise;
+mod record;
+mod registry;
+mod sequencer;
+mod state;
+mod wire;
 
+pub use ack::AckError;
+pub use check::{GovernanceError, check};
+pub use commitment::{Commitment, ENTRY_BYTES};
+pub use delivery::Permit;
 pub use engine::{Engine, EngineError, StoredRecord};
+pub use lanes::{Lane, LaneChain, Lanes};
+pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
+pub use record::{
+    Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
+    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
+    StandingChanged, StandingOrder, bulletin_of,
+};
+pub use registry::{Partner, Registry};
+pub use sequencer::{
+    Durable, Group, MAX_GROUP_BYTES, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Sequenced,
+    sequence,
+};
+pub use state::{AgreementEntry, Ended, Seen, State};
+pub use wire::{clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire};

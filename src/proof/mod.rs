@@ -5,6 +5,7 @@
 //! no clock and touches no file.
 
 mod hash;
+pub mod merkle;
 mod sign;
 
 pub use hash::{Digest, Hasher, InvalidDigest};

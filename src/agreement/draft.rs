@@ -1,0 +1,216 @@
+//! An agreement as operators write it: TOML, with errors that name the line and the remedy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use toml::Spanned;
+
+use super::terms::{Agreement, Clause, Onward, Parties, Party, Regions, Topics};
+use crate::bulletin::{Classification, Kind, PartClass, Precedence, Tlp};
+use crate::clock::Timestamp;
+use crate::partner::PartnerId;
+use crate::proof::Digest;
+
+/// A mistake in a draft.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("line {line}, column {column}: {message}")]
+pub struct DraftError {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// The file. Every key is documented in the README.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgreementDraft {
+    /// The agreement's name.
+    pub name: Spanned<String>,
+    /// One line for people.
+    #[serde(default)]
+    pub title: String,
+    /// 1, 2, 3, ...
+    pub version: u64,
+    /// The id of the version it replaces; absent in version 1.
+    #[serde(default)]
+    pub previous: Option<Spanned<String>>,
+    /// The ledger's id.
+    pub ledger: Spanned<String>,
+    /// Releases nothing before.
+    pub valid_from: Spanned<String>,
+    /// Releases nothing from then on.
+    pub valid_until: Spanned<String>,
+    /// Each party's id with the hash of its key set, as `entente pki show` prints it.
+    pub parties: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// The clauses.
+    pub clause: Vec<ClauseDraft>,
+}
+
+/// A `[[clause]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClauseDraft {
+    id: Spanned<String>,
+    from: Spanned<Vec<Spanned<String>>>,
+    to: Spanned<Vec<Spanned<String>>>,
+    kinds: Spanned<Vec<Spanned<String>>>,
+    topics: Spanned<Vec<Spanned<String>>>,
+    regions: Spanned<Vec<Spanned<String>>>,
+    tlp: Spanned<String>,
+    #[serde(default)]
+    classification: Option<Classification>,
+    #[serde(default)]
+    precedences: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    withhold: Vec<Spanned<String>>,
+    #[serde(default)]
+    exercise_only: bool,
+    #[serde(default)]
+    onward: Option<Onward>,
+}
+
+/// Reads a draft and checks every term.
+pub fn parse_draft(text: &str) -> Result<Agreement, DraftError> {
+    let draft: AgreementDraft = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        locate(text, at, error.message().to_owned())
+    })?;
+    draft.compile(text)
+}
+
+fn locate(text: &str, at: usize, message: String) -> DraftError {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |rest| rest.chars().count())
+        + 1;
+    DraftError {
+        line,
+        column,
+        message,
+    }
+}
+
+impl AgreementDraft {
+    fn compile(&self, text: &str) -> Result<Agreement, DraftError> {
+        let reader = Reader { text };
+        let mut parties = Vec::new();
+        for (partner, key_set) in &self.parties {
+            parties.push(Party {
+                partner: reader.parse(partner)?,
+                key_set: reader.parse(key_set)?,
+            });
+        }
+        parties.sort_by(|one, other| one.partner.cmp(&other.partner));
+        let clauses = self
+            .clause
+            .iter()
+            .map(|clause| reader.clause(clause))
+            .collect::<Result<_, _>>()?;
+        let agreement = Agreement {
+            ledger: reader.parse(&self.ledger)?,
+            name: Arc::from(self.name.get_ref().as_str()),
+            version: self.version,
+            previous: self
+                .previous
+                .as_ref()
+                .map(|previous| reader.parse::<Digest>(previous))
+                .transpose()?,
+            title: self.title.clone(),
+            parties,
+            valid_from: reader.parse::<Timestamp>(&self.valid_from)?,
+            valid_until: reader.parse::<Timestamp>(&self.valid_until)?,
+            clauses,
+        };
+        agreement
+            .check()
+            .map_err(|error| locate(text, self.name.span().start, error.to_string()))?;
+        Ok(agreement)
+    }
+}
+
+/// Turns what was written into terms, and knows where it was written.
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn parse<T: FromStr<Err: ToString>>(&self, value: &Spanned<String>) -> Result<T, DraftError> {
+        value
+            .get_ref()
+            .parse()
+            .map_err(|error: T::Err| locate(self.text, value.span().start, error.to_string()))
+    }
+
+    /// A list in which `*` alone stands for all. Empty is an error: it would allow nothing.
+    fn list<T: FromStr<Err: ToString> + Ord>(
+        &self,
+        values: &Spanned<Vec<Spanned<String>>>,
+    ) -> Result<Option<BTreeSet<T>>, DraftError> {
+        let at = values.span().start;
+        let values = values.get_ref();
+        if values.is_empty() {
+            let message = "an empty list allows nothing; write [\"*\"] for all".to_owned();
+            return Err(locate(self.text, at, message));
+        }
+        if values.iter().any(|value| value.get_ref() == "*") {
+            if values.len() > 1 {
+                let message = "\"*\" stands for all; nothing can stand beside it".to_owned();
+                return Err(locate(self.text, at, message));
+            }
+            return Ok(None);
+        }
+        values
+            .iter()
+            .map(|value| self.parse(value))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    fn all_of<T: FromStr<Err: ToString> + Ord + Copy>(
+        &self,
+        values: &Spanned<Vec<Spanned<String>>>,
+        all: &[T],
+    ) -> Result<BTreeSet<T>, DraftError> {
+        Ok(self
+            .list(values)?
+            .unwrap_or_else(|| all.iter().copied().collect()))
+    }
+
+    fn clause(&self, draft: &ClauseDraft) -> Result<Clause, DraftError> {
+        let parties =
+            |named: Option<BTreeSet<PartnerId>>| named.map_or(Parties::All, Parties::Named);
+        let withhold = draft
+            .withhold
+            .iter()
+            .map(|class| self.parse::<PartClass>(class));
+        let precedences = draft.precedences.as_ref().map_or_else(
+            || Ok(Precedence::ALL.iter().copied().collect()),
+            |values| self.all_of(values, Precedence::ALL),
+        )?;
+        Ok(Clause {
+            id: Arc::from(draft.id.get_ref().as_str()),
+            from: parties(self.list(&draft.from)?),
+            to: parties(self.list(&draft.to)?),
+            kinds: self.all_of(&draft.kinds, Kind::ALL)?,
+            topics: self.list(&draft.topics)?.map_or(Topics::All, Topics::Under),
+            regions: self
+                .list(&draft.regions)?
+                .map_or(Regions::All, Regions::Within),
+            tlp_ceiling: self.parse::<Tlp>(&draft.tlp)?,
+            classification_ceiling: draft.classification.clone(),
+            precedences,
+            withhold: withhold.collect::<Result<_, _>>()?,
+            exercise_only: draft.exercise_only,
+            onward: draft.onward.unwrap_or(Onward::None),
+        })
+    }
+}

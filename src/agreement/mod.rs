@@ -1,0 +1,19 @@
+//! What may be shared: agreements, their clauses, their ratification and withdrawal.
+//!
+//! In scope: typed terms, the operators' TOML, the canonical bytes that every party signs, and the
+//! signatures. Out of scope: which agreements are in force (the ledger says) and what they release
+//! (the decision says).
+
+mod draft;
+mod error;
+mod ratify;
+mod terms;
+mod wire;
+
+pub use draft::{AgreementDraft, DraftError, parse_draft};
+pub use error::AgreementError;
+pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
+pub use terms::{
+    Agreement, AgreementId, Clause, ClauseRef, MAX_CLAUSES, MAX_PARTIES, Onward, Parties, Party,
+    Regions, Topics,
+};

@@ -1,0 +1,378 @@
+//! Agreements and clauses: typed terms only, so that every question about sharing has an exact
+//! answer.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::AgreementError;
+use crate::bulletin::{Classification, Kind, PartClass, Precedence, Region, Tlp, Topic};
+use crate::clock::Timestamp;
+use crate::partner::PartnerId;
+use crate::proof::{Digest, InvalidDigest};
+
+/// The most parties of an agreement: a large alliance.
+pub const MAX_PARTIES: usize = 256;
+/// The most clauses of an agreement.
+pub const MAX_CLAUSES: usize = 256;
+/// The longest name of an agreement or clause.
+const MAX_NAME: usize = 63;
+/// The longest title, in bytes.
+const MAX_TITLE: usize = 256;
+
+/// SHA-256 of an agreement's bytes: names this version of it and no other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgreementId(pub Digest);
+
+impl fmt::Display for AgreementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for AgreementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AgreementId({})", self.0.short())
+    }
+}
+
+impl FromStr for AgreementId {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A clause of one version of an agreement, shown as `name@version/clause`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClauseRef {
+    /// The agreement's name, for people.
+    pub name: Arc<str>,
+    /// Its version, for people.
+    pub version: u64,
+    /// The clause's id.
+    pub clause: Arc<str>,
+    /// The agreement's id, which counts.
+    pub agreement: AgreementId,
+}
+
+impl fmt::Display for ClauseRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}/{}", self.name, self.version, self.clause)
+    }
+}
+
+/// Whether a recipient may pass on what it received. The least is the strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Onward {
+    /// To nobody.
+    None,
+    /// With the originator's consent, each time.
+    OriginatorConsent,
+    /// To the other parties of the agreement.
+    WithinAgreement,
+}
+
+impl fmt::Display for Onward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::OriginatorConsent => "originator-consent",
+            Self::WithinAgreement => "within-agreement",
+        })
+    }
+}
+
+/// Some parties of an agreement, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parties {
+    /// Written `*`.
+    All,
+    /// Never empty.
+    Named(BTreeSet<PartnerId>),
+}
+
+impl Parties {
+    /// Whether a party of the agreement is among them.
+    pub fn contains(&self, party: &PartnerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(named) => named.contains(party),
+        }
+    }
+}
+
+/// Topics with their subtrees, or all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topics {
+    /// Written `*`.
+    All,
+    /// Never empty.
+    Under(BTreeSet<Topic>),
+}
+
+impl Topics {
+    /// Whether a topic is one of them or below one of them.
+    pub fn cover(&self, topic: Topic) -> bool {
+        match self {
+            Self::All => true,
+            Self::Under(topics) => topics.iter().any(|root| root.covers(topic)),
+        }
+    }
+}
+
+/// Regions with their subdivisions, or all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Regions {
+    /// Written `*`.
+    All,
+    /// Never empty.
+    Within(BTreeSet<Region>),
+}
+
+impl Regions {
+    /// Whether a region is one of them or within one of them.
+    pub fn cover(&self, region: Region) -> bool {
+        match self {
+            Self::All => true,
+            Self::Within(regions) => regions.iter().any(|whole| whole.covers(region)),
+        }
+    }
+}
+
+/// What flows from whom to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clause {
+    /// Unique in the agreement.
+    pub id: Arc<str>,
+    /// Who gives.
+    pub from: Parties,
+    /// Who receives.
+    pub to: Parties,
+    /// Never empty.
+    pub kinds: BTreeSet<Kind>,
+    /// About what.
+    pub topics: Topics,
+    /// Where. A bulletin without regions needs all.
+    pub regions: Regions,
+    /// The strictest TLP that flows.
+    pub tlp_ceiling: Tlp,
+    /// The highest classification that flows; `None`: only what is unclassified.
+    pub classification_ceiling: Option<Classification>,
+    /// Never empty.
+    pub precedences: BTreeSet<Precedence>,
+    /// Classes of parts that stay with the originator.
+    pub withhold: BTreeSet<PartClass>,
+    /// Only bulletins marked as exercise flow.
+    pub exercise_only: bool,
+    /// What the recipient may do with it.
+    pub onward: Onward,
+}
+
+/// A party, with the hash of version 1 of its key set, compared out of band.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Who.
+    pub partner: PartnerId,
+    /// The pin: from here its keys are followed, whatever a registry says.
+    pub key_set: Digest,
+}
+
+/// An agreement's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// For this ledger and no other.
+    pub ledger: Digest,
+    /// For people; with the version it names the agreement in their talk.
+    pub name: Arc<str>,
+    /// 1, 2, 3, ...
+    pub version: u64,
+    /// The version it replaces; `None` for version 1.
+    pub previous: Option<Digest>,
+    /// One line.
+    pub title: String,
+    /// Two or more, by partner.
+    pub parties: Vec<Party>,
+    /// Releases nothing before.
+    pub valid_from: Timestamp,
+    /// Releases nothing from then on.
+    pub valid_until: Timestamp,
+    /// One or more.
+    pub clauses: Vec<Clause>,
+}
+
+impl Agreement {
+    /// Whether a partner is a party.
+    pub fn is_party(&self, partner: &PartnerId) -> bool {
+        self.parties.iter().any(|party| party.partner == *partner)
+    }
+
+    /// The rules that hold between the fields of every agreement.
+    pub(super) fn check(&self) -> Result<(), AgreementError> {
+        check_name("name", &self.name)?;
+        if self.title.len() > MAX_TITLE || self.title.chars().any(char::is_control) {
+            return Err(AgreementError::invalid(
+                "title",
+                "it is too long or not one line",
+            ));
+        }
+        if self.version == 0 || (self.version == 1) != self.previous.is_none() {
+            let reason = "version 1 has no previous version, and every later one names it";
+            return Err(AgreementError::invalid("version", reason));
+        }
+        if self.valid_until <= self.valid_from {
+            return Err(AgreementError::invalid(
+                "valid_until",
+                "it is not after valid_from",
+            ));
+        }
+        self.check_parties()?;
+        if self.clauses.is_empty() || self.clauses.len() > MAX_CLAUSES {
+            let reason = format!("an agreement has 1 to {MAX_CLAUSES} clauses");
+            return Err(AgreementError::invalid("clauses", reason));
+        }
+        for (at, clause) in self.clauses.iter().enumerate() {
+            self.check_clause(clause)?;
+            if self.clauses[..at].iter().any(|other| other.id == clause.id) {
+                let reason = format!("two clauses are called `{}`", clause.id);
+                return Err(AgreementError::invalid("clauses", reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parties(&self) -> Result<(), AgreementError> {
+        if self.parties.len() < 2 || self.parties.len() > MAX_PARTIES {
+            let reason = format!("an agreement has 2 to {MAX_PARTIES} parties");
+            return Err(AgreementError::invalid("parties", reason));
+        }
+        for (at, party) in self.parties.iter().enumerate() {
+            let before = &self.parties[..at];
+            if before.iter().any(|other| other.partner == party.partner) {
+                let reason = format!("`{}` is there twice", party.partner);
+                return Err(AgreementError::invalid("parties", reason));
+            }
+            if before.iter().any(|other| other.key_set == party.key_set) {
+                let reason = format!("the key set of `{}` is another party's, too", party.partner);
+                return Err(AgreementError::invalid("parties", reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_clause(&self, clause: &Clause) -> Result<(), AgreementError> {
+        check_name("clause.id", &clause.id)?;
+        let empty = |field| {
+            AgreementError::invalid(field, format!("in clause `{}` it is empty", clause.id))
+        };
+        for (field, parties) in [("clause.from", &clause.from), ("clause.to", &clause.to)] {
+            let Parties::Named(named) = parties else {
+                continue;
+            };
+            if named.is_empty() {
+                return Err(empty(field));
+            }
+            if let Some(stranger) = named.iter().find(|partner| !self.is_party(partner)) {
+                let reason = format!(
+                    "in clause `{}` it names `{stranger}`, who is no party",
+                    clause.id
+                );
+                return Err(AgreementError::invalid(field, reason));
+            }
+        }
+        if clause.kinds.is_empty() {
+            return Err(empty("clause.kinds"));
+        }
+        if clause.precedences.is_empty() {
+            return Err(empty("clause.precedences"));
+        }
+        if matches!(&clause.topics, Topics::Under(topics) if topics.is_empty()) {
+            return Err(empty("clause.topics"));
+        }
+        if matches!(&clause.regions, Regions::Within(regions) if regions.is_empty()) {
+            return Err(empty("clause.regions"));
+        }
+        let policy = clause
+            .classification_ceiling
+            .as_ref()
+            .map(|whole| whole.policy.as_str());
+        if policy.is_some_and(|policy| policy.is_empty() || policy.len() > MAX_NAME) {
+            let reason = format!("in clause `{}` its policy has no usable name", clause.id);
+            return Err(AgreementError::invalid("clause.classification", reason));
+        }
+        Ok(())
+    }
+}
+
+fn check_name(field: &'static str, name: &str) -> Result<(), AgreementError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let well_formed =
+        (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('-');
+    if well_formed {
+        return Ok(());
+    }
+    let reason = format!("`{}` is not 1 to 63 of a-z 0-9 -", name.escape_debug());
+    Err(AgreementError::invalid(field, reason))
+}
+
+impl fmt::Display for Parties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("every party"),
+            Self::Named(named) => list(f, named),
+        }
+    }
+}
+
+/// One sentence: who gives what to whom, how far, and without what.
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}: ", self.from, self.to)?;
+        list(f, &self.kinds)?;
+        match &self.topics {
+            Topics::All => f.write_str(", any topic")?,
+            Topics::Under(topics) => {
+                f.write_str(", about ")?;
+                list(f, topics)?;
+            }
+        }
+        if let Regions::Within(regions) = &self.regions {
+            f.write_str(", in ")?;
+            list(f, regions)?;
+        }
+        write!(f, ", up to {}", self.tlp_ceiling)?;
+        if let Some(ceiling) = &self.classification_ceiling {
+            write!(f, " and {ceiling}")?;
+        }
+        if self.precedences.len() < Precedence::ALL.len() {
+            f.write_str(", at ")?;
+            list(f, &self.precedences)?;
+        }
+        if !self.withhold.is_empty() {
+            f.write_str(", without ")?;
+            list(f, &self.withhold)?;
+        }
+        if self.exercise_only {
+            f.write_str(", exercises only")?;
+        }
+        write!(f, "; onward {}", self.onward)
+    }
+}
+
+fn list<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    items: impl IntoIterator<Item = T>,
+) -> fmt::Result {
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}

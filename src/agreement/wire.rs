@@ -1,0 +1,352 @@
+//! Agreements to and from their canonical bytes.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::error::AgreementError;
+use super::ratify::{Ratification, SignedAgreement, SignedWithdrawal, Withdrawal};
+use super::terms::{
+    Agreement, AgreementId, Clause, MAX_PARTIES, Onward, Parties, Party, Regions, Topics,
+};
+use crate::bulletin::{Classification, Kind, Level, Precedence, Tlp};
+use crate::clock::Timestamp;
+use crate::partner::{signature_from_wire, signature_to_wire};
+use crate::proof::Digest;
+use crate::proto;
+
+use AgreementError::NotCanonical;
+
+/// The largest agreement we read, in bytes.
+const MAX_AGREEMENT_BYTES: usize = 1024 * 1024;
+/// Stands for all values of a list.
+const ALL: &str = "*";
+
+type Read<T> = Result<T, AgreementError>;
+
+impl Agreement {
+    /// The canonical bytes: what parties sign.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut parties: Vec<_> = self
+            .parties
+            .iter()
+            .map(|party| proto::Party {
+                partner: party.partner.to_string(),
+                key_set: digest_bytes(&party.key_set),
+            })
+            .collect();
+        parties.sort_by(|one, other| one.partner.cmp(&other.partner));
+        proto::Agreement {
+            format: 1,
+            ledger: digest_bytes(&self.ledger),
+            name: self.name.to_string(),
+            version: self.version,
+            previous: self.previous.as_ref().map(digest_bytes).unwrap_or_default(),
+            title: self.title.clone(),
+            parties,
+            valid_from: self.valid_from.micros(),
+            valid_until: self.valid_until.micros(),
+            clauses: self.clauses.iter().map(write_clause).collect(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads canonical bytes. Whatever this version would not have written itself, down to one
+    /// bit, is no agreement: nobody could say what its signers meant.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        if bytes.len() > MAX_AGREEMENT_BYTES {
+            return Err(NotCanonical("it is larger than 1 MiB"));
+        }
+        let wire = proto::Agreement::decode(bytes.clone())
+            .map_err(|_| NotCanonical("it is not the encoding of agreement.proto"))?;
+        if wire.format != 1 {
+            return Err(NotCanonical("its format is not 1"));
+        }
+        let agreement = read_agreement(&wire)?;
+        agreement.check()?;
+        if agreement.to_bytes() != bytes {
+            return Err(NotCanonical(
+                "it has unknown fields, or is not in canonical order",
+            ));
+        }
+        Ok(agreement)
+    }
+}
+
+fn read_agreement(wire: &proto::Agreement) -> Read<Agreement> {
+    if wire.parties.len() > MAX_PARTIES {
+        return Err(AgreementError::invalid("parties", "there are too many"));
+    }
+    let parties = wire.parties.iter().map(|party| {
+        Ok(Party {
+            partner: parse("parties", &party.partner)?,
+            key_set: read_digest("parties", &party.key_set)?,
+        })
+    });
+    let previous = match wire.previous.as_ref() {
+        [] => None,
+        _ => Some(read_digest("previous", &wire.previous)?),
+    };
+    Ok(Agreement {
+        ledger: read_digest("ledger", &wire.ledger)?,
+        name: Arc::from(wire.name.as_str()),
+        version: wire.version,
+        previous,
+        title: wire.title.clone(),
+        parties: parties.collect::<Read<_>>()?,
+        valid_from: read_time("valid_from", wire.valid_from)?,
+        valid_until: read_time("valid_until", wire.valid_until)?,
+        clauses: wire.clauses.iter().map(read_clause).collect::<Read<_>>()?,
+    })
+}
+
+fn write_clause(clause: &Clause) -> proto::Clause {
+    proto::Clause {
+        id: clause.id.to_string(),
+        from: write_parties(&clause.from),
+        to: write_parties(&clause.to),
+        kinds: clause.kinds.iter().map(|kind| kind.number()).collect(),
+        topics: match &clause.topics {
+            Topics::All => vec![ALL.to_owned()],
+            Topics::Under(topics) => topics.iter().map(ToString::to_string).collect(),
+        },
+        regions: match &clause.regions {
+            Regions::All => vec![ALL.to_owned()],
+            Regions::Within(regions) => regions.iter().map(ToString::to_string).collect(),
+        },
+        tlp_ceiling: clause.tlp_ceiling.number(),
+        classification_ceiling: clause.classification_ceiling.as_ref().map(|ceiling| {
+            proto::Classification {
+                policy: ceiling.policy.clone(),
+                level: ceiling.level.number(),
+            }
+        }),
+        precedences: clause
+            .precedences
+            .iter()
+            .map(|precedence| precedence.number())
+            .collect(),
+        withhold: clause.withhold.iter().map(ToString::to_string).collect(),
+        exercise_only: clause.exercise_only,
+        onward: match clause.onward {
+            Onward::None => proto::Onward::None,
+            Onward::OriginatorConsent => proto::Onward::OriginatorConsent,
+            Onward::WithinAgreement => proto::Onward::WithinAgreement,
+        }
+        .into(),
+    }
+}
+
+fn read_clause(wire: &proto::Clause) -> Read<Clause> {
+    let onward = match wire.onward() {
+        proto::Onward::None => Onward::None,
+        proto::Onward::OriginatorConsent => Onward::OriginatorConsent,
+        proto::Onward::WithinAgreement => Onward::WithinAgreement,
+        proto::Onward::Unspecified => return Err(unknown("clause.onward")),
+    };
+    let classification_ceiling = wire
+        .classification_ceiling
+        .as_ref()
+        .map(|ceiling| {
+            let level = Level::from_number(ceiling.level);
+            let level = level.ok_or_else(|| unknown("clause.classification_ceiling"))?;
+            Ok(Classification {
+                policy: ceiling.policy.clone(),
+                level,
+            })
+        })
+        .transpose()?;
+    Ok(Clause {
+        id: Arc::from(wire.id.as_str()),
+        from: read_parties("clause.from", &wire.from)?,
+        to: read_parties("clause.to", &wire.to)?,
+        kinds: numbers("clause.kinds", &wire.kinds, Kind::from_number)?,
+        topics: if wire.topics == [ALL] {
+            Topics::All
+        } else {
+            Topics::Under(parse_all("clause.topics", &wire.topics)?)
+        },
+        regions: if wire.regions == [ALL] {
+            Regions::All
+        } else {
+            Regions::Within(parse_all("clause.regions", &wire.regions)?)
+        },
+        tlp_ceiling: Tlp::from_number(wire.tlp_ceiling)
+            .ok_or_else(|| unknown("clause.tlp_ceiling"))?,
+        classification_ceiling,
+        precedences: numbers(
+            "clause.precedences",
+            &wire.precedences,
+            Precedence::from_number,
+        )?,
+        withhold: parse_all("clause.withhold", &wire.withhold)?,
+        exercise_only: wire.exercise_only,
+        onward,
+    })
+}
+
+fn write_parties(parties: &Parties) -> Vec<String> {
+    match parties {
+        Parties::All => vec![ALL.to_owned()],
+        Parties::Named(named) => named.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn read_parties(field: &'static str, wire: &[String]) -> Read<Parties> {
+    if wire == [ALL] {
+        Ok(Parties::All)
+    } else {
+        Ok(Parties::Named(parse_all(field, wire)?))
+    }
+}
+
+fn numbers<T: Ord>(
+    field: &'static str,
+    wire: &[i32],
+    read: impl Fn(i32) -> Option<T>,
+) -> Read<BTreeSet<T>> {
+    wire.iter()
+        .map(|number| read(*number).ok_or_else(|| unknown(field)))
+        .collect()
+}
+
+fn parse<T: FromStr<Err: ToString>>(field: &'static str, text: &str) -> Read<T> {
+    text.parse()
+        .map_err(|error: T::Err| AgreementError::invalid(field, error.to_string()))
+}
+
+fn parse_all<T: FromStr<Err: ToString> + Ord>(
+    field: &'static str,
+    wire: &[String],
+) -> Read<BTreeSet<T>> {
+    wire.iter().map(|text| parse(field, text)).collect()
+}
+
+fn unknown(field: &'static str) -> AgreementError {
+    AgreementError::invalid(field, "its value is missing or unknown to this version")
+}
+
+fn digest_bytes(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
+}
+
+fn read_digest(field: &'static str, bytes: &Bytes) -> Read<Digest> {
+    Digest::try_from(bytes.as_ref())
+        .map_err(|error| AgreementError::invalid(field, error.to_string()))
+}
+
+fn read_time(field: &'static str, micros: i64) -> Read<Timestamp> {
+    Timestamp::from_micros(micros)
+        .ok_or_else(|| AgreementError::invalid(field, "it is before 1970 or after 9999"))
+}
+
+impl SignedAgreement {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::SignedAgreement {
+        let ratifications = self.ratifications().iter().map(|one| proto::Ratification {
+            partner: one.partner.to_string(),
+            signature: Some(signature_to_wire(&one.signature)),
+        });
+        proto::SignedAgreement {
+            agreement: self.bytes().clone(),
+            ratifications: ratifications.collect(),
+        }
+    }
+
+    /// Reads what travelled. The terms and signatures are checked by [`SignedAgreement::check`].
+    pub fn from_wire(wire: &proto::SignedAgreement) -> Read<Self> {
+        if wire.ratifications.len() > MAX_PARTIES {
+            return Err(NotCanonical(
+                "it has more ratifications than an agreement has parties",
+            ));
+        }
+        let ratifications = wire.ratifications.iter().map(|one| {
+            let signature = one.signature.as_ref().and_then(signature_from_wire);
+            Ok(Ratification {
+                partner: parse("ratifications", &one.partner)?,
+                signature: signature.ok_or(NotCanonical("a signature cannot be read"))?,
+            })
+        });
+        Ok(Self::from_parts(
+            wire.agreement.clone(),
+            ratifications.collect::<Read<_>>()?,
+        ))
+    }
+
+    /// The bytes of a file.
+    pub fn to_file(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// From the bytes of a file.
+    pub fn from_file(bytes: &[u8]) -> Read<Self> {
+        let wire = proto::SignedAgreement::decode(Bytes::copy_from_slice(bytes));
+        Self::from_wire(&wire.map_err(|_| NotCanonical("it is no agreement file"))?)
+    }
+}
+
+impl Withdrawal {
+    /// The bytes a party signs.
+    pub fn to_bytes(&self) -> Bytes {
+        proto::Withdrawal {
+            format: 1,
+            ledger: digest_bytes(&self.ledger),
+            agreement: digest_bytes(&self.agreement.0),
+            partner: self.partner.to_string(),
+            time: self.time.micros(),
+            reason: self.reason.clone(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::Withdrawal::decode(bytes.clone())
+            .map_err(|_| NotCanonical("it is no withdrawal"))?;
+        if wire.format != 1 || wire.encode_to_vec() != bytes.as_ref() {
+            return Err(NotCanonical(
+                "the withdrawal has unknown fields or another format",
+            ));
+        }
+        Ok(Self {
+            ledger: read_digest("ledger", &wire.ledger)?,
+            agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
+            partner: parse("partner", &wire.partner)?,
+            time: read_time("time", wire.time)?,
+            reason: wire.reason,
+        })
+    }
+}
+
+impl SignedWithdrawal {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::SignedWithdrawal {
+        proto::SignedWithdrawal {
+            withdrawal: self.bytes().clone(),
+            signature: Some(signature_to_wire(self.signature())),
+        }
+    }
+
+    /// Reads what travelled. The signature is checked by [`SignedWithdrawal::check`].
+    pub fn from_wire(wire: &proto::SignedWithdrawal) -> Read<Self> {
+        let signature = wire.signature.as_ref().and_then(signature_from_wire);
+        let signature = signature.ok_or(NotCanonical("a signature cannot be read"))?;
+        Self::from_parts(wire.withdrawal.clone(), signature)
+    }
+
+    /// The bytes of a file.
+    pub fn to_file(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// From the bytes of a file.
+    pub fn from_file(bytes: &[u8]) -> Read<Self> {
+        let wire = proto::SignedWithdrawal::decode(Bytes::copy_from_slice(bytes));
+        Self::from_wire(&wire.map_err(|_| NotCanonical("it is no withdrawal file"))?)
+    }
+}

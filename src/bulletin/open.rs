@@ -1,0 +1,335 @@
+//! Opening: the only maker of a [`Verified`] bulletin.
+//!
+//! What was signed is checked before it is read, and what is handed on are the bytes that were
+//! checked (DSSE protocol, "verify, then parse").
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::content::Content;
+use super::error::{MAX_BURST, MAX_NAME_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused};
+use super::header::Header;
+use super::labels::{Labels, PartClass, PartLabels};
+use super::part::{OpenPart, Part, PartDigest};
+use super::seal::{BurstProof, Sealed, burst_leaf, burst_payload};
+use crate::clock::Timestamp;
+use crate::partner::PartnerId;
+use crate::proof::{Digest, KeyId, PayloadType, PublicKey, Signature, merkle, verify};
+
+/// How far ahead of ours a publisher's clock may be.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// Finds the key with which a partner signs bulletins.
+pub trait BulletinKeys {
+    /// The partner's key with this id, where it may sign bulletins at this moment.
+    fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, at: Timestamp) -> Option<PublicKey>;
+}
+
+/// Bursts whose signature was verified before, so that a burst costs one verification and not one
+/// for each of its bulletins. Remembers the exact signature: another one over the same tree is
+/// verified anew. Forgets the oldest.
+#[derive(Debug)]
+pub struct VerifiedBursts {
+    known: HashSet<BurstKey>,
+    order: VecDeque<BurstKey>,
+    capacity: usize,
+}
+
+type BurstKey = (PublicKey, u32, Digest, [u8; 64]);
+
+impl VerifiedBursts {
+    /// Remembers up to `capacity` bursts.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            known: HashSet::new(),
+            order: VecDeque::new(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    fn check(
+        &mut self,
+        key: &PublicKey,
+        size: u32,
+        root: Digest,
+        signature: &Signature,
+    ) -> Result<(), Refused> {
+        let burst = (*key, size, root, signature.bytes);
+        if self.known.contains(&burst) {
+            return Ok(());
+        }
+        verify(
+            key,
+            PayloadType::Burst,
+            &burst_payload(size, &root),
+            signature,
+        )
+        .map_err(|_| Refused::BadSignature)?;
+        if self.order.len() == self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.order.push_back(burst);
+        self.known.insert(burst);
+        Ok(())
+    }
+}
+
+/// A bulletin whose signature, root and form hold. Made by [`open`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    sealed: Sealed,
+    header: Header,
+    header_hash: Digest,
+    /// `None` where the part is withheld.
+    digests: Vec<Option<PartDigest>>,
+}
+
+/// Opens a sealed bulletin: reads the header, finds the originator's key as of `at`, verifies
+/// burst, root, counts and markings.
+pub fn open(
+    sealed: Sealed,
+    at: Timestamp,
+    keys: &dyn BulletinKeys,
+    bursts: &mut VerifiedBursts,
+) -> Result<Verified, Refused> {
+    let header_hash = sealed.header_hash();
+    // Which key to verify with can only be learned from the header itself; nothing else of it is
+    // used before its signature holds.
+    let header = Header::from_bytes(&sealed.header)?;
+    let unknown_key = || Refused::UnknownKey {
+        key: header.signing_key,
+        originator: header.originator.clone(),
+    };
+    if sealed.burst.signature.key_id != header.signing_key {
+        return Err(Refused::EnvelopeContradicts("burst.signature.key_id"));
+    }
+    let key = keys
+        .bulletin_key(&header.originator, &header.signing_key, at)
+        .ok_or_else(unknown_key)?;
+    let root = burst_root(&sealed.burst, &header_hash)?;
+    bursts.check(&key, sealed.burst.size, root, &sealed.burst.signature)?;
+
+    if sealed.id != header.id {
+        return Err(Refused::EnvelopeContradicts("id"));
+    }
+    if sealed.precedence != header.precedence {
+        return Err(Refused::EnvelopeContradicts("precedence"));
+    }
+    let digests = check_parts(&sealed.parts, &header)?;
+    Ok(Verified {
+        sealed,
+        header,
+        header_hash,
+        digests,
+    })
+}
+
+fn burst_root(burst: &BurstProof, header_hash: &Digest) -> Result<Digest, Refused> {
+    let well_formed = burst.size.is_power_of_two() && burst.size <= MAX_BURST;
+    if !well_formed {
+        return Err(Refused::NotInBurst);
+    }
+    let leaf = burst_leaf(header_hash);
+    merkle::root_from_path(&leaf, burst.index.into(), burst.size.into(), &burst.path)
+        .map_err(|_| Refused::NotInBurst)
+}
+
+fn check_parts(parts: &[Part], header: &Header) -> Result<Vec<Option<PartDigest>>, Refused> {
+    let count = parts.len();
+    if count == 0 || count > MAX_PARTS {
+        return Err(Refused::Count {
+            what: "parts",
+            count,
+            limit: MAX_PARTS,
+        });
+    }
+    if u32::try_from(count) != Ok(header.part_count) {
+        return Err(Refused::EnvelopeContradicts("parts"));
+    }
+    let mut digests = Vec::with_capacity(count);
+    let mut leaves = Vec::with_capacity(count);
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            Part::Open(part) => {
+                check_open_part(at, part, header)?;
+                let digest = part.digest();
+                leaves.push(digest.leaf());
+                digests.push(Some(digest));
+            }
+            Part::Withheld(leaf) => {
+                leaves.push(*leaf);
+                digests.push(None);
+            }
+        }
+    }
+    if merkle::root(&leaves) != header.parts_root {
+        return Err(Refused::WrongRoot);
+    }
+    Ok(digests)
+}
+
+fn check_open_part(at: usize, part: &OpenPart, header: &Header) -> Result<(), Refused> {
+    if part.body.len() > MAX_PART_BYTES {
+        let (what, bytes) = (format!("part {at}"), part.body.len());
+        return Err(Refused::TooLarge {
+            what,
+            bytes,
+            limit: MAX_PART_BYTES,
+        });
+    }
+    if part.class.is_empty() || part.class.len() > MAX_NAME_BYTES {
+        let (what, bytes) = (format!("class of part {at}"), part.class.len());
+        return Err(Refused::TooLarge {
+            what,
+            bytes,
+            limit: MAX_NAME_BYTES,
+        });
+    }
+    check_marking(at, part, header)
+}
+
+fn check_marking(at: usize, part: &OpenPart, header: &Header) -> Result<(), Refused> {
+    let weaker_tlp = part.marking.tlp.is_some_and(|tlp| tlp < header.tlp);
+    let weaker_level = part.marking.level.is_some_and(|level| {
+        header
+            .classification
+            .as_ref()
+            .is_some_and(|whole| level < whole.level)
+    });
+    if weaker_tlp || weaker_level {
+        Err(Refused::WeakMarking(at))
+    } else {
+        Ok(())
+    }
+}
+
+impl Verified {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// SHA-256 of the header's bytes.
+    pub fn header_hash(&self) -> Digest {
+        self.header_hash
+    }
+
+    /// The bulletin as it travelled.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
+    /// Gives back the bulletin as it travelled.
+    pub fn into_sealed(self) -> Sealed {
+        self.sealed
+    }
+
+    /// Takes a bulletin for publication: from its originator, whole, and of this time.
+    pub fn into_submission(
+        self,
+        partner: &PartnerId,
+        now: Timestamp,
+    ) -> Result<Submission, Refused> {
+        let header = &self.header;
+        if header.originator != *partner {
+            let (partner, originator) = (partner.clone(), header.originator.clone());
+            return Err(Refused::NotOriginator {
+                partner,
+                originator,
+            });
+        }
+        if header.created > now.saturating_add(MAX_CLOCK_SKEW) {
+            return Err(Refused::FromTheFuture {
+                created: header.created,
+                now,
+            });
+        }
+        if header.valid_until <= now {
+            return Err(Refused::Expired(header.valid_until));
+        }
+        let mut digests = Vec::with_capacity(self.digests.len());
+        for (at, digest) in self.digests.iter().enumerate() {
+            digests.push(digest.clone().ok_or(Refused::PartMissing(at))?);
+        }
+        let audience = audience(&self.sealed.parts, header.audience_part)?;
+        let labels = header.labels(audience.as_ref().map(|(_, partners)| partners));
+        let part_labels = digests.iter().map(PartDigest::labels).collect();
+        let audience = audience.map(|(part, _)| part.clone());
+        Ok(Submission {
+            bulletin: self,
+            digests,
+            labels,
+            part_labels,
+            audience,
+        })
+    }
+}
+
+/// A verified bulletin, whole, from its originator: what the sequencer takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    bulletin: Verified,
+    digests: Vec<PartDigest>,
+    labels: Labels,
+    part_labels: Vec<PartLabels>,
+    audience: Option<OpenPart>,
+}
+
+impl Submission {
+    /// The verified bulletin.
+    pub fn bulletin(&self) -> &Verified {
+        &self.bulletin
+    }
+
+    /// What the ledger keeps of the parts.
+    pub fn digests(&self) -> &[PartDigest] {
+        &self.digests
+    }
+
+    /// What the decision looks at in the header.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// What the decision looks at in the parts.
+    pub fn part_labels(&self) -> &[PartLabels] {
+        &self.part_labels
+    }
+
+    /// The part that only the broker sees.
+    pub fn audience(&self) -> Option<&OpenPart> {
+        self.audience.as_ref()
+    }
+
+    /// Gives back the verified bulletin.
+    pub fn into_bulletin(self) -> Verified {
+        self.bulletin
+    }
+}
+
+/// The one audience part, where the header announces one; an error where header and parts differ.
+fn audience(
+    parts: &[Part],
+    announced: bool,
+) -> Result<Option<(&OpenPart, BTreeSet<PartnerId>)>, Refused> {
+    let class = PartClass::Audience.as_str();
+    let mut found = parts.iter().filter_map(|part| match part {
+        Part::Open(part) if part.class == class => Some(part),
+        _ => None,
+    });
+    match (found.next(), found.next(), announced) {
+        (None, None, false) => Ok(None),
+        (Some(part), None, true) => Ok(Some((part, read_audience(&part.body)?))),
+        _ => Err(Refused::Audience),
+    }
+}
+
+/// Reads the body of an audience part.
+pub fn read_audience(body: &bytes::Bytes) -> Result<BTreeSet<PartnerId>, Refused> {
+    match Content::decode(PartClass::Audience, body) {
+        Ok(Content::Audience(audience)) => Ok(audience.into_iter().collect()),
+        _ => Err(Refused::Audience),
+    }
+}

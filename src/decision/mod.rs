@@ -1,0 +1,17 @@
+//! Who receives what, and why: the one decision procedure.
+//!
+//! The code that routes a bulletin is the code that previews, explains and audits. It is a pure
+//! function of the agreements in force, the partners' standing, a bulletin's labels and a time.
+//! Nothing is shared unless a clause in force allows it; an unknown value or an empty list denies.
+
+mod decide;
+mod outcome;
+mod rulebook;
+
+pub use decide::{ClauseExplanation, Explanation, decide, decide_for, explain};
+pub use outcome::{ClauseMiss, Decision, Reason, Refusal, Release};
+pub use rulebook::Rulebook;
+
+/// The version of these rules, which the genesis record names. An older version's evaluator stays
+/// in the code when a newer one comes.
+pub const RULES_VERSION: u32 = 1;

@@ -1,0 +1,71 @@
+//! What may be delivered now of what was released then.
+//!
+//! A delivery needs the release at acceptance *and* permission at the position then current. What
+//! either withholds stays withheld; a later agreement never widens an old item.
+
+use super::record::{Accepted, LaneRelease};
+use super::state::State;
+use crate::bulletin::{PartDigest, read_audience};
+use crate::clock::Timestamp;
+use crate::decision::{Release, decide_for};
+
+/// The right to deliver one bulletin to one recipient, as of one log size. Made by
+/// [`State::permit`] only; a delivery cannot be built without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    release: Release,
+    size: u64,
+}
+
+impl Permit {
+    /// The clauses that hold, the parts withheld, the obligation: the stricter of then and now.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// The log size at which permission held.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl State {
+    /// Permission to deliver what was released, at this moment; `None` where it no longer holds.
+    pub fn permit(
+        &self,
+        accepted: &Accepted,
+        released: &LaneRelease,
+        now: Timestamp,
+    ) -> Option<Permit> {
+        let audience = accepted
+            .audience
+            .as_ref()
+            .and_then(|part| read_audience(&part.body).ok());
+        let labels = accepted.header.labels(audience.as_ref());
+        let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
+        let then = &released.release;
+        let at = now.max(self.time());
+        let current = decide_for(self.rulebook(), &labels, &parts, at, &then.recipient).ok()?;
+        let mut withheld: Vec<u32> = then
+            .withheld
+            .iter()
+            .chain(&current.withheld)
+            .copied()
+            .collect();
+        withheld.sort_unstable();
+        withheld.dedup();
+        if withheld.len() == parts.len() {
+            return None;
+        }
+        let release = Release {
+            recipient: then.recipient.clone(),
+            clauses: current.clauses,
+            withheld,
+            onward: then.onward.min(current.onward),
+        };
+        Some(Permit {
+            release,
+            size: self.size(),
+        })
+    }
+}

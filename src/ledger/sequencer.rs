@@ -1,0 +1,352 @@
+//! The sequencer: turns what is proposed into a group of records, each with its position.
+//!
+//! Pure: it reads the fold, decides once per bulletin, numbers, and returns; it writes nothing and
+//! sends nothing. The group becomes [`Durable`] by being appended, and only then may anybody be
+//! told of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::ack::AckError;
+use super::check::{self, GovernanceError};
+use super::engine::{Engine, EngineError, StoredRecord};
+use super::record::{Accepted, Fact, Genesis, LaneRelease, Record, SignedAck};
+use super::state::{Seen, State};
+use super::wire;
+use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, Submission, Verified};
+use crate::clock::{Entropy, NoEntropy, Timestamp, random};
+use crate::decision::decide;
+use crate::partner::PartnerId;
+
+/// The most records in a group: bounds how long the first of them waits for the last.
+pub const MAX_GROUP_RECORDS: usize = 1_024;
+/// The most bytes in a group, bodies included.
+pub const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Something to be recorded.
+#[derive(Debug)]
+pub enum Proposal {
+    /// A verified bulletin from its originator.
+    Bulletin(Box<Submission>),
+    /// A recipient's acknowledgement.
+    Acknowledgement(SignedAck),
+    /// A fact about partners and agreements, or the passing of time.
+    Fact(Fact),
+}
+
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is the record at this position.
+    Recorded(u64),
+    /// The same was recorded before, at this position.
+    Again(u64),
+    /// It says nothing new, and needs no record.
+    Stale,
+    /// It is refused.
+    Refused(NotRecorded),
+}
+
+/// Why a proposal is not recorded.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum NotRecorded {
+    /// A bulletin.
+    #[error(transparent)]
+    Bulletin(#[from] Refused),
+    /// An acknowledgement.
+    #[error(transparent)]
+    Acknowledgement(#[from] AckError),
+    /// A governing fact.
+    #[error(transparent)]
+    Governance(#[from] GovernanceError),
+}
+
+impl NotRecorded {
+    /// A stable name for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Bulletin(refused) => refused.code(),
+            Self::Acknowledgement(error) => error.code(),
+            Self::Governance(error) => error.code(),
+        }
+    }
+}
+
+/// A record of a group, as it is stored, with the bulletin it accepted.
+#[derive(Clone, Debug)]
+pub struct Sequenced {
+    /// The record.
+    pub record: Record,
+    /// Its bytes.
+    pub stored: StoredRecord,
+    /// The bulletin it accepted.
+    pub bulletin: Option<Arc<Verified>>,
+}
+
+/// Records decided and numbered, not yet stored.
+#[derive(Debug)]
+pub struct Group {
+    first: u64,
+    time: Timestamp,
+    records: Vec<Sequenced>,
+    outcomes: Vec<Outcome>,
+}
+
+/// A group that is stored durably. The only source of promises, and of what lanes deliver.
+#[derive(Debug)]
+pub struct Durable {
+    group: Group,
+}
+
+impl Group {
+    /// The group that begins a ledger.
+    pub fn genesis(genesis: Genesis, entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
+        let time = genesis.created;
+        let mut draft = Draft::new(0, time, random(entropy)?);
+        draft.push(Fact::Genesis(genesis), vec![], None);
+        Ok(draft.finish(vec![Outcome::Recorded(0)]))
+    }
+
+    /// Records in the group; a group without any need not be appended.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether nothing is to be appended.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Appends the group to the log. On an error nobody may be told anything of it.
+    pub fn append(self, engine: &dyn Engine) -> Result<Durable, EngineError> {
+        if !self.records.is_empty() {
+            let stored: Vec<StoredRecord> =
+                self.records.iter().map(|one| one.stored.clone()).collect();
+            engine.append(self.first, &stored)?;
+        }
+        Ok(Durable { group: self })
+    }
+}
+
+impl Durable {
+    /// Position of the first record.
+    pub fn first(&self) -> u64 {
+        self.group.first
+    }
+
+    /// Time of the group.
+    pub fn time(&self) -> Timestamp {
+        self.group.time
+    }
+
+    /// The records, in order of position.
+    pub fn records(&self) -> &[Sequenced] {
+        &self.group.records
+    }
+
+    /// What became of the proposals, in their order.
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.group.outcomes
+    }
+
+    /// Folds the group into the state it was decided upon.
+    pub fn fold_into(&self, state: &mut State) {
+        for one in &self.group.records {
+            state.apply(&one.record);
+        }
+    }
+}
+
+/// Takes proposals from the front of the queue and makes a group of them. A governing fact ends
+/// its group, so that everything after it is decided upon the state it made.
+pub fn sequence(
+    state: &State,
+    proposals: &mut VecDeque<Proposal>,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Group, NoEntropy> {
+    let time = now.max(state.time());
+    let seed = random(entropy)?;
+    let mut run = Run {
+        state,
+        draft: Draft::new(state.size(), time, seed),
+        seen: HashMap::new(),
+        issued: HashMap::new(),
+    };
+    let mut outcomes = Vec::new();
+    while !run.draft.is_full()
+        && let Some(proposal) = proposals.pop_front()
+    {
+        let (outcome, last) = match proposal {
+            Proposal::Bulletin(submission) => (run.bulletin(*submission), false),
+            Proposal::Acknowledgement(ack) => (run.acknowledgement(ack), false),
+            Proposal::Fact(fact) => (run.fact(fact), true),
+        };
+        outcomes.push(outcome);
+        if last {
+            break;
+        }
+    }
+    Ok(run.draft.finish(outcomes))
+}
+
+/// One pass of the sequencer: the state before the group, and what the group adds to it.
+struct Run<'a> {
+    state: &'a State,
+    draft: Draft,
+    seen: HashMap<BulletinId, Seen>,
+    issued: HashMap<(PartnerId, Precedence), u64>,
+}
+
+impl Run<'_> {
+    fn bulletin(&mut self, submission: Submission) -> Outcome {
+        let header = submission.bulletin().header();
+        let (id, precedence) = (header.id, header.precedence);
+        let hash = submission.bulletin().header_hash();
+        if let Some(seen) = self.seen.get(&id).copied().or_else(|| self.state.seen(&id)) {
+            return if seen.header == hash {
+                Outcome::Again(seen.position)
+            } else {
+                Outcome::Refused(Refused::DuplicateId(id).into())
+            };
+        }
+        // The key held when the session checked it; a rotation may have come in between.
+        let (key, originator) = (header.signing_key, header.originator.clone());
+        let registry = self.state.registry();
+        if registry
+            .bulletin_key(&originator, &key, self.draft.time)
+            .is_none()
+        {
+            return Outcome::Refused(Refused::UnknownKey { key, originator }.into());
+        }
+        let decision = decide(
+            self.state.rulebook(),
+            submission.labels(),
+            submission.part_labels(),
+            self.draft.time,
+        );
+        let mut releases = Vec::with_capacity(decision.releases.len());
+        for release in decision.releases {
+            let lane = (release.recipient.clone(), precedence);
+            let last = self.issued.get(&lane).copied();
+            let last = last.unwrap_or_else(|| self.state.lanes().issued(&lane.0, precedence));
+            self.issued.insert(lane, last + 1);
+            releases.push(LaneRelease {
+                bulletin: hash,
+                number: last + 1,
+                release,
+            });
+        }
+        let position = self.draft.next();
+        self.seen.insert(
+            id,
+            Seen {
+                header: hash,
+                position,
+            },
+        );
+        let sealed = submission.bulletin().sealed();
+        let fact = Fact::Accepted(Box::new(Accepted {
+            header_bytes: sealed.header.clone(),
+            header: submission.bulletin().header().clone(),
+            burst: sealed.burst.clone(),
+            parts: submission.digests().to_vec(),
+            audience: submission.audience().cloned(),
+        }));
+        self.draft
+            .push(fact, releases, Some(submission.into_bulletin()));
+        Outcome::Recorded(position)
+    }
+
+    fn acknowledgement(&mut self, signed: SignedAck) -> Outcome {
+        if let Err(error) = signed.check(self.state, self.draft.time) {
+            return Outcome::Refused(error.into());
+        }
+        let recipient = &signed.ack.recipient;
+        let lanes = self.state.lanes();
+        let progress = signed.ack.lanes.iter().any(|lane| {
+            lane.up_to
+                > lanes
+                    .lane(recipient, lane.precedence)
+                    .map_or(0, super::Lane::acked)
+        });
+        if !progress {
+            return Outcome::Stale;
+        }
+        Outcome::Recorded(self.draft.push(Fact::Acknowledged(signed), vec![], None))
+    }
+
+    fn fact(&mut self, fact: Fact) -> Outcome {
+        let free = matches!(fact, Fact::Tick | Fact::SnapshotTaken(_));
+        if !free && let Err(error) = check::check(self.state, &fact, self.draft.time) {
+            return Outcome::Refused(error.into());
+        }
+        Outcome::Recorded(self.draft.push(fact, vec![], None))
+    }
+}
+
+/// A group in the making.
+struct Draft {
+    first: u64,
+    time: Timestamp,
+    seed: [u8; 32],
+    records: Vec<Sequenced>,
+    bytes: usize,
+}
+
+impl Draft {
+    fn new(first: u64, time: Timestamp, seed: [u8; 32]) -> Self {
+        Self {
+            first,
+            time,
+            seed,
+            records: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= MAX_GROUP_RECORDS || self.bytes >= MAX_GROUP_BYTES
+    }
+
+    /// Adds a record and returns its position.
+    fn push(&mut self, fact: Fact, releases: Vec<LaneRelease>, bulletin: Option<Verified>) -> u64 {
+        let position = self.next();
+        let seed = wire::record_seed(&self.seed, position);
+        let encoded = wire::encode(self.time, seed, &fact, &releases);
+        let bodies = bulletin
+            .as_ref()
+            .map(|bulletin| wire::bodies(bulletin.sealed()));
+        self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
+        let commitment = encoded.commitment;
+        self.records.push(Sequenced {
+            record: Record {
+                time: self.time,
+                fact,
+                releases,
+                commitment,
+            },
+            stored: StoredRecord {
+                record: encoded.bytes,
+                bodies,
+            },
+            bulletin: bulletin.map(Arc::new),
+        });
+        position
+    }
+
+    fn finish(self, outcomes: Vec<Outcome>) -> Group {
+        Group {
+            first: self.first,
+            time: self.time,
+            records: self.records,
+            outcomes,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The fold: all state, as a pure function of the records.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::check;
+use super::lanes::Lanes;
+use super::record::{Accepted, Fact, Genesis, LedgerId, Record};
+use super::registry::Registry;
+use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
+use crate::bulletin::BulletinId;
+use crate::clock::Timestamp;
+use crate::decision::Rulebook;
+use crate::partner::PartnerId;
+use crate::proof::{Digest, merkle::Frontier};
+
+/// An agreement that the log has seen in force.
+#[derive(Clone, Debug)]
+pub struct AgreementEntry {
+    /// The agreement with its ratifications.
+    pub signed: SignedAgreement,
+    /// As its parties signed it.
+    pub agreement: RatifiedAgreement,
+    /// In force from this position on.
+    pub position: u64,
+    /// Where, when and why it ended.
+    pub ended: Option<Ended>,
+}
+
+/// How an agreement ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// From this position on it releases nothing.
+    pub position: u64,
+    /// When.
+    pub time: Timestamp,
+    /// Who withdrew it; `None` where a later version took its place.
+    pub by: Option<PartnerId>,
+    /// For people.
+    pub reason: String,
+}
+
+/// What the log says of a bulletin id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// SHA-256 of the header that was accepted.
+    pub header: Digest,
+    /// Where.
+    pub position: u64,
+}
+
+/// All state of the broker: registry, agreements in force, lanes, ids seen, Merkle tree.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    genesis: Option<(Genesis, LedgerId)>,
+    time: Timestamp,
+    tree: Frontier,
+    registry: Registry,
+    agreements: BTreeMap<AgreementId, AgreementEntry>,
+    rulebook: Rulebook,
+    lanes: Lanes,
+    seen: HashMap<BulletinId, Seen>,
+}
+
+impl State {
+    /// The state before the first record.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies the next record. Cannot fail and does nothing but change this state: a record that
+    /// does not follow (which only a damaged or forged log has, and which the audit names) changes
+    /// no more than the log's size and root.
+    pub fn apply(&mut self, record: &Record) {
+        let position = self.size();
+        self.tree.push(record.commitment.leaf_hash());
+        self.time = self.time.max(record.time);
+        match &record.fact {
+            Fact::Genesis(genesis) => {
+                if position == 0 {
+                    self.genesis = Some((genesis.clone(), genesis.ledger_id()));
+                }
+            }
+            Fact::Accepted(accepted) => self.accept(position, accepted, record),
+            Fact::Acknowledged(signed) => {
+                for lane in &signed.ack.lanes {
+                    self.lanes.acknowledge(&signed.ack.recipient, lane);
+                }
+            }
+            Fact::Tick | Fact::SnapshotTaken(_) => {}
+            governance => self.govern(position, governance, record.time),
+        }
+    }
+
+    fn accept(&mut self, position: u64, accepted: &Accepted, record: &Record) {
+        let header = accepted.header_hash();
+        self.seen
+            .entry(accepted.header.id)
+            .or_insert(Seen { header, position });
+        for release in &record.releases {
+            self.lanes.issue(
+                &release.release.recipient,
+                accepted.header.precedence,
+                position,
+            );
+        }
+    }
+
+    /// Applies a fact about partners and agreements, where it follows from what is known.
+    fn govern(&mut self, position: u64, fact: &Fact, time: Timestamp) {
+        let Ok(effect) = check::effect(self, fact, time) else {
+            return;
+        };
+        match effect {
+            check::Effect::Admit(id, keys) => {
+                self.registry.admit(id.clone(), *keys, position);
+                self.sync_standing(&id);
+            }
+            check::Effect::Stand(order) => {
+                if let Some(partner) = self.registry.partner_mut(&order.partner) {
+                    partner.standing = order.standing;
+                    partner.ordered = order.time;
+                }
+                self.sync_standing(&order.partner);
+            }
+            check::Effect::Rotate(id, keys) => {
+                if let Some(partner) = self.registry.partner_mut(&id) {
+                    partner.keys = *keys;
+                }
+            }
+            check::Effect::Revoke(id, crl) => {
+                if let Some(partner) = self.registry.partner_mut(&id) {
+                    partner.revocations = Some(crl);
+                }
+            }
+            check::Effect::Enforce {
+                signed,
+                agreement,
+                replaces,
+            } => {
+                if let Some(old) = replaces {
+                    let reason = "a later version took its place".to_owned();
+                    self.end(
+                        &old,
+                        Ended {
+                            position,
+                            time,
+                            by: None,
+                            reason,
+                        },
+                    );
+                }
+                self.rulebook.insert(&agreement);
+                let entry = AgreementEntry {
+                    signed,
+                    agreement,
+                    position,
+                    ended: None,
+                };
+                self.agreements.insert(entry.agreement.id(), entry);
+            }
+            check::Effect::Withdraw {
+                agreement,
+                by,
+                reason,
+            } => {
+                self.end(
+                    &agreement,
+                    Ended {
+                        position,
+                        time,
+                        by: Some(by),
+                        reason,
+                    },
+                );
+            }
+        }
+    }
+
+    fn end(&mut self, agreement: &AgreementId, ended: Ended) {
+        self.rulebook.remove(agreement);
+        if let Some(entry) = self.agreements.get_mut(agreement) {
+            entry.ended = Some(ended);
+        }
+    }
+
+    fn sync_standing(&mut self, id: &PartnerId) {
+        if let Some(partner) = self.registry.partner(id) {
+            self.rulebook.set_standing(id.clone(), partner.standing);
+        }
+    }
+
+    /// Records folded.
+    pub fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Root of the log's tree.
+    pub fn root(&self) -> Digest {
+        self.tree.root()
+    }
+
+    /// The right edge of the log's tree.
+    pub fn tree(&self) -> &Frontier {
+        &self.tree
+    }
+
+    /// Time of the last record.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What the ledger began with; `None` before the first record.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref().map(|(genesis, _)| genesis)
+    }
+
+    /// The ledger's id; `None` before the first record.
+    pub fn ledger(&self) -> Option<LedgerId> {
+        self.genesis.as_ref().map(|(_, id)| *id)
+    }
+
+    /// The partners.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Every agreement that was ever in force.
+    pub fn agreements(&self) -> &BTreeMap<AgreementId, AgreementEntry> {
+        &self.agreements
+    }
+
+    /// The agreements in force, compiled for decisions.
+    pub fn rulebook(&self) -> &Rulebook {
+        &self.rulebook
+    }
+
+    /// The recipients' lanes.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// What was accepted under this id.
+    pub fn seen(&self, id: &BulletinId) -> Option<Seen> {
+        self.seen.get(id).copied()
+    }
+
+    /// Bulletins accepted.
+    pub fn bulletins(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// All ids seen, in no order.
+    pub(super) fn all_seen(&self) -> impl Iterator<Item = (&BulletinId, &Seen)> {
+        self.seen.iter()
+    }
+
+    /// Puts back what a snapshot kept beside the governing records.
+    pub(super) fn restore(
+        &mut self,
+        time: Timestamp,
+        tree: Frontier,
+        lanes: Lanes,
+        seen: HashMap<BulletinId, Seen>,
+    ) {
+        self.time = time;
+        self.tree = tree;
+        self.lanes = lanes;
+        self.seen = seen;
+    }
+}

@@ -1,0 +1,586 @@
+//! Records to and from protobuf.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::commitment::Commitment;
+use super::promise::{Promise, PromiseItem};
+use super::record::{
+    Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
+    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
+    StandingChanged, StandingOrder,
+};
+use crate::agreement::{AgreementId, ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
+use crate::bulletin::{
+    BulletinId, BurstProof, Header, OpenPart, Part, PartClass, PartDigest, Precedence, Sealed,
+};
+use crate::clock::Timestamp;
+use crate::decision::Release;
+use crate::partner::{PartnerId, SignedKeySet, Standing, signature_from_wire, signature_to_wire};
+use crate::proof::{Digest, PublicKey};
+use crate::proto;
+
+use InvalidRecord::Malformed;
+
+type Read<T> = Result<T, InvalidRecord>;
+
+/// A record encoded, with the commitment to it.
+pub(super) struct Encoded {
+    pub(super) bytes: Bytes,
+    pub(super) commitment: Commitment,
+}
+
+/// Encodes a record under a seed.
+pub(super) fn encode(
+    time: Timestamp,
+    seed: [u8; 32],
+    fact: &Fact,
+    releases: &[LaneRelease],
+) -> Encoded {
+    let fact = fact_bytes(time, fact);
+    let openings: Vec<Bytes> = releases
+        .iter()
+        .map(|release| write_release(release).encode_to_vec().into())
+        .collect();
+    let commitment = Commitment::of(&seed, &fact, openings.iter().map(AsRef::as_ref));
+    let bytes = proto::Record {
+        format: 1,
+        time: time.micros(),
+        seed: Bytes::copy_from_slice(&seed),
+        fact,
+        openings,
+    }
+    .encode_to_vec()
+    .into();
+    Encoded { bytes, commitment }
+}
+
+/// The bytes of a fact, which its commitment covers. Those of the genesis hash to the ledger's id.
+pub(super) fn fact_bytes(time: Timestamp, fact: &Fact) -> Bytes {
+    proto::Fact {
+        time: time.micros(),
+        fact: Some(write_fact(fact)),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+impl Record {
+    /// Reads a stored record and computes the commitment to it.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::Record::decode(bytes.clone()).map_err(|_| Malformed("record"))?;
+        if wire.format != 1 {
+            return Err(InvalidRecord::UnknownFormat(wire.format));
+        }
+        let seed = wire
+            .seed
+            .as_ref()
+            .try_into()
+            .map_err(|_| Malformed("seed"))?;
+        let commitment = Commitment::of(&seed, &wire.fact, wire.openings.iter().map(AsRef::as_ref));
+        let (time, fact) = read_fact(&wire.fact)?;
+        if time.micros() != wire.time {
+            return Err(InvalidRecord::TimeDiffers);
+        }
+        let releases = wire
+            .openings
+            .iter()
+            .map(read_release)
+            .collect::<Read<_>>()?;
+        Ok(Self {
+            time,
+            fact,
+            releases,
+            commitment,
+        })
+    }
+}
+
+impl Genesis {
+    /// The ledger's id: SHA-256 of the genesis fact's bytes.
+    pub fn ledger_id(&self) -> LedgerId {
+        LedgerId(Digest::of(&self.to_bytes()))
+    }
+
+    /// The genesis fact's bytes.
+    pub fn to_bytes(&self) -> Bytes {
+        fact_bytes(self.created, &Fact::Genesis(self.clone()))
+    }
+
+    /// Reads a genesis fact's bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        match read_fact(bytes)? {
+            (_, Fact::Genesis(genesis)) => Ok(genesis),
+            _ => Err(Malformed("genesis")),
+        }
+    }
+}
+
+fn write_fact(fact: &Fact) -> proto::fact::Fact {
+    use proto::fact::Fact as Wire;
+    match fact {
+        Fact::Genesis(genesis) => Wire::Genesis(write_genesis(genesis)),
+        Fact::PartnerAdmitted(admitted) => Wire::PartnerAdmitted(proto::PartnerAdmitted {
+            key_set: Some(admitted.key_set.to_wire()),
+            operator: Some(write_operator(&admitted.operator)),
+        }),
+        Fact::StandingChanged(changed) => Wire::StandingChanged(proto::StandingChanged {
+            order: changed.bytes.clone(),
+            operator: Some(write_operator(&changed.operator)),
+        }),
+        Fact::KeySetRotated(key_set) => Wire::KeySetRotated(key_set.to_wire()),
+        Fact::CertificatesRevoked(revoked) => Wire::CertificatesRevoked(revoked.to_wire()),
+        Fact::AgreementRatified(signed) => Wire::AgreementRatified(signed.to_wire()),
+        Fact::AgreementWithdrawn(signed) => Wire::AgreementWithdrawn(signed.to_wire()),
+        Fact::Accepted(accepted) => Wire::Accepted(write_accepted(accepted)),
+        Fact::Acknowledged(signed) => Wire::Acknowledged(proto::Acknowledged {
+            statement: signed.bytes.clone(),
+            signature: Some(signature_to_wire(&signed.signature)),
+        }),
+        Fact::Tick => Wire::Tick(proto::Tick {}),
+        Fact::SnapshotTaken(taken) => Wire::SnapshotTaken(proto::SnapshotTaken {
+            size: taken.size,
+            root: digest_bytes(&taken.root),
+            digest: digest_bytes(&taken.digest),
+        }),
+    }
+}
+
+fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
+    use proto::fact::Fact as Wire;
+    let wire = proto::Fact::decode(bytes.clone()).map_err(|_| Malformed("fact"))?;
+    let time = read_time("time", wire.time)?;
+    let fact = match wire.fact.ok_or(InvalidRecord::UnknownKind)? {
+        Wire::Genesis(genesis) => Fact::Genesis(read_genesis(&genesis)?),
+        Wire::PartnerAdmitted(admitted) => Fact::PartnerAdmitted(PartnerAdmitted {
+            key_set: SignedKeySet::from_wire(&admitted.key_set.ok_or(Malformed("key_set"))?)?,
+            operator: read_operator(admitted.operator)?,
+        }),
+        Wire::StandingChanged(changed) => Fact::StandingChanged(StandingChanged {
+            order: StandingOrder::from_bytes(&changed.order)?,
+            bytes: changed.order,
+            operator: read_operator(changed.operator)?,
+        }),
+        Wire::KeySetRotated(key_set) => Fact::KeySetRotated(SignedKeySet::from_wire(&key_set)?),
+        Wire::CertificatesRevoked(revoked) => {
+            Fact::CertificatesRevoked(CertificatesRevoked::from_wire(revoked)?)
+        }
+        Wire::AgreementRatified(signed) => {
+            Fact::AgreementRatified(SignedAgreement::from_wire(&signed)?)
+        }
+        Wire::AgreementWithdrawn(signed) => {
+            Fact::AgreementWithdrawn(SignedWithdrawal::from_wire(&signed)?)
+        }
+        Wire::Accepted(accepted) => Fact::Accepted(Box::new(read_accepted(accepted)?)),
+        Wire::Acknowledged(wire) => {
+            let signature = wire.signature.as_ref().and_then(signature_from_wire);
+            let signature = signature.ok_or(Malformed("signature"))?;
+            Fact::Acknowledged(SignedAck::from_parts(wire.statement, signature)?)
+        }
+        Wire::Tick(_) => Fact::Tick,
+        Wire::SnapshotTaken(taken) => Fact::SnapshotTaken(SnapshotTaken {
+            size: taken.size,
+            root: read_digest("root", &taken.root)?,
+            digest: read_digest("digest", &taken.digest)?,
+        }),
+    };
+    Ok((time, fact))
+}
+
+fn write_genesis(genesis: &Genesis) -> proto::Genesis {
+    let operators = genesis.operators.iter().map(|operator| proto::Operator {
+        name: operator.name.clone(),
+        public_key: Bytes::copy_from_slice(&operator.public_key.0),
+    });
+    proto::Genesis {
+        framework: genesis.framework.clone(),
+        log_key: genesis.log_key.clone(),
+        operators: operators.collect(),
+        rules: genesis.rules,
+        witness_policy: genesis.witness_policy.clone(),
+        nonce: Bytes::copy_from_slice(&genesis.nonce),
+        created: genesis.created.micros(),
+    }
+}
+
+fn read_genesis(wire: &proto::Genesis) -> Read<Genesis> {
+    let operators = wire.operators.iter().map(|operator| {
+        let public_key = PublicKey::try_from(operator.public_key.as_ref());
+        let public_key = public_key.map_err(|_| Malformed("operators"))?;
+        Ok(Operator {
+            name: operator.name.clone(),
+            public_key,
+        })
+    });
+    Ok(Genesis {
+        framework: wire.framework.clone(),
+        log_key: wire.log_key.clone(),
+        operators: operators.collect::<Read<_>>()?,
+        rules: wire.rules,
+        witness_policy: wire.witness_policy.clone(),
+        nonce: wire
+            .nonce
+            .as_ref()
+            .try_into()
+            .map_err(|_| Malformed("nonce"))?,
+        created: read_time("created", wire.created)?,
+    })
+}
+
+fn write_operator(operator: &OperatorSignature) -> proto::OperatorSignature {
+    proto::OperatorSignature {
+        operator: operator.operator.clone(),
+        signature: Some(signature_to_wire(&operator.signature)),
+    }
+}
+
+fn read_operator(wire: Option<proto::OperatorSignature>) -> Read<OperatorSignature> {
+    let wire = wire.ok_or(Malformed("operator"))?;
+    let signature = wire.signature.as_ref().and_then(signature_from_wire);
+    Ok(OperatorSignature {
+        operator: wire.operator,
+        signature: signature.ok_or(Malformed("signature"))?,
+    })
+}
+
+impl StandingOrder {
+    /// The bytes an operator signs.
+    pub fn to_bytes(&self) -> Bytes {
+        let standing = match self.standing {
+            Standing::Active => proto::Standing::Active,
+            Standing::Suspended => proto::Standing::Suspended,
+            Standing::Revoked => proto::Standing::Revoked,
+        };
+        proto::StandingOrder {
+            ledger: digest_bytes(&self.ledger.0),
+            partner: self.partner.to_string(),
+            standing: standing.into(),
+            reason: self.reason.clone(),
+            time: self.time.micros(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::StandingOrder::decode(bytes.clone()).map_err(|_| Malformed("order"))?;
+        let standing = match wire.standing() {
+            proto::Standing::Active => Standing::Active,
+            proto::Standing::Suspended => Standing::Suspended,
+            proto::Standing::Revoked => Standing::Revoked,
+            proto::Standing::Unspecified => return Err(Malformed("standing")),
+        };
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            partner: read_partner(&wire.partner)?,
+            standing,
+            reason: wire.reason,
+            time: read_time("time", wire.time)?,
+        })
+    }
+}
+
+impl CertificatesRevoked {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::CertificatesRevoked {
+        proto::CertificatesRevoked {
+            partner: self.partner.to_string(),
+            crl: self.crl.clone(),
+        }
+    }
+
+    /// Reads what travelled.
+    pub fn from_wire(wire: proto::CertificatesRevoked) -> Read<Self> {
+        Ok(Self {
+            partner: read_partner(&wire.partner)?,
+            crl: wire.crl,
+        })
+    }
+}
+
+fn write_accepted(accepted: &Accepted) -> proto::Accepted {
+    let audience = accepted.audience.as_ref();
+    proto::Accepted {
+        header: accepted.header_bytes.clone(),
+        burst: Some(accepted.burst.to_wire()),
+        parts: accepted.parts.iter().map(PartDigest::to_wire).collect(),
+        audience: audience.map(|part| part.body.clone()).unwrap_or_default(),
+        audience_salt: audience
+            .map(|part| Bytes::copy_from_slice(&part.salt))
+            .unwrap_or_default(),
+    }
+}
+
+fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
+    let header = Header::from_bytes(&wire.header)?;
+    let parts = wire
+        .parts
+        .iter()
+        .map(PartDigest::from_wire)
+        .collect::<Result<Vec<_>, _>>()?;
+    let class = PartClass::Audience.as_str();
+    let marking = parts
+        .iter()
+        .find(|part| part.class == class)
+        .map(|part| part.marking);
+    let audience = marking
+        .map(|marking| {
+            let salt = wire.audience_salt.as_ref().try_into();
+            let salt = salt.map_err(|_| Malformed("audience_salt"))?;
+            let body = wire.audience.clone();
+            Ok::<_, InvalidRecord>(OpenPart {
+                salt,
+                class: class.to_owned(),
+                marking,
+                body,
+            })
+        })
+        .transpose()?;
+    let burst = BurstProof::from_wire(&wire.burst.ok_or(Malformed("burst"))?)?;
+    Ok(Accepted {
+        header_bytes: wire.header,
+        header,
+        burst,
+        parts,
+        audience,
+    })
+}
+
+/// A clause as it travels.
+pub fn clause_to_wire(clause: &ClauseRef) -> proto::ClauseRef {
+    proto::ClauseRef {
+        agreement: digest_bytes(&clause.agreement.0),
+        name: clause.name.to_string(),
+        version: clause.version,
+        clause: clause.clause.to_string(),
+    }
+}
+
+/// Reads a clause; `None` where its agreement's id is none.
+pub fn clause_from_wire(wire: &proto::ClauseRef) -> Option<ClauseRef> {
+    Some(ClauseRef {
+        agreement: AgreementId(Digest::try_from(wire.agreement.as_ref()).ok()?),
+        name: Arc::from(wire.name.as_str()),
+        version: wire.version,
+        clause: Arc::from(wire.clause.as_str()),
+    })
+}
+
+/// An onward rule as it travels.
+pub const fn onward_to_wire(onward: Onward) -> i32 {
+    match onward {
+        Onward::None => 1,
+        Onward::OriginatorConsent => 2,
+        Onward::WithinAgreement => 3,
+    }
+}
+
+/// Reads an onward rule.
+pub const fn onward_from_wire(number: i32) -> Option<Onward> {
+    match number {
+        1 => Some(Onward::None),
+        2 => Some(Onward::OriginatorConsent),
+        3 => Some(Onward::WithinAgreement),
+        _ => None,
+    }
+}
+
+fn write_release(release: &LaneRelease) -> proto::Release {
+    proto::Release {
+        bulletin: digest_bytes(&release.bulletin),
+        recipient: release.release.recipient.to_string(),
+        lane_number: release.number,
+        clauses: release.release.clauses.iter().map(clause_to_wire).collect(),
+        withheld: release.release.withheld.clone(),
+        onward: onward_to_wire(release.release.onward),
+    }
+}
+
+fn read_release(bytes: &Bytes) -> Read<LaneRelease> {
+    let wire = proto::Release::decode(bytes.clone()).map_err(|_| Malformed("release"))?;
+    let clauses = wire
+        .clauses
+        .iter()
+        .map(clause_from_wire)
+        .collect::<Option<Vec<_>>>();
+    Ok(LaneRelease {
+        bulletin: read_digest("bulletin", &wire.bulletin)?,
+        number: wire.lane_number,
+        release: Release {
+            recipient: read_partner(&wire.recipient)?,
+            clauses: clauses.ok_or(Malformed("clauses"))?,
+            withheld: wire.withheld,
+            onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
+        },
+    })
+}
+
+impl LaneAck {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::LaneAck {
+        proto::LaneAck {
+            precedence: self.precedence.number(),
+            up_to: self.up_to,
+            chain: digest_bytes(&self.chain),
+        }
+    }
+
+    /// Reads what travelled.
+    pub fn from_wire(wire: &proto::LaneAck) -> Read<Self> {
+        Ok(Self {
+            precedence: Precedence::from_number(wire.precedence).ok_or(Malformed("precedence"))?,
+            up_to: wire.up_to,
+            chain: read_digest("chain", &wire.chain)?,
+        })
+    }
+}
+
+impl Ack {
+    /// The bytes a recipient signs.
+    pub fn to_bytes(&self) -> Bytes {
+        proto::AckStatement {
+            ledger: digest_bytes(&self.ledger.0),
+            recipient: self.recipient.to_string(),
+            lanes: self.lanes.iter().map(LaneAck::to_wire).collect(),
+            time: self.time.micros(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire =
+            proto::AckStatement::decode(bytes.clone()).map_err(|_| Malformed("statement"))?;
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            recipient: read_partner(&wire.recipient)?,
+            lanes: wire
+                .lanes
+                .iter()
+                .map(LaneAck::from_wire)
+                .collect::<Read<_>>()?,
+            time: read_time("time", wire.time)?,
+        })
+    }
+}
+
+/// The bodies of a bulletin's parts, as they are stored beside its record.
+pub(super) fn bodies(sealed: &Sealed) -> Bytes {
+    let parts = sealed.parts.iter().map(|part| match part {
+        Part::Open(part) => proto::Body {
+            salt: Bytes::copy_from_slice(&part.salt),
+            body: part.body.clone(),
+        },
+        Part::Withheld(_) => proto::Body::default(),
+    });
+    proto::Bodies {
+        parts: parts.collect(),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+impl Accepted {
+    /// The bulletin as its originator sealed it, from the record and the bodies beside it. Without
+    /// bodies, because they were erased, every part is withheld.
+    pub fn to_sealed(&self, bodies: Option<&Bytes>) -> Read<Sealed> {
+        let bodies = bodies
+            .map(|bytes| proto::Bodies::decode(bytes.clone()).map_err(|_| Malformed("bodies")))
+            .transpose()?;
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for (at, digest) in self.parts.iter().enumerate() {
+            let body = bodies.as_ref().and_then(|bodies| bodies.parts.get(at));
+            let salt = body.and_then(|body| <[u8; 32]>::try_from(body.salt.as_ref()).ok());
+            parts.push(match (body, salt) {
+                (Some(body), Some(salt)) => Part::Open(OpenPart {
+                    salt,
+                    class: digest.class.clone(),
+                    marking: digest.marking,
+                    body: body.body.clone(),
+                }),
+                _ => Part::Withheld(digest.leaf()),
+            });
+        }
+        Ok(Sealed {
+            id: self.header.id,
+            precedence: self.header.precedence,
+            header: self.header_bytes.clone(),
+            burst: self.burst.clone(),
+            parts,
+        })
+    }
+}
+
+fn digest_bytes(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
+}
+
+fn read_digest(field: &'static str, bytes: &Bytes) -> Read<Digest> {
+    Digest::try_from(bytes.as_ref()).map_err(|_| Malformed(field))
+}
+
+fn read_partner(text: &str) -> Read<PartnerId> {
+    text.parse().map_err(|_| Malformed("partner"))
+}
+
+fn read_time(field: &'static str, micros: i64) -> Read<Timestamp> {
+    Timestamp::from_micros(micros).ok_or(Malformed(field))
+}
+
+/// The seed of one record, from that of its group: opening one record shows nothing of another.
+pub(super) fn record_seed(group: &[u8; 32], position: u64) -> [u8; 32] {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, group);
+    let mut seed = [0; 32];
+    seed.copy_from_slice(ring::hmac::sign(&key, &position.to_be_bytes()).as_ref());
+    seed
+}
+
+impl Promise {
+    /// The bytes the broker signs.
+    pub fn to_bytes(&self) -> Bytes {
+        let items = self.items.iter().map(|item| proto::PromiseItem {
+            bulletin: Bytes::copy_from_slice(&item.bulletin.0),
+            header: digest_bytes(&item.header),
+            position: item.position,
+        });
+        proto::PromiseStatement {
+            ledger: digest_bytes(&self.ledger.0),
+            originator: self.originator.to_string(),
+            items: items.collect(),
+            time: self.time.micros(),
+            merge_delay_ms: u32::try_from(self.merge_delay.as_millis()).unwrap_or(u32::MAX),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire =
+            proto::PromiseStatement::decode(bytes.clone()).map_err(|_| Malformed("promise"))?;
+        let items = wire.items.iter().map(|item| {
+            let bulletin = item
+                .bulletin
+                .as_ref()
+                .try_into()
+                .map_err(|_| Malformed("bulletin"))?;
+            Ok(PromiseItem {
+                bulletin: BulletinId(bulletin),
+                header: read_digest("header", &item.header)?,
+                position: item.position,
+            })
+        });
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            originator: read_partner(&wire.originator)?,
+            items: items.collect::<Read<_>>()?,
+            time: read_time("time", wire.time)?,
+            merge_delay: Duration::from_millis(wire.merge_delay_ms.into()),
+        })
+    }
+}

@@ -1,0 +1,510 @@
+//! Frames to and from protobuf.
+
+use bytes::Bytes;
+use prost::Message;
+use thiserror::Error;
+
+use super::hello::{Hello, Limits, Refusal, Welcome};
+use super::limits::MAX_EVIDENCE_AGREEMENTS;
+use crate::agreement::{ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
+use crate::bulletin::{Precedence, Refused, Sealed};
+use crate::clock::Timestamp;
+use crate::ledger::{
+    CertificatesRevoked, LaneAck, LedgerId, SignedAck, SignedPromise, clause_from_wire,
+    clause_to_wire, onward_from_wire, onward_to_wire,
+};
+use crate::partner::{PartnerId, SignedKeySet, signature_from_wire, signature_to_wire};
+use crate::proof::Digest;
+use crate::proto;
+use crate::proto::frame::Frame as Wire;
+
+/// One message between node and broker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// The node's greeting.
+    Hello(Hello),
+    /// The broker's answer.
+    Welcome(Welcome),
+    /// Why a session or a stream ends.
+    Refuse(Refusal),
+    /// A bulletin to publish. One that cannot be read is refused by itself: the session goes on.
+    Submit {
+        /// Counts the submissions of the stream.
+        sequence: u64,
+        /// The bulletin.
+        bulletin: Result<Box<Sealed>, Refused>,
+    },
+    /// Bulletins are in the log.
+    Promise {
+        /// The signed statement.
+        promise: SignedPromise,
+        /// The submissions it answers, in the order of its items.
+        sequences: Vec<u64>,
+    },
+    /// A bulletin is not.
+    Rejected(Rejected),
+    /// What follows on this stream is this lane.
+    LaneOpen {
+        /// Which lane.
+        precedence: Precedence,
+        /// Number of the first delivery that follows.
+        next: u64,
+    },
+    /// One number of the lane; `None` where its permission no longer holds.
+    Deliver {
+        /// The number.
+        number: u64,
+        /// The bulletin.
+        item: Option<Box<Delivery>>,
+    },
+    /// What the node holds durably.
+    Acknowledge(SignedAck),
+    /// The agreements in force to which the partner is a party.
+    Evidence(Evidence),
+    /// An act of the partner, to be recorded.
+    Statement {
+        /// Chosen by the node.
+        sequence: u64,
+        /// The act.
+        statement: Box<Statement>,
+    },
+    /// What became of it.
+    StatementTaken {
+        /// As the node chose it.
+        sequence: u64,
+        /// The position, or why not.
+        result: Result<u64, Refusal>,
+    },
+    /// The sender closes when its queues are empty.
+    Goodbye {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Why a bulletin was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Which submission of the stream.
+    pub sequence: u64,
+    /// Code and sentence.
+    pub refusal: Refusal,
+    /// The same submission may succeed later.
+    pub retry: bool,
+}
+
+/// A bulletin as it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// With the parts withheld replaced by their hashes.
+    pub bulletin: Sealed,
+    /// Where it stands in the log.
+    pub position: u64,
+    /// Time of the group that accepted it.
+    pub time: Timestamp,
+    /// The clauses under which it is shared.
+    pub clauses: Vec<ClauseRef>,
+    /// Whether it may be passed on.
+    pub onward: Onward,
+}
+
+/// Agreements with everything needed to verify them without believing the broker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// The log size it reflects.
+    pub size: u64,
+    /// Those in force to which the partner is a party.
+    pub agreements: Vec<SignedAgreement>,
+    /// The key sets of all their parties.
+    pub key_sets: Vec<KeySetVersions>,
+}
+
+/// All versions of one partner's key set, the first first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySetVersions {
+    /// Whose.
+    pub partner: PartnerId,
+    /// In order.
+    pub versions: Vec<SignedKeySet>,
+}
+
+/// An act of a partner that it asks the broker to record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// Ends an agreement.
+    Withdrawal(SignedWithdrawal),
+    /// Its next key set.
+    KeySet(SignedKeySet),
+    /// An agreement that all parties have ratified.
+    Agreement(SignedAgreement),
+    /// Its authority's revocation list.
+    Revocation(CertificatesRevoked),
+}
+
+/// Bytes that are no frame. Ends the stream: what follows cannot be trusted to begin anywhere.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum FrameError {
+    /// Not the encoding of session.proto.
+    #[error("a frame cannot be read: {0}")]
+    Malformed(&'static str),
+    /// A kind that this version does not know.
+    #[error("a frame is of a kind this version does not know")]
+    UnknownKind,
+}
+
+use FrameError::Malformed;
+
+type Read<T> = Result<T, FrameError>;
+
+/// A frame's bytes, without the length before them.
+pub fn encode(frame: &Frame) -> Bytes {
+    proto::Frame {
+        frame: Some(write(frame)),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+/// Reads a frame's bytes. Bodies are slices of them, not copies.
+pub fn decode(bytes: Bytes) -> Read<Frame> {
+    let wire = proto::Frame::decode(bytes).map_err(|_| Malformed("encoding"))?;
+    read(wire.frame.ok_or(FrameError::UnknownKind)?)
+}
+
+fn write(frame: &Frame) -> Wire {
+    match frame {
+        Frame::Hello(hello) => Wire::Hello(write_hello(hello)),
+        Frame::Welcome(welcome) => Wire::Welcome(proto::Welcome {
+            version: welcome.version,
+            limits: Some(write_limits(welcome.limits)),
+            agent: welcome.agent.clone(),
+            ledger: digest_bytes(&welcome.ledger.0),
+            genesis: welcome.genesis.clone(),
+            time: welcome.time.micros(),
+        }),
+        Frame::Refuse(refusal) => Wire::Refuse(write_refusal(refusal)),
+        Frame::Submit { sequence, bulletin } => Wire::Submit(proto::Submit {
+            sequence: *sequence,
+            envelope: bulletin.as_ref().ok().map(|sealed| sealed.to_wire()),
+        }),
+        Frame::Promise { promise, sequences } => Wire::Promise(proto::Promise {
+            statement: promise.bytes.clone(),
+            signature: Some(signature_to_wire(&promise.signature)),
+            sequences: sequences.clone(),
+        }),
+        Frame::Rejected(rejected) => Wire::Rejected(proto::Rejected {
+            sequence: rejected.sequence,
+            code: rejected.refusal.code.clone(),
+            message: rejected.refusal.message.clone(),
+            retry: rejected.retry,
+        }),
+        Frame::LaneOpen { precedence, next } => Wire::LaneOpen(proto::LaneOpen {
+            precedence: precedence.number(),
+            next: *next,
+        }),
+        Frame::Deliver { number, item } => Wire::Deliver(proto::Deliver {
+            lane_number: *number,
+            item: Some(
+                item.as_ref()
+                    .map_or(proto::deliver::Item::Void(proto::Void {}), |item| {
+                        proto::deliver::Item::Delivery(write_delivery(item))
+                    }),
+            ),
+        }),
+        Frame::Acknowledge(signed) => Wire::Acknowledge(proto::Acknowledge {
+            statement: signed.bytes.clone(),
+            signature: Some(signature_to_wire(&signed.signature)),
+        }),
+        Frame::Evidence(evidence) => Wire::Evidence(write_evidence(evidence)),
+        Frame::Statement {
+            sequence,
+            statement,
+        } => Wire::Statement(proto::Statement {
+            sequence: *sequence,
+            statement: Some(write_statement(statement)),
+        }),
+        Frame::StatementTaken { sequence, result } => Wire::StatementTaken(proto::StatementTaken {
+            sequence: *sequence,
+            position: result.as_ref().map_or(0, |position| *position),
+            refused: result.as_ref().err().map(write_refusal),
+        }),
+        Frame::Goodbye { reason } => Wire::Goodbye(proto::Goodbye {
+            reason: reason.clone(),
+        }),
+    }
+}
+
+fn read(wire: Wire) -> Read<Frame> {
+    Ok(match wire {
+        Wire::Hello(hello) => Frame::Hello(read_hello(hello)?),
+        Wire::Welcome(welcome) => Frame::Welcome(Welcome {
+            version: welcome.version,
+            limits: read_limits(welcome.limits)?,
+            agent: welcome.agent,
+            ledger: LedgerId(read_digest("ledger", &welcome.ledger)?),
+            genesis: welcome.genesis,
+            time: read_time(welcome.time)?,
+        }),
+        Wire::Refuse(refuse) => Frame::Refuse(read_refusal(refuse)),
+        Wire::Submit(submit) => Frame::Submit {
+            sequence: submit.sequence,
+            bulletin: submit
+                .envelope
+                .ok_or(Refused::Malformed("bulletin"))
+                .and_then(Sealed::from_wire)
+                .map(Box::new),
+        },
+        Wire::Promise(promise) => Frame::Promise {
+            promise: SignedPromise {
+                bytes: promise.statement,
+                signature: promise
+                    .signature
+                    .as_ref()
+                    .and_then(signature_from_wire)
+                    .ok_or(Malformed("signature"))?,
+            },
+            sequences: promise.sequences,
+        },
+        Wire::Rejected(rejected) => Frame::Rejected(Rejected {
+            sequence: rejected.sequence,
+            refusal: Refusal {
+                code: rejected.code,
+                message: rejected.message,
+            },
+            retry: rejected.retry,
+        }),
+        Wire::LaneOpen(open) => Frame::LaneOpen {
+            precedence: Precedence::from_number(open.precedence).ok_or(Malformed("precedence"))?,
+            next: open.next,
+        },
+        Wire::Deliver(deliver) => {
+            let item = match deliver.item.ok_or(Malformed("delivery"))? {
+                proto::deliver::Item::Void(_) => None,
+                proto::deliver::Item::Delivery(item) => Some(Box::new(read_delivery(item)?)),
+            };
+            Frame::Deliver {
+                number: deliver.lane_number,
+                item,
+            }
+        }
+        Wire::Acknowledge(ack) => {
+            let signature = ack.signature.as_ref().and_then(signature_from_wire);
+            let signature = signature.ok_or(Malformed("signature"))?;
+            let signed = SignedAck::from_parts(ack.statement, signature);
+            Frame::Acknowledge(signed.map_err(|_| Malformed("acknowledgement"))?)
+        }
+        Wire::Evidence(evidence) => Frame::Evidence(read_evidence(evidence)?),
+        Wire::Statement(statement) => Frame::Statement {
+            sequence: statement.sequence,
+            statement: Box::new(read_statement(statement.statement)?),
+        },
+        Wire::StatementTaken(taken) => Frame::StatementTaken {
+            sequence: taken.sequence,
+            result: taken
+                .refused
+                .map_or(Ok(taken.position), |refused| Err(read_refusal(refused))),
+        },
+        Wire::Goodbye(goodbye) => Frame::Goodbye {
+            reason: goodbye.reason,
+        },
+    })
+}
+
+fn write_hello(hello: &Hello) -> proto::Hello {
+    proto::Hello {
+        versions: hello.versions.clone(),
+        limits: Some(write_limits(hello.limits)),
+        agent: hello.agent.clone(),
+        time: hello.time.micros(),
+        resume: hello.resume.iter().map(LaneAck::to_wire).collect(),
+        ledger: hello
+            .ledger
+            .map(|ledger| digest_bytes(&ledger.0))
+            .unwrap_or_default(),
+    }
+}
+
+fn read_hello(wire: proto::Hello) -> Read<Hello> {
+    let resume = wire
+        .resume
+        .iter()
+        .map(LaneAck::from_wire)
+        .collect::<Result<_, _>>();
+    let ledger = (!wire.ledger.is_empty())
+        .then(|| read_digest("ledger", &wire.ledger).map(LedgerId))
+        .transpose()?;
+    Ok(Hello {
+        versions: wire.versions,
+        limits: read_limits(wire.limits)?,
+        agent: wire.agent,
+        time: read_time(wire.time)?,
+        resume: resume.map_err(|_| Malformed("resume"))?,
+        ledger,
+    })
+}
+
+fn write_limits(limits: Limits) -> proto::Limits {
+    proto::Limits {
+        frame_bytes: limits.frame_bytes,
+        bulletin_bytes: limits.bulletin_bytes,
+        parts: limits.parts,
+        outstanding: limits.outstanding,
+    }
+}
+
+fn read_limits(wire: Option<proto::Limits>) -> Read<Limits> {
+    let wire = wire.ok_or(Malformed("limits"))?;
+    Ok(Limits {
+        frame_bytes: wire.frame_bytes,
+        bulletin_bytes: wire.bulletin_bytes,
+        parts: wire.parts,
+        outstanding: wire.outstanding,
+    })
+}
+
+fn write_refusal(refusal: &Refusal) -> proto::Refuse {
+    proto::Refuse {
+        code: refusal.code.clone(),
+        message: refusal.message.clone(),
+    }
+}
+
+fn read_refusal(wire: proto::Refuse) -> Refusal {
+    Refusal {
+        code: wire.code,
+        message: wire.message,
+    }
+}
+
+fn write_delivery(item: &Delivery) -> proto::Delivery {
+    proto::Delivery {
+        envelope: Some(item.bulletin.to_wire()),
+        position: item.position,
+        time: item.time.micros(),
+        clauses: item.clauses.iter().map(clause_to_wire).collect(),
+        onward: onward_to_wire(item.onward),
+    }
+}
+
+fn read_delivery(wire: proto::Delivery) -> Read<Delivery> {
+    let envelope = wire.envelope.ok_or(Malformed("bulletin"))?;
+    let clauses = wire
+        .clauses
+        .iter()
+        .map(clause_from_wire)
+        .collect::<Option<_>>();
+    Ok(Delivery {
+        bulletin: Sealed::from_wire(envelope).map_err(|_| Malformed("bulletin"))?,
+        position: wire.position,
+        time: read_time(wire.time)?,
+        clauses: clauses.ok_or(Malformed("clauses"))?,
+        onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
+    })
+}
+
+/// The serialized evidence, for the node's store.
+impl Evidence {
+    /// The bytes of this evidence.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write_evidence(self).encode_to_vec()
+    }
+
+    /// Reads stored bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Read<Self> {
+        let wire = proto::Evidence::decode(Bytes::copy_from_slice(bytes));
+        read_evidence(wire.map_err(|_| Malformed("evidence"))?)
+    }
+}
+
+/// A delivery as the node's inbox stores it.
+impl Delivery {
+    /// The bytes of this delivery.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write_delivery(self).encode_to_vec()
+    }
+
+    /// Reads stored bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Read<Self> {
+        let wire = proto::Delivery::decode(Bytes::copy_from_slice(bytes));
+        read_delivery(wire.map_err(|_| Malformed("delivery"))?)
+    }
+}
+
+fn write_evidence(evidence: &Evidence) -> proto::Evidence {
+    let chains = evidence.key_sets.iter().map(|chain| proto::KeySetChain {
+        partner: chain.partner.to_string(),
+        versions: chain.versions.iter().map(SignedKeySet::to_wire).collect(),
+    });
+    proto::Evidence {
+        size: evidence.size,
+        agreements: evidence
+            .agreements
+            .iter()
+            .map(SignedAgreement::to_wire)
+            .collect(),
+        key_sets: chains.collect(),
+    }
+}
+
+fn read_evidence(wire: proto::Evidence) -> Read<Evidence> {
+    if wire.agreements.len() > MAX_EVIDENCE_AGREEMENTS {
+        return Err(Malformed("number of agreements"));
+    }
+    let agreements = wire.agreements.iter().map(SignedAgreement::from_wire);
+    let key_sets = wire.key_sets.iter().map(|chain| {
+        let versions = chain.versions.iter().map(SignedKeySet::from_wire);
+        Ok(KeySetVersions {
+            partner: chain.partner.parse().map_err(|_| Malformed("partner"))?,
+            versions: versions
+                .collect::<Result<_, _>>()
+                .map_err(|_| Malformed("key set"))?,
+        })
+    });
+    Ok(Evidence {
+        size: wire.size,
+        agreements: agreements
+            .collect::<Result<_, _>>()
+            .map_err(|_| Malformed("agreement"))?,
+        key_sets: key_sets.collect::<Read<_>>()?,
+    })
+}
+
+fn write_statement(statement: &Statement) -> proto::statement::Statement {
+    use proto::statement::Statement as Act;
+    match statement {
+        Statement::Withdrawal(signed) => Act::Withdrawal(signed.to_wire()),
+        Statement::KeySet(signed) => Act::KeySet(signed.to_wire()),
+        Statement::Agreement(signed) => Act::Agreement(signed.to_wire()),
+        Statement::Revocation(revoked) => Act::Revocation(revoked.to_wire()),
+    }
+}
+
+fn read_statement(wire: Option<proto::statement::Statement>) -> Read<Statement> {
+    use proto::statement::Statement as Act;
+    Ok(match wire.ok_or(FrameError::UnknownKind)? {
+        Act::Withdrawal(wire) => Statement::Withdrawal(
+            SignedWithdrawal::from_wire(&wire).map_err(|_| Malformed("withdrawal"))?,
+        ),
+        Act::KeySet(wire) => {
+            Statement::KeySet(SignedKeySet::from_wire(&wire).map_err(|_| Malformed("key set"))?)
+        }
+        Act::Agreement(wire) => Statement::Agreement(
+            SignedAgreement::from_wire(&wire).map_err(|_| Malformed("agreement"))?,
+        ),
+        Act::Revocation(wire) => Statement::Revocation(
+            CertificatesRevoked::from_wire(wire).map_err(|_| Malformed("revocation"))?,
+        ),
+    })
+}
+
+fn digest_bytes(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
+}
+
+fn read_digest(field: &'static str, bytes: &Bytes) -> Read<Digest> {
+    Digest::try_from(bytes.as_ref()).map_err(|_| Malformed(field))
+}
+
+fn read_time(micros: i64) -> Read<Timestamp> {
+    Timestamp::from_micros(micros).ok_or(Malformed("time"))
+}

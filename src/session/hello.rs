@@ -1,0 +1,201 @@
+//! The greeting: versions and limits, and a refusal that says why.
+
+use thiserror::Error;
+
+use super::limits::{MAX_FRAME_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION};
+use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS};
+use crate::clock::Timestamp;
+use crate::ledger::{LaneAck, LedgerId};
+
+/// What one side is willing to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a frame.
+    pub frame_bytes: u64,
+    /// Bytes of a bulletin.
+    pub bulletin_bytes: u64,
+    /// Parts of a bulletin.
+    pub parts: u32,
+    /// Bulletins submitted and not yet answered.
+    pub outstanding: u32,
+}
+
+impl Limits {
+    /// Those of this version.
+    pub const OURS: Self = Self {
+        frame_bytes: MAX_FRAME_BYTES as u64,
+        bulletin_bytes: MAX_BULLETIN_BYTES as u64,
+        parts: MAX_PARTS as u32,
+        outstanding: MAX_OUTSTANDING as u32,
+    };
+}
+
+/// A node's greeting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Protocol versions it speaks.
+    pub versions: Vec<u32>,
+    /// What it is willing to receive.
+    pub limits: Limits,
+    /// Name and version of the program.
+    pub agent: String,
+    /// Its clock.
+    pub time: Timestamp,
+    /// The last number it received durably in each lane.
+    pub resume: Vec<LaneAck>,
+    /// The ledger it knows; `None` at the first contact.
+    pub ledger: Option<LedgerId>,
+}
+
+/// The broker's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version both will speak.
+    pub version: u32,
+    /// What the broker is willing to receive.
+    pub limits: Limits,
+    /// Name and version of the program.
+    pub agent: String,
+    /// The broker's ledger.
+    pub ledger: LedgerId,
+    /// The genesis fact: hashes to the ledger's id, and names the log's key.
+    pub genesis: bytes::Bytes,
+    /// The broker's clock.
+    pub time: Timestamp,
+}
+
+/// A refusal, as a code for machines and a sentence for people.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message} ({code})")]
+pub struct Refusal {
+    /// Stable, as `unsupported_version`.
+    pub code: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with this code.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What the broker makes of a greeting: the version to speak, or why it cannot serve this node.
+pub fn greet(hello: &Hello, ledger: LedgerId, now: Timestamp) -> Result<u32, Refusal> {
+    if !hello.versions.contains(&PROTOCOL_VERSION) {
+        return Err(Refusal::new(
+            "unsupported_version",
+            format!(
+                "this broker speaks protocol version {PROTOCOL_VERSION}, the node {:?}; upgrade the older",
+                hello.versions
+            ),
+        ));
+    }
+    let skew = now.since(hello.time).max(hello.time.since(now));
+    if skew > MAX_SKEW {
+        return Err(Refusal::new(
+            "clock_skew",
+            format!(
+                "the node's clock says {}, the broker's {now}; set the wrong one",
+                hello.time
+            ),
+        ));
+    }
+    if hello.ledger.is_some_and(|known| known != ledger) {
+        return Err(Refusal::new(
+            "other_ledger",
+            format!("the node knows another ledger; this broker's is {ledger}"),
+        ));
+    }
+    if hello.limits.frame_bytes < Limits::OURS.frame_bytes {
+        return Err(Refusal::new(
+            "limits",
+            format!(
+                "the node takes frames of {} bytes; a bulletin may need {}",
+                hello.limits.frame_bytes,
+                Limits::OURS.frame_bytes
+            ),
+        ));
+    }
+    Ok(PROTOCOL_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::proof::Digest;
+
+    fn hello(now: Timestamp) -> Hello {
+        Hello {
+            versions: vec![1],
+            limits: Limits::OURS,
+            agent: "test".into(),
+            time: now,
+            resume: vec![],
+            ledger: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_with_the_reason() {
+        let now = Timestamp::from_micros(1_768_435_200_000_000).unwrap();
+        let ledger = LedgerId(Digest::of(b"ledger"));
+        let code = |hello: &Hello| greet(hello, ledger, now).unwrap_err().code;
+        assert_eq!(greet(&hello(now), ledger, now), Ok(1));
+        assert_eq!(
+            code(&Hello {
+                versions: vec![2, 3],
+                ..hello(now)
+            }),
+            "unsupported_version"
+        );
+        assert_eq!(
+            code(&Hello {
+                versions: vec![],
+                ..hello(now)
+            }),
+            "unsupported_version"
+        );
+        let late = now.saturating_add(Duration::from_secs(301));
+        assert_eq!(
+            code(&Hello {
+                time: late,
+                ..hello(now)
+            }),
+            "clock_skew"
+        );
+        let early = now.saturating_sub(Duration::from_secs(301));
+        assert_eq!(
+            code(&Hello {
+                time: early,
+                ..hello(now)
+            }),
+            "clock_skew"
+        );
+        let other = Some(LedgerId(Digest::of(b"other")));
+        assert_eq!(
+            code(&Hello {
+                ledger: other,
+                ..hello(now)
+            }),
+            "other_ledger"
+        );
+        let limits = Limits {
+            frame_bytes: 1_000,
+            ..Limits::OURS
+        };
+        assert_eq!(
+            code(&Hello {
+                limits,
+                ..hello(now)
+            }),
+            "limits"
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! Every number of the protocol, with its reason.
+
+use std::time::Duration;
+
+use crate::bulletin::MAX_BULLETIN_BYTES;
+
+/// The version of the protocol spoken here.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest frame: a bulletin of the largest size, and what is said around it.
+pub const MAX_FRAME_BYTES: usize = MAX_BULLETIN_BYTES + 64 * 1024;
+
+/// The largest first frame: a stranger gets no more memory than a greeting needs.
+pub const MAX_HELLO_BYTES: usize = 16 * 1024;
+
+/// Bulletins a publisher may have submitted and not yet answered.
+pub const MAX_OUTSTANDING: usize = 256;
+
+/// How far the clocks of node and broker may differ before neither can judge validity.
+pub const MAX_SKEW: Duration = Duration::from_secs(300);
+
+/// A connection that has not greeted by then is closed.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Deliveries of one lane sent and not yet acknowledged.
+pub const LANE_WINDOW_ITEMS: usize = 1_024;
+
+/// Bytes of one lane sent and not yet acknowledged: bounds what a slow recipient holds here.
+pub const LANE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a node gathers deliveries before it signs one acknowledgement for all of them.
+pub const ACK_DELAY: Duration = Duration::from_millis(20);
+
+/// Agreements sent in one evidence frame.
+pub const MAX_EVIDENCE_AGREEMENTS: usize = 4_096;

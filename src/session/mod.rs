@@ -1,0 +1,22 @@
+//! The talk between node and broker, without its sockets: frames, greeting, windows, numbers.
+//!
+//! In scope: what may be said when, limits included, as values and state machines that take `now`
+//! as an argument. Out of scope: streams (the transport moves frames), verification of bulletins,
+//! and what the ledger says.
+
+mod frame;
+mod hello;
+mod lane;
+mod limits;
+mod publisher;
+
+pub use frame::{
+    Delivery, Evidence, Frame, FrameError, KeySetVersions, Rejected, Statement, decode, encode,
+};
+pub use hello::{Hello, Limits, Refusal, Welcome, greet};
+pub use lane::{LaneError, LaneReceiver, LaneSender};
+pub use limits::{
+    ACK_DELAY, HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS,
+    MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION,
+};
+pub use publisher::{Answer, PublishWindow};
