@@ -1,0 +1,102 @@
+//! QUIC endpoints with every window set.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
+    TransportConfig,
+};
+use thiserror::Error;
+
+use super::socket::{BufferReport, bind};
+
+/// What one stream may have in flight towards us.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What one connection may have in flight towards us, all streams together. quinn's default is
+/// without limit.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What we may have in flight towards one peer.
+const SEND_WINDOW: u64 = 4 * 1024 * 1024;
+/// Streams a peer may open: control and publish, or the lanes, and room for a newer version.
+const MAX_STREAMS: u32 = 16;
+/// A connection on which nothing is heard is dead.
+const IDLE: Duration = Duration::from_secs(30);
+/// One side asks often enough that a live connection is never idle.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Handshakes waiting, and bytes they may have sent already, each and all together.
+const MAX_INCOMING: usize = 1024;
+const INCOMING_BYTES: u64 = 64 * 1024;
+const INCOMING_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
+
+/// An endpoint that cannot be opened.
+#[derive(Debug, Error)]
+#[error("cannot listen on UDP {address}: {error}")]
+pub struct EndpointError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(MAX_STREAMS.into())
+        .max_concurrent_uni_streams(MAX_STREAMS.into())
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+        .datagram_receive_buffer_size(None)
+        // A hybrid ClientHello needs two packets anyway; a larger one costs a timeout where the
+        // path does not carry it. Discovery raises it afterwards.
+        .initial_mtu(1200)
+        .allow_spin(false);
+    transport
+}
+
+/// The broker's endpoint.
+pub fn server_endpoint(
+    address: SocketAddr,
+    tls: Arc<QuicServerConfig>,
+) -> Result<(Endpoint, BufferReport), EndpointError> {
+    let mut config = ServerConfig::with_crypto(tls);
+    config
+        .transport_config(Arc::new(transport()))
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_TOTAL_BYTES);
+    open(address, Some(config))
+}
+
+/// A node's endpoint, which connects with `tls`.
+pub fn client_endpoint(
+    address: SocketAddr,
+    tls: Arc<QuicClientConfig>,
+) -> Result<(Endpoint, BufferReport), EndpointError> {
+    let (mut endpoint, report) = open(address, None)?;
+    let mut transport = transport();
+    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    let mut config = ClientConfig::new(tls);
+    config.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config);
+    Ok((endpoint, report))
+}
+
+fn open(
+    address: SocketAddr,
+    server: Option<ServerConfig>,
+) -> Result<(Endpoint, BufferReport), EndpointError> {
+    let failed = |error| EndpointError { address, error };
+    let (socket, report) = bind(address).map_err(failed)?;
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(1472)
+        .map_err(|error| failed(io::Error::other(error)))?;
+    let endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime));
+    Ok((endpoint.map_err(failed)?, report))
+}
