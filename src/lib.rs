@@ -23,4 +23,5 @@ pub mod partner;
 pub mod proof;
 pub mod proto;
 pub mod session;
+pub mod store;
 pub mod transport;

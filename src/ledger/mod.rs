@@ -14,6 +14,7 @@ mod commitment;
 mod delivery;
 mod engine;
 mod lanes;
+mod memory;
 mod promise;
 mod record;
 mod registry;
@@ -27,6 +28,7 @@ pub use commitment::{Commitment, ENTRY_BYTES};
 pub use delivery::Permit;
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use lanes::{Lane, LaneChain, Lanes};
+pub use memory::{AppendFault, MemoryEngine};
 pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,

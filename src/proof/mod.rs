@@ -4,11 +4,15 @@
 //! functions. Out of scope: what the bytes mean. This room knows no bulletin and no partner, reads
 //! no clock and touches no file.
 
+mod checkpoint;
 mod hash;
 pub mod merkle;
+mod note;
 mod sign;
 
+pub use checkpoint::{Checkpoint, InvalidCheckpoint};
 pub use hash::{Digest, Hasher, InvalidDigest};
+pub use note::{InvalidNote, Note, NoteKey};
 pub use sign::{
     BadSignature, InvalidKey, KeyId, PayloadType, PublicKey, SecretKey, SignError, Signature,
     Signer, pae, verify,

@@ -1,0 +1,241 @@
+//! The embedded ledger engine: one database file set, one synced batch for each group.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::directory::Directory;
+use super::error::StoreError;
+use crate::ledger::{Engine, EngineError, StoredRecord};
+
+/// The log in a directory of its own.
+///
+/// `records` and `bodies` are keyed by position, big-endian. A group is one batch over both,
+/// committed with an fdatasync. After a failed commit nothing more is written: whether it reached
+/// the disk is unknown, and only reading it anew can tell.
+pub struct EmbeddedEngine {
+    database: Database,
+    records: Keyspace,
+    bodies: Keyspace,
+    cache: Keyspace,
+    directory: Directory,
+    /// Whole groups that readers may see.
+    size: AtomicU64,
+    /// True once a commit failed. Held while appending: there is one writer.
+    poisoned: Mutex<bool>,
+}
+
+impl std::fmt::Debug for EmbeddedEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EmbeddedEngine({} records)", self.size())
+    }
+}
+
+impl EmbeddedEngine {
+    /// Opens the log in a directory, making it where there is none.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let directory = Directory::open(path, "ledger")?;
+        let database = Database::builder(directory.database()).open()?;
+        let records = database.keyspace("records", KeyspaceCreateOptions::default)?;
+        let bodies = database.keyspace("bodies", KeyspaceCreateOptions::default)?;
+        let cache = database.keyspace("cache", KeyspaceCreateOptions::default)?;
+        let size = match records.last_key_value() {
+            None => 0,
+            Some(last) => position(&last.key()?)? + 1,
+        };
+        Ok(Self {
+            database,
+            records,
+            bodies,
+            cache,
+            directory,
+            size: AtomicU64::new(size),
+            poisoned: Mutex::new(false),
+        })
+    }
+
+    /// Keeps this many bytes of the disk free.
+    pub fn set_reserve(&mut self, bytes: u64) {
+        self.directory.set_reserve(bytes);
+    }
+
+    /// Erases the bodies of a record. The record, its commitment and every proof stay valid.
+    pub fn erase_bodies(&self, position: u64) -> Result<(), StoreError> {
+        self.bodies.remove(position.to_be_bytes())?;
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    /// Keeps a value that can be computed anew from the log, such as a snapshot of the fold. Not
+    /// synced: losing it costs time only.
+    pub fn put_cache(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        Ok(self.cache.insert(name, value)?)
+    }
+
+    /// A cached value.
+    pub fn cached(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self
+            .cache
+            .get(name)?
+            .map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn write(&self, expected: u64, group: &[StoredRecord]) -> Result<(), fjall::Error> {
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for (position, one) in (expected..).zip(group) {
+            batch.insert(&self.records, position.to_be_bytes(), one.record.as_ref());
+            if let Some(bodies) = &one.bodies {
+                batch.insert(&self.bodies, position.to_be_bytes(), bodies.as_ref());
+            }
+        }
+        batch.commit()
+    }
+}
+
+fn position(key: &[u8]) -> Result<u64, StoreError> {
+    key.try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| StoreError::Damaged("position"))
+}
+
+impl Engine for EmbeddedEngine {
+    fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
+        let unknown = |reason: String| EngineError::Unknown(reason);
+        let mut poisoned = self
+            .poisoned
+            .lock()
+            .map_err(|_| unknown("an appender panicked".into()))?;
+        if *poisoned {
+            return Err(unknown("an earlier append failed".into()));
+        }
+        let actual = self.size();
+        if actual != expected {
+            return Err(EngineError::Conflict { expected, actual });
+        }
+        let bytes = group.iter().map(|one| {
+            one.record.len() as u64 + one.bodies.as_ref().map_or(0, |bodies| bodies.len() as u64)
+        });
+        self.directory
+            .check_room(bytes.sum())
+            .map_err(|error| match error {
+                StoreError::Full { .. } => EngineError::Full(error.to_string()),
+                other => unknown(other.to_string()),
+            })?;
+        if let Err(error) = self.write(expected, group) {
+            *poisoned = true;
+            return Err(unknown(error.to_string()));
+        }
+        let size = expected + group.len() as u64;
+        self.size.store(size, Ordering::Release);
+        Ok(size)
+    }
+
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
+        let size = self.size();
+        let until = size.min(from.saturating_add(limit as u64));
+        let mut records =
+            Vec::with_capacity(usize::try_from(until.saturating_sub(from)).unwrap_or(0));
+        if from >= until {
+            return Ok(records);
+        }
+        let range = from.to_be_bytes()..until.to_be_bytes();
+        for (due, found) in (from..until).zip(self.records.range(range)) {
+            let unreadable = |reason: String| EngineError::Unreadable {
+                position: due,
+                reason,
+            };
+            let (key, value) = found
+                .into_inner()
+                .map_err(|error| unreadable(error.to_string()))?;
+            if key.as_ref() != due.to_be_bytes() {
+                return Err(unreadable("the record is missing".into()));
+            }
+            records.push(Bytes::copy_from_slice(&value));
+        }
+        if records.len() as u64 != until - from {
+            let position = from + records.len() as u64;
+            return Err(EngineError::Unreadable {
+                position,
+                reason: "it is missing".into(),
+            });
+        }
+        Ok(records)
+    }
+
+    fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
+        let bodies = self.bodies.get(position.to_be_bytes());
+        let bodies = bodies.map_err(|error| EngineError::Unreadable {
+            position,
+            reason: error.to_string(),
+        })?;
+        Ok(bodies.map(|value| Bytes::copy_from_slice(&value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(texts: &[&str]) -> Vec<StoredRecord> {
+        let record = |text: &&str| StoredRecord {
+            record: Bytes::copy_from_slice(text.as_bytes()),
+            bodies: (text.len() > 3).then(|| Bytes::from_static(b"bodies")),
+        };
+        texts.iter().map(record).collect()
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = EmbeddedEngine::open(directory.path()).unwrap();
+        assert_eq!(engine.append(0, &group(&["one", "three"])).unwrap(), 2);
+        assert_eq!(engine.append(2, &group(&["two"])).unwrap(), 3);
+        drop(engine);
+        let engine = EmbeddedEngine::open(directory.path()).unwrap();
+        assert_eq!(engine.size(), 3);
+        assert_eq!(engine.read(1, 9).unwrap(), ["three", "two"]);
+        assert_eq!(engine.read(3, 9).unwrap(), Vec::<Bytes>::new());
+        assert_eq!(engine.bodies(0).unwrap(), None);
+        assert_eq!(engine.bodies(1).unwrap().unwrap(), "bodies");
+        engine.erase_bodies(1).unwrap();
+        assert_eq!(engine.bodies(1).unwrap(), None);
+        assert_eq!(engine.read(1, 1).unwrap(), ["three"]);
+    }
+
+    #[test]
+    fn an_append_at_another_size_writes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = EmbeddedEngine::open(directory.path()).unwrap();
+        engine.append(0, &group(&["one"])).unwrap();
+        for expected in [0, 2] {
+            let error = engine.append(expected, &group(&["two"])).unwrap_err();
+            assert!(
+                matches!(error, EngineError::Conflict { actual: 1, .. }),
+                "{error}"
+            );
+        }
+        assert_eq!(engine.read(0, 9).unwrap(), ["one"]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_recovers() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut engine = EmbeddedEngine::open(directory.path()).unwrap();
+        engine.set_reserve(u64::MAX);
+        assert!(matches!(
+            engine.append(0, &group(&["one"])),
+            Err(EngineError::Full(_))
+        ));
+        engine.set_reserve(0);
+        assert_eq!(engine.append(0, &group(&["one"])).unwrap(), 1);
+    }
+}

@@ -1,0 +1,17 @@
+//! What is on disk: the embedded ledger engine, the last checkpoint, a node's outbox and inbox.
+//!
+//! Bytes, files and durability; no policy. Every store is a directory that one process locks, with
+//! the version of its format in it.
+
+mod backup;
+mod directory;
+mod embedded;
+mod error;
+mod head;
+mod node;
+
+pub use backup::{backup, restore};
+pub use embedded::EmbeddedEngine;
+pub use error::StoreError;
+pub use head::HeadFile;
+pub use node::{Incoming, NodeStore, OutboxState, OutboxStatus, Outgoing, Pending};

@@ -1,0 +1,503 @@
+//! A node's store: outbox, inbox, lane cursors, applications' cursors.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode,
+};
+use serde::{Deserialize, Serialize};
+
+use super::directory::Directory;
+use super::error::StoreError;
+use crate::bulletin::{BulletinId, Precedence};
+use crate::clock::Timestamp;
+use crate::ledger::LaneAck;
+use crate::proof::Digest;
+
+/// A bulletin to be sent.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its id.
+    pub id: BulletinId,
+    /// The most urgent are sent first.
+    pub precedence: Precedence,
+    /// The sealed bulletin.
+    pub envelope: Bytes,
+}
+
+/// A bulletin in the outbox that the broker has not answered.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its id.
+    pub id: BulletinId,
+    /// The sealed bulletin.
+    pub envelope: Bytes,
+}
+
+/// How far a bulletin of the outbox has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum OutboxState {
+    /// Durable here, not yet answered.
+    Pending,
+    /// In the broker's log.
+    Promised {
+        /// Where.
+        position: u64,
+        /// When.
+        time: Timestamp,
+    },
+    /// Refused for good.
+    Rejected {
+        /// Stable code.
+        code: String,
+        /// For people.
+        message: String,
+    },
+}
+
+/// A line of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// The bulletin.
+    pub id: BulletinId,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// When it was published here.
+    pub published: Timestamp,
+    /// SHA-256 of the sealed bulletin.
+    envelope: String,
+    /// Its number in the outbox.
+    number: u64,
+    /// How far it has come.
+    #[serde(flatten)]
+    pub state: OutboxState,
+}
+
+/// One number of a lane, to be stored.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Lane, number and chain after it.
+    pub lane: LaneAck,
+    /// The bulletin's id and what is to be kept of it; `None` where the number came void.
+    pub item: Option<(BulletinId, Bytes)>,
+}
+
+/// Everything a node must not lose.
+pub struct NodeStore {
+    database: Database,
+    /// Urgency and number -> envelope, of what is pending.
+    outbox: Keyspace,
+    /// Id -> status, of everything that was ever published here.
+    status: Keyspace,
+    /// Number -> item.
+    inbox: Keyspace,
+    /// Id -> number in the inbox.
+    inbox_ids: Keyspace,
+    /// Lane -> number and chain.
+    lanes: Keyspace,
+    /// Application -> number in the inbox.
+    consumers: Keyspace,
+    meta: Keyspace,
+    directory: Directory,
+    writer: Mutex<Writer>,
+}
+
+impl std::fmt::Debug for NodeStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeStore")
+    }
+}
+
+/// Numbers given out, and whether a write failed.
+#[derive(Debug)]
+struct Writer {
+    published: u64,
+    received: u64,
+    poisoned: bool,
+}
+
+impl NodeStore {
+    /// Opens the store in a directory, making it where there is none.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let directory = Directory::open(path, "node")?;
+        let database = Database::builder(directory.database()).open()?;
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let meta = keyspace("meta")?;
+        let published = meta
+            .get("published")?
+            .map_or(Ok(0), |value| number(&value))?;
+        let inbox = keyspace("inbox")?;
+        let received = inbox
+            .last_key_value()
+            .map_or(Ok(0), |last| number(&last.key()?).map(|n| n))?;
+        Ok(Self {
+            outbox: keyspace("outbox")?,
+            status: keyspace("status")?,
+            inbox,
+            inbox_ids: keyspace("inbox_ids")?,
+            lanes: keyspace("lanes")?,
+            consumers: keyspace("consumers")?,
+            meta,
+            directory,
+            writer: Mutex::new(Writer {
+                published,
+                received,
+                poisoned: false,
+            }),
+            database,
+        })
+    }
+
+    /// Takes bulletins into the outbox, durably: one sync for all. One that is there already with
+    /// the same content is not taken again; with other content nothing at all is taken.
+    pub fn enqueue(&self, outgoing: &[Outgoing], now: Timestamp) -> Result<(), StoreError> {
+        let bytes = outgoing.iter().map(|one| one.envelope.len() as u64).sum();
+        self.directory.check_room(bytes)?;
+        self.write(|writer, batch| {
+            for one in outgoing {
+                let digest = Digest::of(&one.envelope).to_string();
+                if let Some(known) = self.outbox_status(&one.id)? {
+                    if known.envelope == digest {
+                        continue;
+                    }
+                    return Err(StoreError::OtherContent(one.id.to_string()));
+                }
+                writer.published += 1;
+                let status = OutboxStatus {
+                    id: one.id,
+                    precedence: one.precedence,
+                    published: now,
+                    envelope: digest,
+                    number: writer.published,
+                    state: OutboxState::Pending,
+                };
+                batch.insert(&self.outbox, outbox_key(&status), one.envelope.as_ref());
+                batch.insert(&self.status, one.id.0, encode(&status)?);
+            }
+            batch.insert(&self.meta, "published", writer.published.to_be_bytes());
+            Ok(())
+        })
+    }
+
+    /// Up to `limit` pending bulletins, the most urgent first, those of one urgency in order.
+    pub fn pending(&self, limit: usize) -> Result<Vec<Pending>, StoreError> {
+        let mut pending = Vec::new();
+        for found in self.outbox.iter().take(limit) {
+            let (key, envelope) = found.into_inner()?;
+            let id = key.get(9..).and_then(|id| id.try_into().ok());
+            let id = id
+                .map(BulletinId)
+                .ok_or(StoreError::Damaged("outbox entry"))?;
+            pending.push(Pending {
+                id,
+                envelope: Bytes::copy_from_slice(&envelope),
+            });
+        }
+        Ok(pending)
+    }
+
+    /// Notes the broker's answers, durably, and takes those bulletins out of the outbox.
+    pub fn settle(&self, answers: &[(BulletinId, OutboxState)]) -> Result<(), StoreError> {
+        self.write(|_, batch| {
+            for (id, state) in answers {
+                let Some(mut status) = self.outbox_status(id)? else {
+                    continue;
+                };
+                batch.remove(&self.outbox, outbox_key(&status));
+                status.state = state.clone();
+                batch.insert(&self.status, id.0, encode(&status)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// How far a published bulletin has come.
+    pub fn outbox_status(&self, id: &BulletinId) -> Result<Option<OutboxStatus>, StoreError> {
+        self.status
+            .get(id.0)?
+            .map(|value| decode(&value, "outbox status"))
+            .transpose()
+    }
+
+    /// Everything that was published here, the oldest first.
+    pub fn outbox(&self) -> Result<Vec<OutboxStatus>, StoreError> {
+        let mut all = Vec::new();
+        for found in self.status.iter() {
+            all.push(decode::<OutboxStatus>(&found.value()?, "outbox status")?);
+        }
+        all.sort_by_key(|status| status.number);
+        Ok(all)
+    }
+
+    /// Stores what came in lanes, with the lanes' new cursors, durably: one sync for all.
+    pub fn receive(&self, incoming: &[Incoming]) -> Result<(), StoreError> {
+        let bytes = incoming.iter().filter_map(|one| one.item.as_ref());
+        self.directory
+            .check_room(bytes.map(|(_, bytes)| bytes.len() as u64).sum())?;
+        self.write(|writer, batch| {
+            let mut cursors = std::collections::HashMap::new();
+            for one in incoming {
+                let lane = one.lane.precedence;
+                let last = match cursors.get(&lane) {
+                    Some(last) => *last,
+                    None => self.lane(lane)?.map_or(0, |cursor| cursor.up_to),
+                };
+                if one.lane.up_to != last + 1 {
+                    let (expected, found) = (last + 1, one.lane.up_to);
+                    return Err(StoreError::NotNext { expected, found });
+                }
+                cursors.insert(lane, one.lane.up_to);
+                let cursor = [
+                    &one.lane.up_to.to_be_bytes(),
+                    one.lane.chain.as_bytes().as_slice(),
+                ];
+                batch.insert(&self.lanes, [lane as u8], cursor.concat());
+                if let Some((id, item)) = &one.item {
+                    writer.received += 1;
+                    let number = writer.received.to_be_bytes();
+                    batch.insert(&self.inbox, number, item.as_ref());
+                    batch.insert(&self.inbox_ids, id.0, number);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How far a lane has come here; `None` where it never carried anything.
+    pub fn lane(&self, precedence: Precedence) -> Result<Option<LaneAck>, StoreError> {
+        let Some(value) = self.lanes.get([precedence as u8])? else {
+            return Ok(None);
+        };
+        let damaged = || StoreError::Damaged("lane cursor");
+        let (up_to, chain) = value.split_at_checked(8).ok_or_else(damaged)?;
+        let chain = Digest::try_from(chain).map_err(|_| damaged())?;
+        Ok(Some(LaneAck {
+            precedence,
+            up_to: number(up_to)?,
+            chain,
+        }))
+    }
+
+    /// Up to `limit` items of the inbox after a number, each with its own.
+    pub fn inbox(&self, after: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let mut items = Vec::new();
+        for found in self.inbox.range((after + 1).to_be_bytes()..).take(limit) {
+            let (key, value) = found.into_inner()?;
+            items.push((number(&key)?, Bytes::copy_from_slice(&value)));
+        }
+        Ok(items)
+    }
+
+    /// The item of this id.
+    pub fn inbox_item(&self, id: &BulletinId) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let Some(at) = self.inbox_ids.get(id.0)? else {
+            return Ok(None);
+        };
+        let value = self
+            .inbox
+            .get(&at)?
+            .map(|value| Bytes::copy_from_slice(&value));
+        Ok(value
+            .map(|value| number(&at).map(|at| (at, value)))
+            .transpose()?)
+    }
+
+    /// Number of the last item an application has taken.
+    pub fn consumer(&self, name: &str) -> Result<u64, StoreError> {
+        self.consumers
+            .get(name)?
+            .map_or(Ok(0), |value| number(&value))
+    }
+
+    /// Notes durably that an application has taken everything up to a number. Never goes back.
+    pub fn advance(&self, name: &str, to: u64) -> Result<(), StoreError> {
+        self.write(|_, batch| {
+            if to > self.consumer(name)? {
+                batch.insert(&self.consumers, name, to.to_be_bytes());
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps a small value durably.
+    pub fn put(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write(|_, batch| {
+            batch.insert(&self.meta, name, value);
+            Ok(())
+        })
+    }
+
+    /// A small value.
+    pub fn value(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self
+            .meta
+            .get(name)?
+            .map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    /// One synced batch. Where filling it fails nothing is written; where committing it fails
+    /// nothing is ever written again.
+    fn write(
+        &self,
+        fill: impl FnOnce(&mut Writer, &mut WriteBatch) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().map_err(|_| StoreError::Poisoned)?;
+        if writer.poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        let (published, received) = (writer.published, writer.received);
+        if let Err(error) = fill(&mut writer, &mut batch) {
+            (writer.published, writer.received) = (published, received);
+            return Err(error);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.commit().inspect_err(|_| writer.poisoned = true)?;
+        Ok(())
+    }
+}
+
+/// The most urgent sort first.
+fn outbox_key(status: &OutboxStatus) -> Vec<u8> {
+    let urgency = u8::MAX - status.precedence as u8;
+    [
+        &[urgency],
+        status.number.to_be_bytes().as_slice(),
+        &status.id.0,
+    ]
+    .concat()
+}
+
+fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| StoreError::Damaged("number"))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|_| StoreError::Damaged("value"))
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(id: u8, precedence: Precedence, text: &'static str) -> Outgoing {
+        Outgoing {
+            id: BulletinId([id; 16]),
+            precedence,
+            envelope: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    fn incoming(up_to: u64, id: Option<u8>) -> Incoming {
+        let chain = Digest::of(&up_to.to_be_bytes());
+        let lane = LaneAck {
+            precedence: Precedence::Routine,
+            up_to,
+            chain,
+        };
+        Incoming {
+            lane,
+            item: id.map(|id| (BulletinId([id; 16]), Bytes::from(vec![id]))),
+        }
+    }
+
+    #[test]
+    fn the_most_urgent_goes_first_and_what_is_answered_goes_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(directory.path()).unwrap();
+        let now = Timestamp::MIN;
+        let routine = outgoing(1, Precedence::Routine, "routine");
+        let flash = outgoing(2, Precedence::Flash, "flash");
+        store.enqueue(&[routine.clone(), flash], now).unwrap();
+        store.enqueue(&[routine], now).unwrap();
+        drop(store);
+        let store = NodeStore::open(directory.path()).unwrap();
+        let ids = |store: &NodeStore| -> Vec<u8> {
+            store
+                .pending(9)
+                .unwrap()
+                .iter()
+                .map(|one| one.id.0[0])
+                .collect()
+        };
+        assert_eq!(ids(&store), [2, 1]);
+        let state = OutboxState::Promised {
+            position: 7,
+            time: now,
+        };
+        store
+            .settle(&[(BulletinId([2; 16]), state.clone())])
+            .unwrap();
+        assert_eq!(ids(&store), [1]);
+        assert_eq!(
+            store
+                .outbox_status(&BulletinId([2; 16]))
+                .unwrap()
+                .unwrap()
+                .state,
+            state
+        );
+        let error = store
+            .enqueue(&[outgoing(2, Precedence::Flash, "other")], now)
+            .unwrap_err();
+        assert!(matches!(error, StoreError::OtherContent(_)));
+    }
+
+    #[test]
+    fn a_lane_is_stored_densely_and_survives_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(directory.path()).unwrap();
+        store
+            .receive(&[incoming(1, Some(1)), incoming(2, None)])
+            .unwrap();
+        for number in [0, 2, 4] {
+            let error = store.receive(&[incoming(number, Some(9))]).unwrap_err();
+            assert!(
+                matches!(error, StoreError::NotNext { expected: 3, .. }),
+                "{error}"
+            );
+        }
+        drop(store);
+        let store = NodeStore::open(directory.path()).unwrap();
+        assert_eq!(
+            store.lane(Precedence::Routine).unwrap().unwrap(),
+            incoming(2, None).lane
+        );
+        assert_eq!(store.lane(Precedence::Flash).unwrap(), None);
+        store.receive(&[incoming(3, Some(3))]).unwrap();
+        let items = store.inbox(0, 9).unwrap();
+        assert_eq!(
+            items,
+            [(1, Bytes::from_static(&[1])), (2, Bytes::from_static(&[3]))]
+        );
+        assert_eq!(
+            store.inbox_item(&BulletinId([3; 16])).unwrap().unwrap().0,
+            2
+        );
+    }
+
+    #[test]
+    fn an_applications_cursor_never_goes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(directory.path()).unwrap();
+        store.advance("siem", 5).unwrap();
+        store.advance("siem", 3).unwrap();
+        assert_eq!(store.consumer("siem").unwrap(), 5);
+        assert_eq!(store.consumer("other").unwrap(), 0);
+    }
+}
