@@ -14,6 +14,7 @@
 //! | 5 doors | [`deployment`], [`gateway`], [`cli`], [`testing`] |
 
 pub mod agreement;
+pub mod broker;
 pub mod bulletin;
 pub mod clock;
 pub mod decision;

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::clock::Timestamp;
 use crate::partner::SpiffeId;
@@ -28,6 +28,9 @@ pub enum CertificateError {
     /// Not exactly one URI among its names.
     #[error("the certificate has {0} URI names; a SPIFFE certificate has exactly one")]
     NotOneUri(usize),
+    /// A revocation list that does not count.
+    #[error("the revocation list does not count: {0}")]
+    BadCrl(&'static str),
     /// A URI that is no SPIFFE ID.
     #[error("the certificate's URI name is no SPIFFE ID")]
     NoSpiffeId,
@@ -117,4 +120,33 @@ pub fn crl_from_pem(path: &Path) -> Result<Vec<u8>, CertificateError> {
             path: path.to_owned(),
             reason: error.to_string(),
         })
+}
+
+/// Checks that one of these roots signed a revocation list, and that it is one for now.
+pub fn check_crl(
+    roots: &[impl AsRef<[u8]>],
+    crl: &[u8],
+    now: Timestamp,
+) -> Result<(), CertificateError> {
+    let malformed = |_| CertificateError::BadCrl("it cannot be read");
+    let (_, list) = CertificateRevocationList::from_der(crl).map_err(malformed)?;
+    let signed = roots.iter().any(|root| {
+        X509Certificate::from_der(root.as_ref())
+            .is_ok_and(|(_, root)| list.verify_signature(root.public_key()).is_ok())
+    });
+    if !signed {
+        return Err(CertificateError::BadCrl(
+            "none of the partner's roots signed it",
+        ));
+    }
+    let seconds = now.micros() / 1_000_000;
+    if list
+        .next_update()
+        .is_none_or(|next| next.timestamp() <= seconds)
+    {
+        return Err(CertificateError::BadCrl(
+            "it has expired, or does not say when it does",
+        ));
+    }
+    Ok(())
 }

@@ -10,8 +10,8 @@ mod keyfile;
 
 pub use authority::{Authority, AuthorityError, Issued, LEAF_VALIDITY, ROOT_VALIDITY};
 pub use certificate::{
-    CertificateError, certificates_from_pem, crl_from_pem, not_after, serial_of, spiffe_id_of,
-    validity_of,
+    CertificateError, certificates_from_pem, check_crl, crl_from_pem, not_after, serial_of,
+    spiffe_id_of, validity_of,
 };
 pub use keyfile::{
     KeyFileError, read_key_set, read_private, read_secret_key, write_key_set, write_private,

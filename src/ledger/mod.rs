@@ -19,6 +19,7 @@ mod promise;
 mod record;
 mod registry;
 mod sequencer;
+mod snapshot;
 mod state;
 mod wire;
 

@@ -249,6 +249,8 @@ pub struct Record {
     pub releases: Vec<LaneRelease>,
     /// How the log commits to it.
     pub commitment: Commitment,
+    /// As it is stored.
+    pub bytes: Bytes,
 }
 
 /// A stored record that cannot be read.

@@ -78,7 +78,7 @@ impl NotRecorded {
 #[derive(Clone, Debug)]
 pub struct Sequenced {
     /// The record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Its bytes.
     pub stored: StoredRecord,
     /// The bulletin it accepted.
@@ -326,12 +326,13 @@ impl Draft {
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
         let commitment = encoded.commitment;
         self.records.push(Sequenced {
-            record: Record {
+            record: Arc::new(Record {
                 time: self.time,
                 fact,
                 releases,
                 commitment,
-            },
+                bytes: encoded.bytes.clone(),
+            }),
             stored: StoredRecord {
                 record: encoded.bytes,
                 bodies,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
+
 use super::check;
 use super::lanes::Lanes;
 use super::record::{Accepted, Fact, Genesis, LedgerId, Record};
@@ -48,6 +50,13 @@ pub struct Seen {
     pub position: u64,
 }
 
+/// A governing record, kept so that a snapshot can fold it again.
+#[derive(Clone, Debug)]
+pub(super) struct Governing {
+    pub(super) position: u64,
+    pub(super) record: Bytes,
+}
+
 /// All state of the broker: registry, agreements in force, lanes, ids seen, Merkle tree.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -59,6 +68,7 @@ pub struct State {
     rulebook: Rulebook,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
+    governing: Vec<Governing>,
 }
 
 impl State {
@@ -75,11 +85,6 @@ impl State {
         self.tree.push(record.commitment.leaf_hash());
         self.time = self.time.max(record.time);
         match &record.fact {
-            Fact::Genesis(genesis) => {
-                if position == 0 {
-                    self.genesis = Some((genesis.clone(), genesis.ledger_id()));
-                }
-            }
             Fact::Accepted(accepted) => self.accept(position, accepted, record),
             Fact::Acknowledged(signed) => {
                 for lane in &signed.ack.lanes {
@@ -87,8 +92,33 @@ impl State {
                 }
             }
             Fact::Tick | Fact::SnapshotTaken(_) => {}
-            governance => self.govern(position, governance, record.time),
+            _ => {
+                let bytes = record.bytes.clone();
+                self.apply_governing(
+                    Governing {
+                        position,
+                        record: bytes,
+                    },
+                    record,
+                );
+            }
         }
+    }
+
+    /// Applies a record about the ledger itself, partners or agreements.
+    pub(super) fn apply_governing(&mut self, governing: Governing, record: &Record) {
+        let position = governing.position;
+        self.governing.push(governing);
+        match &record.fact {
+            Fact::Genesis(genesis) if position == 0 => {
+                self.genesis = Some((genesis.clone(), genesis.ledger_id()));
+            }
+            fact => self.govern(position, fact, record.time),
+        }
+    }
+
+    pub(super) fn governing(&self) -> &[Governing] {
+        &self.governing
     }
 
     fn accept(&mut self, position: u64, accepted: &Accepted, record: &Record) {

@@ -95,6 +95,7 @@ impl Record {
             fact,
             releases,
             commitment,
+            bytes: bytes.clone(),
         })
     }
 }

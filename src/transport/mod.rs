@@ -15,6 +15,7 @@
 //! | default socket buffers lose a storm | `socket.rs` |
 
 mod endpoint;
+mod local;
 mod peer;
 mod socket;
 mod stream;
@@ -22,6 +23,7 @@ mod tls;
 mod verifier;
 
 pub use endpoint::{EndpointError, client_endpoint, server_endpoint};
+pub use local::{LocalError, LocalListener, ask};
 pub use peer::{PeerError, PeerIdentity};
 pub use socket::{BUFFER_BYTES, BufferReport};
 pub use stream::{FrameReader, ReadError, write_frame};

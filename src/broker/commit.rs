@@ -1,0 +1,430 @@
+//! The one writer of the log: gathers what waits, sequences it, appends it with one sync, folds it,
+//! and only then answers.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::checkpoint;
+use super::config::Config;
+use super::error::BrokerError;
+use super::metrics::Metrics;
+use super::sessions::Sessions;
+use crate::bulletin::Sealed;
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::ledger::{
+    Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
+    State, sequence,
+};
+use crate::proof::Signer;
+use crate::store::EmbeddedEngine;
+
+/// Proposals waiting for the writer, from all sessions together: bounds memory when the disk is
+/// slow.
+const QUEUE: usize = 2 * MAX_GROUP_RECORDS;
+/// Records read at once when the fold is rebuilt.
+const READ: usize = 1_024;
+
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It is durable at this position.
+    Recorded {
+        /// Where.
+        position: u64,
+        /// Time of its group.
+        time: Timestamp,
+    },
+    /// It says nothing new.
+    Stale,
+    /// It is refused.
+    Refused(NotRecorded),
+    /// It could not be written now; the same may succeed later.
+    Later(String),
+}
+
+struct Job {
+    proposal: Proposal,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A committed bulletin, as lanes deliver it.
+#[derive(Debug)]
+pub(super) struct Shelved {
+    pub(super) record: Arc<Record>,
+    pub(super) sealed: Sealed,
+}
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<u64, Arc<Shelved>> for ByBytes {
+    fn weight(&self, _position: &u64, shelved: &Arc<Shelved>) -> u64 {
+        let parts = shelved.sealed.parts.iter().map(|part| match part {
+            crate::bulletin::Part::Open(part) => part.body.len() + 160,
+            crate::bulletin::Part::Withheld(_) => 96,
+        });
+        (parts.sum::<usize>() + shelved.sealed.header.len() + 1_024) as u64
+    }
+}
+
+/// The log, its fold, and the way to propose to it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: RwLock<State>,
+    engine: Arc<EmbeddedEngine>,
+    shelf: Cache<u64, Arc<Shelved>, ByBytes>,
+    jobs: mpsc::Sender<Job>,
+    size: watch::Sender<u64>,
+    /// Counts the governing facts: partners and agreements.
+    governance: watch::Sender<u64>,
+    failure: watch::Sender<Option<String>>,
+    head: checkpoint::Head,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl Log {
+    /// Opens the ledger, folds it, checks it against the last signed checkpoint, and starts the
+    /// writer.
+    pub(super) fn open(
+        config: &Config,
+        log_key: &dyn Signer,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sessions: Arc<Sessions>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BrokerError> {
+        let mut engine = EmbeddedEngine::open(&config.ledger)?;
+        engine.set_reserve(config.disk_reserve);
+        if engine.size() == 0 {
+            return Err(BrokerError::NoLedger(config.ledger.clone()));
+        }
+        let head = checkpoint::Head::open(config, log_key)?;
+        let state = fold(&engine, &head)?;
+        head.check(config, &state)?;
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let inner = Arc::new(Inner {
+            size: watch::Sender::new(state.size()),
+            state: RwLock::new(state),
+            engine: Arc::new(engine),
+            shelf: Cache::with_weighter(4_096, config.body_cache, ByBytes),
+            jobs,
+            governance: watch::Sender::new(0),
+            failure: watch::Sender::new(None),
+            head,
+        });
+        let writer = Writer {
+            log: Arc::downgrade(&inner),
+            waiting,
+            clock,
+            entropy,
+            sessions,
+            metrics,
+        };
+        thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || writer.run())
+            .map_err(|error| BrokerError::File {
+                path: config.ledger.clone(),
+                error,
+            })?;
+        Ok(Self { inner })
+    }
+
+    /// Proposes, waits for the group to be durable, and tells what became of it.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Answer, BrokerError> {
+        self.submit(proposal)
+            .await?
+            .await
+            .map_err(|_| BrokerError::Closed)
+    }
+
+    /// Proposes; the answer comes when the group is durable.
+    pub(super) async fn submit(
+        &self,
+        proposal: Proposal,
+    ) -> Result<oneshot::Receiver<Answer>, BrokerError> {
+        let (answer, receiver) = oneshot::channel();
+        let job = Job { proposal, answer };
+        self.inner
+            .jobs
+            .send(job)
+            .await
+            .map_err(|_| BrokerError::Closed)?;
+        Ok(receiver)
+    }
+
+    /// The fold, as of now. Hold it briefly: the writer waits.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        // Folding does not panic; were it to, the process would end.
+        self.inner
+            .state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records in the log.
+    pub fn size(&self) -> u64 {
+        *self.inner.size.borrow()
+    }
+
+    pub(super) fn sizes(&self) -> watch::Receiver<u64> {
+        self.inner.size.subscribe()
+    }
+
+    /// Changes whenever a governing fact was recorded.
+    pub(super) fn governance(&self) -> watch::Receiver<u64> {
+        self.inner.governance.subscribe()
+    }
+
+    /// Where the log is stored.
+    pub fn engine(&self) -> &Arc<EmbeddedEngine> {
+        &self.inner.engine
+    }
+
+    /// The last signed checkpoint.
+    pub fn checkpoint(&self) -> Option<String> {
+        self.inner.head.last()
+    }
+
+    /// The bulletin accepted at a position.
+    pub(super) async fn shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
+        if let Some(shelved) = self.inner.shelf.get(&position) {
+            return Ok(shelved);
+        }
+        let inner = Arc::clone(&self.inner);
+        let read = tokio::task::spawn_blocking(move || inner.read_shelved(position));
+        read.await.map_err(|_| BrokerError::Closed)?
+    }
+
+    /// Waits until the log cannot be written any more.
+    pub(super) async fn failed(&self) -> BrokerError {
+        let mut failure = self.inner.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await;
+        let reason = failed.map_or_else(|_| None, |reason| reason.clone());
+        BrokerError::Engine(EngineError::Unknown(reason.unwrap_or_default()))
+    }
+
+    /// Signs a checkpoint over the present size, where the last one is of another.
+    pub(super) fn sign_checkpoint(&self, log_key: &dyn Signer) -> Result<(), BrokerError> {
+        let (size, root) = {
+            let state = self.state();
+            (state.size(), state.root())
+        };
+        self.inner.head.sign(size, root, log_key)
+    }
+
+    /// Signs the last checkpoint and keeps a snapshot, before the program ends.
+    pub fn close(&self, log_key: &dyn Signer) -> Result<(), BrokerError> {
+        self.sign_checkpoint(log_key)?;
+        let snapshot = self.state().to_snapshot();
+        Ok(self.inner.engine.put_cache(SNAPSHOT, &snapshot)?)
+    }
+}
+
+/// Name of the snapshot among the engine's cached values.
+const SNAPSHOT: &str = "snapshot";
+
+impl Inner {
+    fn read_shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
+        let missing = || EngineError::Unreadable {
+            position,
+            reason: "it is missing".into(),
+        };
+        let bytes = self.engine.read(position, 1)?.pop().ok_or_else(missing)?;
+        let record =
+            Record::from_bytes(&bytes).map_err(|error| BrokerError::Record { position, error })?;
+        let bodies = self.engine.bodies(position)?;
+        let Fact::Accepted(accepted) = &record.fact else {
+            let reason = "it is no bulletin".into();
+            return Err(EngineError::Unreadable { position, reason }.into());
+        };
+        let sealed = accepted
+            .to_sealed(bodies.as_ref())
+            .map_err(|error| BrokerError::Record { position, error })?;
+        let shelved = Arc::new(Shelved {
+            record: Arc::new(record),
+            sealed,
+        });
+        self.shelf.insert(position, Arc::clone(&shelved));
+        Ok(shelved)
+    }
+}
+
+/// Rebuilds the fold from the last snapshot, where it fits, and the records after it.
+fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<State, BrokerError> {
+    let snapshot = engine.cached(SNAPSHOT)?;
+    let snapshot = snapshot.and_then(|bytes| State::from_snapshot(&bytes).ok());
+    // A snapshot beyond the log, or beyond what was signed, cannot be checked: fold from the start.
+    let signed = head.signed_size().unwrap_or(0);
+    let mut state = snapshot
+        .filter(|state| state.size() <= engine.size() && state.size() <= signed)
+        .unwrap_or_default();
+    while state.size() < engine.size() {
+        let from = state.size();
+        for bytes in engine.read(from, READ)? {
+            let position = state.size();
+            let record = Record::from_bytes(&bytes)
+                .map_err(|error| BrokerError::Record { position, error })?;
+            state.apply(&record);
+            if state.size() == signed {
+                head.check_root(signed, || state.root())?;
+            }
+        }
+    }
+    if state.size() == signed {
+        head.check_root(signed, || state.root())?;
+    }
+    Ok(state)
+}
+
+/// The thread that writes.
+struct Writer {
+    log: std::sync::Weak<Inner>,
+    waiting: mpsc::Receiver<Job>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(first) = self.waiting.blocking_recv() {
+            let Some(log) = self.log.upgrade() else {
+                return;
+            };
+            let mut proposals = VecDeque::from([first.proposal]);
+            let mut answers = VecDeque::from([first.answer]);
+            // Whatever came while the last group was synced goes into this one.
+            while proposals.len() < MAX_GROUP_RECORDS
+                && let Ok(job) = self.waiting.try_recv()
+            {
+                proposals.push_back(job.proposal);
+                answers.push_back(job.answer);
+            }
+            while !proposals.is_empty() {
+                let before = proposals.len();
+                let committed = self.commit(&log, &mut proposals);
+                let taken = before - proposals.len();
+                let group: Vec<_> = answers.drain(..taken).collect();
+                match committed {
+                    Ok(durable) => self.answer(&durable, group),
+                    Err(EngineError::Full(reason)) => {
+                        tracing::error!(%reason, "nothing can be recorded until there is room");
+                        self.metrics.disk_full.inc();
+                        for answer in group {
+                            let _ = answer.send(Answer::Later(reason.clone()));
+                        }
+                    }
+                    Err(error) => {
+                        // What reached the disk is unknown: nobody is answered, and the program
+                        // starts again from what is there.
+                        tracing::error!(%error, "the log cannot be written; stopping");
+                        log.failure.send_replace(Some(error.to_string()));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        log: &Inner,
+        proposals: &mut VecDeque<Proposal>,
+    ) -> Result<Durable, EngineError> {
+        let now = self.clock.now();
+        let group = {
+            let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
+            sequence(&state, proposals, now, self.entropy.as_ref())
+        };
+        let group = group.map_err(|error| EngineError::Full(error.to_string()))?;
+        let started = std::time::Instant::now();
+        let durable = group.append(log.engine.as_ref())?;
+        if !durable.records().is_empty() {
+            self.metrics
+                .group_size
+                .observe(durable.records().len() as f64);
+            self.metrics
+                .append_seconds
+                .observe(started.elapsed().as_secs_f64());
+        }
+        self.publish(log, &durable);
+        Ok(durable)
+    }
+
+    /// Folds a durable group and wakes whom it concerns.
+    fn publish(&self, log: &Inner, durable: &Durable) {
+        let mut governs = false;
+        let mut lanes = std::collections::BTreeSet::new();
+        for (position, one) in (durable.first()..).zip(durable.records()) {
+            match (&one.record.fact, &one.bulletin) {
+                (Fact::Accepted(accepted), Some(bulletin)) => {
+                    self.metrics.accepted.inc();
+                    let record = Arc::clone(&one.record);
+                    let sealed = bulletin.sealed().clone();
+                    log.shelf
+                        .insert(position, Arc::new(Shelved { record, sealed }));
+                    for release in &one.record.releases {
+                        let lane = (
+                            release.release.recipient.clone(),
+                            accepted.header.precedence,
+                        );
+                        lanes.insert(lane);
+                    }
+                }
+                (Fact::Acknowledged(_), _) => {
+                    self.metrics.acknowledgements.inc();
+                }
+                (Fact::Tick | Fact::SnapshotTaken(_) | Fact::Accepted(_), _) => {}
+                _ => governs = true,
+            }
+        }
+        let size = {
+            let mut state = log.state.write().unwrap_or_else(PoisonError::into_inner);
+            durable.fold_into(&mut state);
+            state.size()
+        };
+        log.size.send_replace(size);
+        for (recipient, precedence) in lanes {
+            self.sessions.wake(&recipient, precedence);
+        }
+        if governs {
+            log.governance.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn answer(&self, durable: &Durable, answers: Vec<oneshot::Sender<Answer>>) {
+        let time = durable.time();
+        for (outcome, answer) in durable.outcomes().iter().zip(answers) {
+            let text = match outcome {
+                Outcome::Recorded(position) | Outcome::Again(position) => Answer::Recorded {
+                    position: *position,
+                    time,
+                },
+                Outcome::Stale => Answer::Stale,
+                Outcome::Refused(error) => {
+                    self.metrics.refused(error.code());
+                    Answer::Refused(error.clone())
+                }
+            };
+            // Whoever asked may be gone; what was recorded stays.
+            let _ = answer.send(text);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The broker's configuration file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BrokerError;
+use crate::partner::SpiffeId;
+use crate::transport::Kex;
+
+/// `broker.toml`. Paths are relative to the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The broker's SPIFFE ID, which nodes pin: `spiffe://alliance.example/broker/1`.
+    pub spiffe_id: SpiffeId,
+    /// UDP address where nodes connect: `0.0.0.0:7400`. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Directory of the ledger.
+    pub ledger: PathBuf,
+    /// File of the last signed checkpoint. Best on another disk than the ledger: it tells when the
+    /// ledger was restored from an older backup.
+    pub head: PathBuf,
+    /// Unix socket for operators' commands.
+    pub control: PathBuf,
+    /// Private key that signs checkpoints and promises.
+    pub log_key: PathBuf,
+    /// Bytes of the ledger's disk that are kept free; default 64 MiB.
+    #[serde(default = "default_reserve")]
+    pub disk_reserve: u64,
+    /// Bytes of memory for bodies just committed; default 64 MiB.
+    #[serde(default = "default_cache")]
+    pub body_cache: u64,
+    /// Certificate and key exchange.
+    pub tls: TlsConfig,
+    /// Health and metrics; absent: not served.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
+    /// What one publisher may send.
+    #[serde(default)]
+    pub quota: QuotaConfig,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate in PEM. Replaced on disk, it is taken up within a minute.
+    pub certificate: PathBuf,
+    /// Its private key in PEM, mode 0600.
+    pub key: PathBuf,
+    /// `hybrid` (default), `hybrid-required` or `classical`.
+    #[serde(default)]
+    pub kex: Kex,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served: a loopback address.
+    pub listen: SocketAddr,
+}
+
+/// `[quota]`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaConfig {
+    /// Bulletins that one partner may publish in a second, on average; default 5,000.
+    pub bulletins_per_second: u32,
+    /// How many it may publish at once; default 10,000.
+    pub burst: u32,
+}
+
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        Self {
+            bulletins_per_second: 5_000,
+            burst: 10_000,
+        }
+    }
+}
+
+const fn default_reserve() -> u64 {
+    64 * 1024 * 1024
+}
+
+const fn default_cache() -> u64 {
+    64 * 1024 * 1024
+}
+
+impl Config {
+    /// Reads a configuration file; a mistake in it is an error with the line.
+    pub fn load(path: &Path) -> Result<Self, BrokerError> {
+        let text = std::fs::read_to_string(path).map_err(|error| BrokerError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        let wrong = |message| BrokerError::Config {
+            path: path.to_owned(),
+            message,
+        };
+        let mut config: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if config
+            .http
+            .as_ref()
+            .is_some_and(|http| !http.listen.ip().is_loopback())
+        {
+            let message = "http.listen: health and metrics are served on a loopback address only, \
+                           such as 127.0.0.1:7401";
+            return Err(wrong(message.to_owned()));
+        }
+        let base = path.parent().unwrap_or(Path::new("."));
+        for relative in [
+            &mut config.ledger,
+            &mut config.head,
+            &mut config.control,
+            &mut config.log_key,
+            &mut config.tls.certificate,
+            &mut config.tls.key,
+        ] {
+            *relative = base.join(&*relative);
+        }
+        Ok(config)
+    }
+}

@@ -1,0 +1,273 @@
+//! Operators' commands: the same procedure over the control socket of a running broker, and over
+//! its files when nothing runs.
+//!
+//! Every act arrives signed, by an operator or a party: this socket adds no right to what the
+//! signatures give.
+
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::commit::{Answer, Log};
+use super::error::BrokerError;
+use super::view::{self, AgreementView, BulletinView, PartnerView, StatusView};
+use crate::agreement::{SignedAgreement, SignedWithdrawal};
+use crate::bulletin::BulletinId;
+use crate::clock::Clock;
+use crate::identity::check_crl;
+use crate::ledger::{
+    CertificatesRevoked, Fact, OperatorSignature, PartnerAdmitted, Proposal, StandingChanged,
+    StandingOrder,
+};
+use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
+use crate::proof::{Digest, KeyId, Signature};
+use crate::transport::LocalListener;
+
+/// A command. Files travel in base64.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// How the broker stands.
+    Status,
+    /// All partners.
+    Partners,
+    /// Admits a partner.
+    Admit {
+        /// Its signed key set.
+        key_set: String,
+        /// The operator's name.
+        operator: String,
+        /// The operator's public key's id.
+        key: String,
+        /// The operator's signature over the admission's payload.
+        signature: String,
+    },
+    /// Changes a partner's standing.
+    Stand {
+        /// The order's bytes.
+        order: String,
+        /// The operator's name.
+        operator: String,
+        /// The operator's public key's id.
+        key: String,
+        /// The operator's signature over the order.
+        signature: String,
+    },
+    /// Records a partner's next key set.
+    Rotate {
+        /// The signed key set.
+        key_set: String,
+    },
+    /// Records a partner's revocation list.
+    Revoke {
+        /// Whose.
+        partner: PartnerId,
+        /// The list in DER.
+        crl: String,
+    },
+    /// All agreements.
+    Agreements,
+    /// Puts an agreement in force.
+    Ratify {
+        /// The agreement's file.
+        agreement: String,
+    },
+    /// Ends an agreement.
+    Withdraw {
+        /// The withdrawal's file.
+        withdrawal: String,
+    },
+    /// A bulletin and the decision about it.
+    Bulletin {
+        /// Which.
+        id: BulletinId,
+    },
+    /// Why a partner receives a bulletin, or does not.
+    Explain {
+        /// Which.
+        id: BulletinId,
+        /// Who.
+        partner: PartnerId,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To `status`.
+    Status(Box<StatusView>),
+    /// To `partners`.
+    Partners(Vec<PartnerView>),
+    /// To `agreements`.
+    Agreements(Vec<AgreementView>),
+    /// To `bulletin`.
+    Bulletin(Box<BulletinView>),
+    /// To `explain`.
+    Explanation(String),
+    /// An act was recorded at this position.
+    Recorded(u64),
+    /// It could not be done.
+    Error(Trouble),
+}
+
+/// Why a command could not be done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Stable, for machines.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Trouble {
+    fn new(code: &str, message: impl ToString) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<BrokerError> for Trouble {
+    fn from(error: BrokerError) -> Self {
+        Self::new("broker", error)
+    }
+}
+
+/// Serves commands until the broker stops.
+pub(super) async fn serve(shared: Arc<Shared>, listener: LocalListener) {
+    let stop = shared.stop.clone();
+    let serving = listener.serve(move |request: Request| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let connected = shared.sessions.connected();
+            execute(&shared.log, shared.clock.as_ref(), connected, request).await
+        }
+    });
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = serving => {}
+    }
+}
+
+/// Executes a command upon a log.
+pub async fn execute(
+    log: &Log,
+    clock: &dyn Clock,
+    connected: Vec<SpiffeId>,
+    request: Request,
+) -> Reply {
+    answer(log, clock, connected, request)
+        .await
+        .unwrap_or_else(Reply::Error)
+}
+
+async fn answer(
+    log: &Log,
+    clock: &dyn Clock,
+    connected: Vec<SpiffeId>,
+    request: Request,
+) -> Result<Reply, Trouble> {
+    let fact = match request {
+        Request::Status => return Ok(Reply::Status(Box::new(view::status(log, connected)))),
+        Request::Partners => return Ok(Reply::Partners(view::partners(log))),
+        Request::Agreements => return Ok(Reply::Agreements(view::agreements(log))),
+        Request::Bulletin { id } => {
+            let found = view::bulletin(log, &id)?;
+            return found
+                .map(|bulletin| Reply::Bulletin(Box::new(bulletin)))
+                .ok_or_else(|| Trouble::new("unknown_bulletin", format!("no bulletin {id} here")));
+        }
+        Request::Explain { id, partner } => {
+            return view::explain_bulletin(log, &id, &partner)?
+                .map(Reply::Explanation)
+                .ok_or_else(|| Trouble::new("unknown_bulletin", format!("no bulletin {id} here")));
+        }
+        act => fact(log, clock, act)?,
+    };
+    match log.propose(Proposal::Fact(fact)).await? {
+        Answer::Recorded { position, .. } => Ok(Reply::Recorded(position)),
+        Answer::Refused(error) => Err(Trouble::new(error.code(), error)),
+        Answer::Later(reason) => Err(Trouble::new("later", reason)),
+        Answer::Stale => Err(Trouble::new("stale", "it says nothing new")),
+    }
+}
+
+/// The fact that an act asks to record.
+fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble> {
+    let unreadable = |error: &dyn std::fmt::Display| Trouble::new("unreadable", error);
+    Ok(match request {
+        Request::Admit {
+            key_set,
+            operator,
+            key,
+            signature,
+        } => {
+            let key_set = SignedKeySet::from_bytes(&bytes(&key_set)?);
+            Fact::PartnerAdmitted(PartnerAdmitted {
+                key_set: key_set.map_err(|error| unreadable(&error))?,
+                operator: signed(operator, &key, &signature)?,
+            })
+        }
+        Request::Stand {
+            order,
+            operator,
+            key,
+            signature,
+        } => {
+            let bytes: bytes::Bytes = bytes(&order)?.into();
+            let order = StandingOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let operator = signed(operator, &key, &signature)?;
+            Fact::StandingChanged(StandingChanged {
+                bytes,
+                order,
+                operator,
+            })
+        }
+        Request::Rotate { key_set } => Fact::KeySetRotated(
+            SignedKeySet::from_bytes(&bytes(&key_set)?).map_err(|error| unreadable(&error))?,
+        ),
+        Request::Revoke { partner, crl } => {
+            let crl = bytes(&crl)?;
+            let roots = {
+                let state = log.state();
+                let known = state.registry().partner(&partner);
+                known
+                    .map(|known| known.keys.current().roots.clone())
+                    .unwrap_or_default()
+            };
+            check_crl(&roots, &crl, clock.now()).map_err(|error| Trouble::new("bad_crl", error))?;
+            Fact::CertificatesRevoked(CertificatesRevoked {
+                partner,
+                crl: crl.into(),
+            })
+        }
+        Request::Ratify { agreement } => Fact::AgreementRatified(
+            SignedAgreement::from_file(&bytes(&agreement)?).map_err(|error| unreadable(&error))?,
+        ),
+        Request::Withdraw { withdrawal } => Fact::AgreementWithdrawn(
+            SignedWithdrawal::from_file(&bytes(&withdrawal)?)
+                .map_err(|error| unreadable(&error))?,
+        ),
+        _ => return Err(Trouble::new("bad_request", "this command records nothing")),
+    })
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, Trouble> {
+    BASE64
+        .decode(text.as_bytes())
+        .map_err(|error| Trouble::new("bad_request", format!("a file is not base64: {error}")))
+}
+
+fn signed(operator: String, key: &str, signature: &str) -> Result<OperatorSignature, Trouble> {
+    let wrong = || Trouble::new("bad_request", "the operator's signature cannot be read");
+    let key_id = KeyId(key.parse::<Digest>().map_err(|_| wrong())?);
+    let bytes = bytes(signature)?.try_into().map_err(|_| wrong())?;
+    Ok(OperatorSignature {
+        operator,
+        signature: Signature { key_id, bytes },
+    })
+}

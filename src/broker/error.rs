@@ -1,0 +1,111 @@
+//! Why a broker cannot start, or must stop.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::clock::NoEntropy;
+use crate::identity::{CertificateError, KeyFileError};
+use crate::ledger::{EngineError, InvalidRecord};
+use crate::proof::{InvalidCheckpoint, SignError};
+use crate::store::StoreError;
+use crate::transport::{EndpointError, LocalError, TlsError};
+
+/// A broker that cannot start, or must stop.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// The configuration.
+    #[error("{}: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line, mistake and what would be right.
+        message: String,
+    },
+    /// A file.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// A certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The endpoint's address.
+    #[error("the listening address cannot be read: {0}")]
+    Address(io::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A record that cannot be read.
+    #[error("record {position} of the ledger: {error}")]
+    Record {
+        /// Where.
+        position: u64,
+        /// What is wrong.
+        error: InvalidRecord,
+    },
+    /// No ledger there yet.
+    #[error("{} has no ledger; make one with: entente broker init", .0.display())]
+    NoLedger(PathBuf),
+    /// A ledger there already.
+    #[error("{} has a ledger already", .0.display())]
+    LedgerExists(PathBuf),
+    /// The log's key is another.
+    #[error("the key in {} is not the one that the ledger's genesis names", .0.display())]
+    OtherLogKey(PathBuf),
+    /// The last checkpoint cannot be believed.
+    #[error("the last checkpoint in {}: {error}", path.display())]
+    Head {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        error: InvalidCheckpoint,
+    },
+    /// The log is older than what was signed.
+    #[error(
+        "the ledger has {size} records, and a checkpoint over {signed} was signed: it was restored \
+         from an older backup, and going on would rewrite history. Restore a newer one"
+    )]
+    Rollback {
+        /// What there is.
+        size: u64,
+        /// What was signed.
+        signed: u64,
+    },
+    /// The log is not the one that was signed.
+    #[error(
+        "the ledger's first {0} records are not those that the last checkpoint was signed over"
+    )]
+    Forked(u64),
+    /// Somebody else signs checkpoints of this log.
+    #[error("the last checkpoint was replaced by another process; stop one of them")]
+    HeadTaken,
+    /// Signing.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// No random bytes.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// The commit thread ended.
+    #[error("the log is closed")]
+    Closed,
+}

@@ -1,0 +1,604 @@
+//! What a node says: greeting, submissions, acknowledgements, statements.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use quinn::{Connection, RecvStream, SendStream};
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::commit::Answer;
+use super::error::BrokerError;
+use super::outbound::{self, SharedLane};
+use super::quota::Quota;
+use super::sessions::Registration;
+use crate::bulletin::{Precedence, Refused, Sealed, VerifiedBursts, open};
+use crate::identity::check_crl;
+use crate::ledger::{
+    AckError, CertificatesRevoked, Fact, LaneChain, LedgerId, MERGE_DELAY, Promise, PromiseItem,
+    Proposal, SignedAck, SignedPromise,
+};
+use crate::partner::PartnerId;
+use crate::session::{
+    Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits, MAX_FRAME_BYTES,
+    MAX_HELLO_BYTES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, Statement, Welcome, decode,
+    encode, greet,
+};
+use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
+
+/// Bursts a session remembers as verified.
+const REMEMBERED_BURSTS: usize = 256;
+
+/// Why a session ended.
+#[derive(Debug, Error)]
+pub(super) enum End {
+    /// The peer does not keep to the protocol, or may not go on.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The connection is gone.
+    #[error("{0}")]
+    Gone(String),
+    /// This side cannot go on.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooLarge { .. } => {
+                Self::Refused(Refusal::new("frame_too_large", error.to_string()))
+            }
+            ReadError::Truncated => Self::Refused(Refusal::new("truncated", error.to_string())),
+            ReadError::Io(error) => Self::Gone(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
+impl From<quinn::ConnectionError> for End {
+    fn from(error: quinn::ConnectionError) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
+fn parse(bytes: bytes::Bytes) -> Result<Frame, End> {
+    decode(bytes).map_err(|error| Refusal::new("malformed_frame", error.to_string()).into())
+}
+
+fn unexpected(stream: &str) -> End {
+    Refusal::new(
+        "unexpected_frame",
+        format!("this frame does not belong on the {stream} stream"),
+    )
+    .into()
+}
+
+/// Serves one session until it ends.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    peer: &PeerIdentity,
+    registration: &Registration,
+) -> Result<(), End> {
+    let partner = peer.id().partner().clone();
+    let greeting = tokio::time::timeout(HELLO_TIMEOUT, greeting(connection)).await;
+    let (mut control, reader, hello) =
+        greeting.map_err(|_| Refusal::new("no_hello", "the node did not greet in time"))??;
+    let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
+    let lanes = match welcome(shared, &partner, &hello, ledger) {
+        Ok(lanes) => lanes,
+        Err(refusal) => {
+            // Said on the stream, too: a node that reads it there learns the code.
+            let _ = write_frame(&mut control, &encode(&Frame::Refuse(refusal.clone()))).await;
+            let _ = control.finish();
+            let _ = tokio::time::timeout(HELLO_TIMEOUT, control.stopped()).await;
+            return Err(refusal.into());
+        }
+    };
+    let genesis = shared
+        .log
+        .state()
+        .genesis()
+        .map(crate::ledger::Genesis::to_bytes);
+    let welcome = Frame::Welcome(Welcome {
+        version: crate::session::PROTOCOL_VERSION,
+        limits: Limits::OURS,
+        agent: agent(),
+        ledger,
+        genesis: genesis.ok_or(BrokerError::Closed)?,
+        time: shared.clock.now(),
+    });
+    write_frame(&mut control, &encode(&welcome)).await?;
+
+    let mut tasks = JoinSet::new();
+    for (precedence, lane) in &lanes {
+        tasks.spawn(outbound::run(
+            Arc::clone(shared),
+            connection.clone(),
+            partner.clone(),
+            *precedence,
+            Arc::clone(lane),
+            registration.lane(*precedence),
+        ));
+    }
+    tasks.spawn(publishing(
+        Arc::clone(shared),
+        connection.clone(),
+        partner.clone(),
+    ));
+    let woken = lanes
+        .iter()
+        .map(|(precedence, _)| registration.lane(*precedence))
+        .collect();
+    let session = Control {
+        shared: Arc::clone(shared),
+        partner,
+        lanes,
+        woken,
+    };
+    tasks.spawn(session.run(control, reader));
+    // The first that ends, ends the session; the others are dropped with the set.
+    let ended = tokio::select! {
+        ended = tasks.join_next() => ended,
+        closed = connection.closed() => return Err(closed.into()),
+    };
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => {
+            tracing::error!(%panic, "a session's task failed");
+            Err(Refusal::new("internal", "the broker failed in this session").into())
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn agent() -> String {
+    concat!("entente ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+type Greeting = (SendStream, FrameReader<RecvStream>, Hello);
+
+async fn greeting(connection: &Connection) -> Result<Greeting, End> {
+    let (send, receive) = connection.accept_bi().await?;
+    // The control stream goes before everything, acknowledgements and withdrawals among it.
+    send.set_priority(100)
+        .map_err(|_| End::Gone("the control stream is closed".into()))?;
+    let mut reader = FrameReader::new(receive, MAX_HELLO_BYTES);
+    let first = reader.next().await?;
+    let first = first.ok_or_else(|| Refusal::new("no_hello", "the node said nothing"))?;
+    let Frame::Hello(hello) = parse(first)? else {
+        return Err(Refusal::new("no_hello", "the first frame is not a hello").into());
+    };
+    reader.set_limit(MAX_FRAME_BYTES);
+    Ok((send, reader, hello))
+}
+
+type Lanes = Vec<(Precedence, SharedLane)>;
+
+/// Checks a greeting against this broker and its log, and finds where each lane resumes.
+fn welcome(
+    shared: &Shared,
+    partner: &PartnerId,
+    hello: &Hello,
+    ledger: LedgerId,
+) -> Result<Lanes, Refusal> {
+    greet(hello, ledger, shared.clock.now())?;
+    let state = shared.log.state();
+    let mut lanes = Vec::new();
+    for precedence in Precedence::ALL {
+        let lane = state.lanes().lane(partner, *precedence);
+        let (acked, issued) = lane.map_or((0, 0), |lane| (lane.acked(), lane.issued()));
+        let held = hello
+            .resume
+            .iter()
+            .find(|held| held.precedence == *precedence);
+        let (up_to, chain) = held.map_or_else(
+            || (0, LaneChain::start(ledger, partner, *precedence)),
+            |held| (held.up_to, LaneChain(held.chain)),
+        );
+        if up_to < acked {
+            return Err(Refusal::new(
+                "resume_behind",
+                format!(
+                    "lane {precedence}: the node holds {up_to}, and it has acknowledged {acked}: \
+                     its store is older than what it signed; restore a newer backup"
+                ),
+            ));
+        }
+        if up_to > issued {
+            return Err(Refusal::new(
+                "resume_ahead",
+                format!("lane {precedence}: the node holds {up_to}, and {issued} were issued"),
+            ));
+        }
+        let sender = LaneSender::resume(*precedence, up_to, chain);
+        lanes.push((*precedence, Arc::new(Mutex::new(sender))));
+    }
+    Ok(lanes)
+}
+
+/// The control stream after the greeting.
+struct Control {
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    lanes: Lanes,
+    /// Wakes each of the lanes, in their order: an acknowledgement opens its window.
+    woken: Vec<Arc<Notify>>,
+}
+
+impl Control {
+    async fn run(
+        self,
+        mut send: SendStream,
+        mut reader: FrameReader<RecvStream>,
+    ) -> Result<(), End> {
+        let mut governance = self.shared.log.governance();
+        governance.mark_changed();
+        loop {
+            tokio::select! {
+                changed = governance.changed() => {
+                    changed.map_err(|_| BrokerError::Closed)?;
+                    governance.borrow_and_update();
+                    let evidence = Frame::Evidence(self.evidence());
+                    write_frame(&mut send, &encode(&evidence)).await?;
+                }
+                frame = reader.next() => {
+                    let Some(bytes) = frame? else { return Ok(()) };
+                    if let Some(answer) = self.handle(parse(bytes)?).await? {
+                        write_frame(&mut send, &encode(&answer)).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, frame: Frame) -> Result<Option<Frame>, End> {
+        match frame {
+            Frame::Acknowledge(ack) => self.acknowledge(ack).await.map(|()| None),
+            Frame::Statement {
+                sequence,
+                statement,
+            } => {
+                let result = self.state(*statement).await?;
+                Ok(Some(Frame::StatementTaken { sequence, result }))
+            }
+            Frame::Goodbye { reason } => Err(End::Gone(reason)),
+            _ => Err(unexpected("control")),
+        }
+    }
+
+    /// Checks an acknowledgement against what this session sent, and records it.
+    async fn acknowledge(&self, signed: SignedAck) -> Result<(), End> {
+        if signed.ack.recipient != self.partner {
+            let (partner, recipient) = (self.partner.clone(), signed.ack.recipient);
+            let error = AckError::NotRecipient { partner, recipient };
+            return Err(Refusal::new(error.code(), error.to_string()).into());
+        }
+        for ack in &signed.ack.lanes {
+            for ((precedence, lane), woken) in self.lanes.iter().zip(&self.woken) {
+                if *precedence == ack.precedence {
+                    outbound::lock(lane)
+                        .acknowledge(ack)
+                        .map_err(|error| Refusal::new("bad_acknowledgement", error.to_string()))?;
+                    woken.notify_one();
+                }
+            }
+        }
+        match self
+            .shared
+            .log
+            .propose(Proposal::Acknowledgement(signed))
+            .await?
+        {
+            Answer::Recorded { .. } | Answer::Stale => {}
+            Answer::Refused(error) => {
+                return Err(Refusal::new(error.code(), error.to_string()).into());
+            }
+            // The node acknowledges again later, cumulatively.
+            Answer::Later(_) => return Ok(()),
+        }
+        Ok(())
+    }
+
+    /// Records an act of the partner, or says why not.
+    async fn state(&self, statement: Statement) -> Result<Result<u64, Refusal>, End> {
+        let fact = match statement {
+            Statement::Withdrawal(signed) => Fact::AgreementWithdrawn(signed),
+            Statement::KeySet(signed) => Fact::KeySetRotated(signed),
+            Statement::Agreement(signed) => Fact::AgreementRatified(signed),
+            Statement::Revocation(revoked) => match self.check_revocation(&revoked) {
+                Ok(()) => Fact::CertificatesRevoked(revoked),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        Ok(match self.shared.log.propose(Proposal::Fact(fact)).await? {
+            Answer::Recorded { position, .. } => Ok(position),
+            Answer::Stale => Ok(0),
+            Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),
+            Answer::Later(reason) => Err(Refusal::new("later", reason)),
+        })
+    }
+
+    fn check_revocation(&self, revoked: &CertificatesRevoked) -> Result<(), Refusal> {
+        if revoked.partner != self.partner {
+            return Err(Refusal::new(
+                "not_yours",
+                "the revocation list is of another partner",
+            ));
+        }
+        let state = self.shared.log.state();
+        let partner = state.registry().partner(&self.partner);
+        let roots = partner.map(|partner| partner.keys.current().roots.clone());
+        check_crl(
+            &roots.unwrap_or_default(),
+            &revoked.crl,
+            self.shared.clock.now(),
+        )
+        .map_err(|error| Refusal::new("bad_crl", error.to_string()))
+    }
+
+    /// The agreements in force to which the partner is a party, with the parties' key sets.
+    fn evidence(&self) -> Evidence {
+        let state = self.shared.log.state();
+        let mut evidence = Evidence {
+            size: state.size(),
+            ..Evidence::default()
+        };
+        let mut parties = std::collections::BTreeSet::new();
+        for entry in state.agreements().values() {
+            let agreement = entry.agreement.agreement();
+            if entry.ended.is_none() && agreement.is_party(&self.partner) {
+                evidence.agreements.push(entry.signed.clone());
+                parties.extend(agreement.parties.iter().map(|party| party.partner.clone()));
+            }
+        }
+        for id in parties {
+            if let Some(partner) = state.registry().partner(&id) {
+                let versions = partner.keys.versions().to_vec();
+                evidence.key_sets.push(KeySetVersions {
+                    partner: id,
+                    versions,
+                });
+            }
+        }
+        evidence
+    }
+}
+
+/// A submission on its way, with its number on the stream.
+struct Open {
+    sequence: u64,
+    bulletin: crate::bulletin::BulletinId,
+    header: crate::proof::Digest,
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// What is to be said on the publish stream, in the order of the submissions.
+enum Due {
+    Rejected(Rejected),
+    Open(Open),
+}
+
+/// The publish stream: one task reads and verifies, this one promises.
+async fn publishing(
+    shared: Arc<Shared>,
+    connection: Connection,
+    partner: PartnerId,
+) -> Result<(), End> {
+    loop {
+        let (send, receive) = connection.accept_bi().await?;
+        // At most MAX_OUTSTANDING are ever due, so this channel never makes the reader wait.
+        let (due, waiting) = mpsc::channel(MAX_OUTSTANDING);
+        let window = Arc::new(Mutex::new(PublishWindow::new()));
+        let reader = Submissions {
+            shared: Arc::clone(&shared),
+            partner: partner.clone(),
+            bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
+            quota: Quota::new(shared.config.quota, shared.clock.now()),
+            window: Arc::clone(&window),
+            due,
+        };
+        let answers = promise(Arc::clone(&shared), partner.clone(), send, waiting, window);
+        tokio::try_join!(
+            reader.run(FrameReader::new(receive, MAX_FRAME_BYTES)),
+            answers
+        )?;
+    }
+}
+
+struct Submissions {
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    bursts: VerifiedBursts,
+    quota: Quota,
+    window: Arc<Mutex<PublishWindow>>,
+    due: mpsc::Sender<Due>,
+}
+
+impl Submissions {
+    async fn run(mut self, mut reader: FrameReader<RecvStream>) -> Result<(), End> {
+        while let Some(bytes) = reader.next().await? {
+            let Frame::Submit { sequence, bulletin } = parse(bytes)? else {
+                return Err(unexpected("publish"));
+            };
+            lock(&self.window).handle_submit(sequence)?;
+            let due = match self.submit(sequence, bulletin).await {
+                Ok(open) => Due::Open(open),
+                Err(rejected) => {
+                    self.shared.metrics.refused(&rejected.refusal.code);
+                    Due::Rejected(rejected)
+                }
+            };
+            self.due.send(due).await.map_err(|_| BrokerError::Closed)?;
+        }
+        Ok(())
+    }
+
+    async fn submit(
+        &mut self,
+        sequence: u64,
+        bulletin: Result<Box<Sealed>, Refused>,
+    ) -> Result<Open, Rejected> {
+        let refuse = |error: Refused| Rejected {
+            sequence,
+            refusal: Refusal::new(error.code(), error.to_string()),
+            retry: false,
+        };
+        let sealed = *bulletin.map_err(refuse)?;
+        let now = self.shared.clock.now();
+        self.quota.take(now).map_err(|wait| Rejected {
+            sequence,
+            refusal: Refusal::new(
+                "quota",
+                format!("the quota of this partner is used up; try again in {wait:?}"),
+            ),
+            retry: true,
+        })?;
+        let submission = {
+            let state = self.shared.log.state();
+            open(sealed, now, state.registry(), &mut self.bursts)
+        };
+        let submission = submission
+            .and_then(|verified| verified.into_submission(&self.partner, now))
+            .map_err(refuse)?;
+        let header = submission.bulletin().header_hash();
+        let bulletin = submission.bulletin().header().id;
+        let proposal = Proposal::Bulletin(Box::new(submission));
+        let answer = self
+            .shared
+            .log
+            .submit(proposal)
+            .await
+            .map_err(|error| Rejected {
+                sequence,
+                refusal: Refusal::new("closed", error.to_string()),
+                retry: true,
+            })?;
+        Ok(Open {
+            sequence,
+            bulletin,
+            header,
+            answer,
+        })
+    }
+}
+
+/// Answers submissions in order; those that one group recorded share one signature.
+async fn promise(
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    mut send: SendStream,
+    mut waiting: mpsc::Receiver<Due>,
+    window: Arc<Mutex<PublishWindow>>,
+) -> Result<(), End> {
+    let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
+    while let Some(first) = waiting.recv().await {
+        let mut queue = VecDeque::from([first]);
+        while let Ok(next) = waiting.try_recv() {
+            queue.push_back(next);
+        }
+        let mut batch = Batch::default();
+        let mut answered = 0;
+        while let Some(due) = queue.pop_front() {
+            match due {
+                Due::Rejected(rejected) => batch.rejected.push(rejected),
+                Due::Open(open) => {
+                    let answer = open.answer.await.map_err(|_| BrokerError::Closed)?;
+                    batch.add(open.sequence, open.bulletin, open.header, answer);
+                }
+            }
+            answered += 1;
+        }
+        batch.write(&shared, ledger, &partner, &mut send).await?;
+        lock(&window).answered(answered);
+    }
+    let _ = send.finish();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Batch {
+    items: Vec<PromiseItem>,
+    sequences: Vec<u64>,
+    time: crate::clock::Timestamp,
+    rejected: Vec<Rejected>,
+}
+
+impl Batch {
+    fn add(
+        &mut self,
+        sequence: u64,
+        bulletin: crate::bulletin::BulletinId,
+        header: crate::proof::Digest,
+        answer: Answer,
+    ) {
+        let rejected = |code: &str, message: String, retry| Rejected {
+            sequence,
+            refusal: Refusal::new(code, message),
+            retry,
+        };
+        match answer {
+            Answer::Recorded { position, time } => {
+                self.items.push(PromiseItem {
+                    bulletin,
+                    header,
+                    position,
+                });
+                self.sequences.push(sequence);
+                self.time = self.time.max(time);
+            }
+            Answer::Refused(error) => {
+                self.rejected
+                    .push(rejected(error.code(), error.to_string(), false));
+            }
+            Answer::Later(reason) => self.rejected.push(rejected("later", reason, true)),
+            Answer::Stale => self
+                .rejected
+                .push(rejected("stale", "nothing new".into(), false)),
+        }
+    }
+
+    async fn write(
+        self,
+        shared: &Shared,
+        ledger: LedgerId,
+        partner: &PartnerId,
+        send: &mut SendStream,
+    ) -> Result<(), End> {
+        for rejected in self.rejected {
+            write_frame(send, &encode(&Frame::Rejected(rejected))).await?;
+        }
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let promise = Promise {
+            ledger,
+            originator: partner.clone(),
+            items: self.items,
+            time: self.time,
+            merge_delay: MERGE_DELAY,
+        };
+        let promise =
+            SignedPromise::sign(&promise, shared.log_key.as_ref()).map_err(BrokerError::from)?;
+        let frame = Frame::Promise {
+            promise,
+            sequences: self.sequences,
+        };
+        Ok(write_frame(send, &encode(&frame)).await?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Held for single steps only: a panic elsewhere leaves the value whole.
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,216 @@
+//! The broker: takes bulletins, decides, logs, and delivers what agreements allow.
+//!
+//! One writer (`commit`) owns the log; everything else proposes to it and reads the fold. The route
+//! of a bulletin through this room: `accept` lets a partner in, `inbound` reads and verifies what it
+//! submits, `commit` makes it durable, `outbound` delivers it, and `inbound` takes the
+//! acknowledgement.
+
+mod accept;
+mod checkpoint;
+mod commit;
+mod config;
+mod control;
+mod error;
+mod http;
+mod inbound;
+mod metrics;
+mod outbound;
+mod quota;
+mod sessions;
+mod view;
+
+pub use commit::{Answer, Log};
+pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig};
+pub use control::{Reply, Request, Trouble, execute};
+pub use error::BrokerError;
+pub use view::{AgreementView, BulletinView, DeliveryView, PartnerView, StatusView};
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, Entropy};
+use crate::identity::read_secret_key;
+use crate::proof::Signer;
+use crate::transport::{Credentials, LocalListener, Trust, server_config, server_endpoint};
+use metrics::Metrics;
+use sessions::Sessions;
+
+/// What all tasks of a broker share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    log: Log,
+    log_key: Arc<dyn Signer>,
+    trust: Arc<ArcSwap<Trust>>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    http: Option<SocketAddr>,
+    tasks: TaskTracker,
+}
+
+/// Opens a broker's ledger without serving anybody: for commands while no broker runs.
+pub fn open_log(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Log, BrokerError> {
+    let log_key = read_secret_key(&config.log_key)?;
+    Log::open(
+        config,
+        &log_key,
+        clock,
+        entropy,
+        Arc::default(),
+        Arc::default(),
+    )
+}
+
+impl Broker {
+    /// Starts a broker: opens its ledger, listens for nodes, operators and monitors.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, BrokerError> {
+        let log_key = Arc::new(read_secret_key(&config.log_key)?);
+        let metrics = Arc::new(Metrics::default());
+        let sessions = Arc::new(Sessions::default());
+        let log = Log::open(
+            &config,
+            log_key.as_ref(),
+            Arc::clone(&clock),
+            entropy,
+            Arc::clone(&sessions),
+            Arc::clone(&metrics),
+        )?;
+        let trust = Arc::new(ArcSwap::from_pointee(sessions::trust_of(&log)));
+        let credentials = Arc::new(read_credentials(&config)?);
+        let tls = server_config(
+            config.tls.kex,
+            Arc::clone(&credentials),
+            Arc::clone(&trust),
+            Arc::clone(&clock),
+        )?;
+        let (endpoint, buffers) = server_endpoint(config.listen, tls)?;
+        if !buffers.is_enough() {
+            tracing::warn!("{buffers}");
+        }
+        let address = endpoint.local_addr().map_err(BrokerError::Address)?;
+        let control = LocalListener::bind(&config.control)?;
+        let shared = Arc::new(Shared {
+            config,
+            clock,
+            log,
+            log_key,
+            trust,
+            sessions,
+            metrics,
+            stop: CancellationToken::new(),
+        });
+        let tasks = TaskTracker::new();
+        let http = http::listen(&shared, &tasks).await?;
+        tasks.spawn(accept::run(Arc::clone(&shared), endpoint, tasks.clone()));
+        tasks.spawn(control::serve(Arc::clone(&shared), control));
+        tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+        tasks.spawn(sessions::watch_trust(Arc::clone(&shared)));
+        tasks.spawn(watch_certificate(Arc::clone(&shared), credentials));
+        tracing::info!(%address, size = shared.log.size(), "the broker listens");
+        Ok(Self {
+            shared,
+            address,
+            http,
+            tasks,
+        })
+    }
+
+    /// Where nodes connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where monitors ask, where that is configured.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Waits until the broker must stop by itself, because its log cannot be written any more.
+    pub async fn failed(&self) -> BrokerError {
+        self.shared.log.failed().await
+    }
+
+    /// Says goodbye to all peers, signs a last checkpoint and stops.
+    pub async fn shutdown(self) {
+        self.shared.stop.cancel();
+        self.shared.sessions.close_all("the broker stops");
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Err(error) = self.shared.log.close(self.shared.log_key.as_ref()) {
+            tracing::error!(%error, "the last checkpoint could not be signed");
+        }
+    }
+}
+
+fn read_credentials(config: &Config) -> Result<Credentials, BrokerError> {
+    let (chain, key) = read_pair(config)?;
+    Ok(Credentials::new(&chain, key.as_bytes())?)
+}
+
+fn read_pair(config: &Config) -> Result<(Vec<u8>, zeroize::Zeroizing<String>), BrokerError> {
+    let key = crate::identity::read_private(&config.tls.key)?;
+    let chain = read(&config.tls.certificate)?;
+    Ok((chain, key))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
+    std::fs::read(path).map_err(|error| BrokerError::File {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Takes up a renewed certificate without a restart, and warns before the present one expires.
+async fn watch_certificate(shared: Arc<Shared>, credentials: Arc<Credentials>) {
+    const LOOK: std::time::Duration = std::time::Duration::from_secs(60);
+    const WARN: std::time::Duration = std::time::Duration::from_secs(14 * 86_400);
+    let mut last = None;
+    loop {
+        let modified = std::fs::metadata(&shared.config.tls.certificate)
+            .and_then(|meta| meta.modified())
+            .ok();
+        if last.is_some() && modified != last {
+            let renewed = read_pair(&shared.config).and_then(|(chain, key)| {
+                credentials
+                    .renew(&chain, key.as_bytes())
+                    .map_err(BrokerError::from)
+            });
+            match renewed {
+                Ok(()) => tracing::info!("the renewed certificate is in use"),
+                Err(error) => tracing::error!(%error, "the renewed certificate cannot be used"),
+            }
+        }
+        last = modified;
+        if let Ok(until) = credentials.not_after()
+            && until.since(shared.clock.now()) < WARN
+        {
+            tracing::warn!(%until, "the broker's certificate expires soon; issue another");
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Snapshots of the fold: a cache, so that a restart does not read the whole log.
+//!
+//! A snapshot holds the governing records (partners and agreements, which are few) to be folded
+//! again, and beside them what the many bulletins left behind: the tree's edge, lanes, ids seen.
+//! Its bytes are deterministic. Deleting it costs time only.
+//!
+//! ```text
+//! "entente/snapshot/v1\n" || u64 size || i64 time || roots || governing || lanes || seen
+//! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
+//! ```
+
+use std::collections::HashMap;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::lanes::{Lane, Lanes};
+use super::record::{InvalidRecord, Record};
+use super::state::{Governing, Seen, State};
+use crate::bulletin::{BulletinId, Precedence};
+use crate::clock::Timestamp;
+use crate::proof::{Digest, merkle::Frontier};
+
+const MAGIC: &[u8] = b"entente/snapshot/v1\n";
+use InvalidRecord::Malformed;
+
+impl State {
+    /// The fold as bytes.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let (size, roots) = self.tree().parts();
+        out.put_u64(size);
+        out.put_i64(self.time().micros());
+        out.put_u64(roots.len() as u64);
+        roots.iter().for_each(|root| out.put_slice(root.as_bytes()));
+        out.put_u64(self.governing().len() as u64);
+        for one in self.governing() {
+            out.put_u64(one.position);
+            put_bytes(&mut out, &one.record);
+        }
+        out.put_u64(self.lanes().iter().len() as u64);
+        for ((recipient, precedence), lane) in self.lanes().iter() {
+            put_bytes(&mut out, recipient.as_str().as_bytes());
+            out.put_u8(*precedence as u8);
+            out.put_u64(lane.acked());
+            out.put_slice(lane.chain().unwrap_or(Digest([0; 32])).as_bytes());
+            out.put_u64(lane.pending().len() as u64);
+            lane.pending().for_each(|position| out.put_u64(position));
+        }
+        let mut seen: Vec<_> = self.all_seen().collect();
+        seen.sort_unstable_by_key(|(id, _)| **id);
+        out.put_u64(seen.len() as u64);
+        for (id, seen) in seen {
+            out.put_slice(&id.0);
+            out.put_slice(seen.header.as_bytes());
+            out.put_u64(seen.position);
+        }
+        out
+    }
+
+    /// The fold of a snapshot's bytes.
+    pub fn from_snapshot(bytes: &Bytes) -> Result<Self, InvalidRecord> {
+        let mut rest = bytes.clone();
+        if take(&mut rest, MAGIC.len())? != MAGIC {
+            return Err(Malformed("snapshot"));
+        }
+        let size = number(&mut rest)?;
+        let micros = rest.try_get_i64().map_err(|_| Malformed("snapshot"))?;
+        let time = Timestamp::from_micros(micros).ok_or(Malformed("time"))?;
+        let roots = (0..number(&mut rest)?)
+            .map(|_| digest(&mut rest))
+            .collect::<Result<_, _>>()?;
+        let tree = Frontier::from_parts(size, roots).ok_or(Malformed("tree"))?;
+        let mut state = Self::new();
+        for _ in 0..number(&mut rest)? {
+            let position = number(&mut rest)?;
+            let bytes = byte_string(&mut rest)?;
+            let record = Record::from_bytes(&bytes)?;
+            state.apply_governing(
+                Governing {
+                    position,
+                    record: bytes,
+                },
+                &record,
+            );
+        }
+        let lanes = read_lanes(&mut rest)?;
+        let mut seen = HashMap::new();
+        for _ in 0..number(&mut rest)? {
+            let id = take(&mut rest, 16)?
+                .as_ref()
+                .try_into()
+                .map_err(|_| Malformed("id"))?;
+            let (header, position) = (digest(&mut rest)?, number(&mut rest)?);
+            seen.insert(BulletinId(id), Seen { header, position });
+        }
+        state.restore(time, tree, lanes, seen);
+        Ok(state)
+    }
+}
+
+fn read_lanes(rest: &mut Bytes) -> Result<Lanes, InvalidRecord> {
+    let mut lanes = Lanes::default();
+    for _ in 0..number(rest)? {
+        let recipient = byte_string(rest)?;
+        let recipient = std::str::from_utf8(&recipient)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let at = rest.try_get_u8().map_err(|_| Malformed("lane"))?;
+        let precedence = Precedence::ALL.get(usize::from(at)).copied();
+        let (acked, chain) = (number(rest)?, digest(rest)?);
+        let pending = (0..number(rest)?)
+            .map(|_| number(rest))
+            .collect::<Result<_, _>>()?;
+        let lane = Lane::from_parts(acked, (acked > 0).then_some(chain), pending);
+        lanes.restore(
+            recipient.ok_or(Malformed("lane"))?,
+            precedence.ok_or(Malformed("lane"))?,
+            lane,
+        );
+    }
+    Ok(lanes)
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.put_slice(bytes);
+}
+
+fn take(rest: &mut Bytes, count: usize) -> Result<Bytes, InvalidRecord> {
+    if rest.len() < count {
+        Err(Malformed("snapshot"))
+    } else {
+        Ok(rest.split_to(count))
+    }
+}
+
+fn number(rest: &mut Bytes) -> Result<u64, InvalidRecord> {
+    rest.try_get_u64().map_err(|_| Malformed("snapshot"))
+}
+
+fn digest(rest: &mut Bytes) -> Result<Digest, InvalidRecord> {
+    Digest::try_from(take(rest, 32)?.as_ref()).map_err(|_| Malformed("snapshot"))
+}
+
+fn byte_string(rest: &mut Bytes) -> Result<Bytes, InvalidRecord> {
+    let length = rest.try_get_u32().map_err(|_| Malformed("snapshot"))?;
+    take(
+        rest,
+        usize::try_from(length).map_err(|_| Malformed("snapshot"))?,
+    )
+}
