@@ -20,6 +20,7 @@ pub mod clock;
 pub mod decision;
 pub mod identity;
 pub mod ledger;
+pub mod node;
 pub mod partner;
 pub mod proof;
 pub mod proto;

@@ -104,12 +104,13 @@ impl SignedAgreement {
     }
 
     /// Checks that every party has signed exactly these bytes, once, with a key of the key set that
-    /// the agreement pins for it.
+    /// the agreement pins for it: one valid at a moment, or, for what the log recorded earlier, one
+    /// of any version.
     pub fn check<'a>(
         &self,
         ledger: Digest,
         keys: impl Fn(&PartnerId) -> Option<&'a KeyChain>,
-        at: Timestamp,
+        at: Option<Timestamp>,
     ) -> Result<RatifiedAgreement, AgreementError> {
         let agreement = self.terms()?;
         if agreement.ledger != ledger {
@@ -243,7 +244,7 @@ impl SignedWithdrawal {
         let pinned = pin(&ratified.agreement, partner)?;
         let chain = keys(partner).ok_or_else(|| AgreementError::UnknownParty(partner.clone()))?;
         let signed = (PayloadType::Withdrawal, &self.bytes, &self.signature);
-        check_signature(chain, pinned, partner, signed, at)?;
+        check_signature(chain, pinned, partner, signed, Some(at))?;
         Ok(withdrawal)
     }
 }
@@ -263,19 +264,20 @@ fn check_signature(
     pinned: Digest,
     partner: &PartnerId,
     (payload_type, bytes, signature): (PayloadType, &Bytes, &Signature),
-    at: Timestamp,
+    at: Option<Timestamp>,
 ) -> Result<PublicKey, AgreementError> {
     if chain.pin() != pinned || chain.current().partner != *partner {
         return Err(AgreementError::OtherKeySet(partner.clone()));
     }
     let id = signature.key_id;
-    let key =
-        chain
-            .key_for(&id, KeyUse::Agreements, at)
-            .ok_or_else(|| AgreementError::UnknownKey {
-                partner: partner.clone(),
-                key: id,
-            })?;
+    let key = match at {
+        Some(at) => chain.key_for(&id, KeyUse::Agreements, at),
+        None => chain.key_ever(&id, KeyUse::Agreements),
+    };
+    let key = key.ok_or_else(|| AgreementError::UnknownKey {
+        partner: partner.clone(),
+        key: id,
+    })?;
     verify(&key, payload_type, bytes, signature)
         .map_err(|_| AgreementError::BadSignature(partner.clone()))?;
     Ok(key)

@@ -19,11 +19,11 @@ pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// The most leaves in the tree of a burst.
 pub const MAX_BURST: u32 = 4_096;
 /// The most topics, regions, references and caveats each.
-pub const MAX_LABELS: usize = 64;
+pub(super) const MAX_LABELS: usize = 64;
 /// The most partners in a releasable-to list.
-pub const MAX_RELEASABLE_TO: usize = 1_024;
+pub(super) const MAX_RELEASABLE_TO: usize = 1_024;
 /// The longest name of a part class or a classification policy.
-pub const MAX_NAME_BYTES: usize = 64;
+pub(super) const MAX_NAME_BYTES: usize = 64;
 
 /// A bulletin that is not accepted, and why. The code is stable.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

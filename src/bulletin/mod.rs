@@ -9,6 +9,7 @@
 //! [`open`]s it again.
 
 pub mod content;
+mod draft;
 mod error;
 mod header;
 mod labels;
@@ -20,8 +21,9 @@ mod taxonomy;
 mod wire;
 
 pub use content::{Content, InvalidContent};
+pub use draft::{DEFAULT_VALIDITY, Draft, DraftError, DraftPart};
 pub use error::{
-    MAX_BULLETIN_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
+    MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
 };
 pub use header::{Admiralty, BulletinId, Header, InvalidBulletinId, Reference, Relation};
 pub use labels::{

@@ -276,7 +276,7 @@ fn read_digest(field: &'static str, bytes: &Bytes) -> Result<Digest, Refused> {
 }
 
 /// A marking as it travels; `None` where it says nothing.
-pub fn marking_to_wire(marking: Marking) -> Option<proto::Marking> {
+pub(super) fn marking_to_wire(marking: Marking) -> Option<proto::Marking> {
     (marking != Marking::default()).then(|| proto::Marking {
         tlp: marking.tlp.map_or(0, Tlp::number),
         level: marking.level.map_or(0, Level::number),
@@ -284,7 +284,7 @@ pub fn marking_to_wire(marking: Marking) -> Option<proto::Marking> {
 }
 
 /// Reads a marking; `None` where a value is unknown.
-pub fn marking_from_wire(wire: Option<&proto::Marking>) -> Option<Marking> {
+pub(super) fn marking_from_wire(wire: Option<&proto::Marking>) -> Option<Marking> {
     let Some(wire) = wire else {
         return Some(Marking::default());
     };

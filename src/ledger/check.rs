@@ -217,7 +217,7 @@ fn enforce(
 ) -> Result<Effect, GovernanceError> {
     let ledger = state.ledger().ok_or(GovernanceError::Genesis)?;
     let keys = |id: &PartnerId| state.registry().partner(id).map(|found| &found.keys);
-    let ratified = signed.check(ledger.0, keys, at)?;
+    let ratified = signed.check(ledger.0, keys, Some(at))?;
     let agreement = ratified.agreement();
     if agreement.valid_until <= at {
         return Err(GovernanceError::Over(agreement.valid_until));

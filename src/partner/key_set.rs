@@ -314,6 +314,19 @@ impl KeyChain {
         valid.then_some(key.public_key)
     }
 
+    /// The public key with this id, where any version let it sign this. For evidence of what was
+    /// recorded under an earlier version.
+    pub fn key_ever(&self, id: &KeyId, used: KeyUse) -> Option<PublicKey> {
+        let keys = self
+            .versions
+            .iter()
+            .rev()
+            .filter_map(|version| version.claimed().key(id));
+        keys.into_iter()
+            .find(|key| key.uses.contains(&used))
+            .map(|key| key.public_key)
+    }
+
     fn last(&self) -> &SignedKeySet {
         // INVARIANT: a chain begins with version 1 and only grows.
         &self.versions[self.versions.len() - 1]

@@ -28,8 +28,5 @@ pub const LANE_WINDOW_ITEMS: usize = 1_024;
 /// Bytes of one lane sent and not yet acknowledged: bounds what a slow recipient holds here.
 pub const LANE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a node gathers deliveries before it signs one acknowledgement for all of them.
-pub const ACK_DELAY: Duration = Duration::from_millis(20);
-
 /// Agreements sent in one evidence frame.
 pub const MAX_EVIDENCE_AGREEMENTS: usize = 4_096;

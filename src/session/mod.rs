@@ -16,7 +16,7 @@ pub use frame::{
 pub use hello::{Hello, Limits, Refusal, Welcome, greet};
 pub use lane::{LaneError, LaneReceiver, LaneSender};
 pub use limits::{
-    ACK_DELAY, HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS,
-    MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION,
+    HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,
+    MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION,
 };
 pub use publisher::{Answer, PublishWindow};

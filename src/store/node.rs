@@ -239,6 +239,7 @@ impl NodeStore {
             .check_room(bytes.map(|(_, bytes)| bytes.len() as u64).sum())?;
         self.write(|writer, batch| {
             let mut cursors = std::collections::HashMap::new();
+            let mut taken = std::collections::HashSet::new();
             for one in incoming {
                 let lane = one.lane.precedence;
                 let last = match cursors.get(&lane) {
@@ -256,6 +257,10 @@ impl NodeStore {
                 ];
                 batch.insert(&self.lanes, [lane as u8], cursor.concat());
                 if let Some((id, item)) = &one.item {
+                    // Handed to applications once, whatever a broker delivers again.
+                    if !taken.insert(*id) || self.inbox_ids.contains_key(id.0)? {
+                        continue;
+                    }
                     writer.received += 1;
                     let number = writer.received.to_be_bytes();
                     batch.insert(&self.inbox, number, item.as_ref());

@@ -200,6 +200,8 @@ pub fn client_config(
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(credentials);
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // The broker is known by its SPIFFE ID; a server name would tell the network whom we talk to.
+    config.enable_sni = false;
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(QuicClientConfig::try_from(config)?))

@@ -1,0 +1,90 @@
+//! The node's configuration file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::NodeError;
+use crate::partner::SpiffeId;
+use crate::proof::Digest;
+use crate::transport::Kex;
+
+/// `node.toml`. Paths are relative to the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This node's SPIFFE ID, as in its certificate: `spiffe://cert.norland.example/node/1`.
+    pub spiffe_id: SpiffeId,
+    /// The broker's UDP address: `broker.alliance.example:7400`.
+    pub broker: String,
+    /// The broker's SPIFFE ID; no other is believed.
+    pub broker_id: SpiffeId,
+    /// The root certificate of the broker's authority, in PEM.
+    pub broker_roots: PathBuf,
+    /// The ledger's id; absent: the first one met is kept.
+    #[serde(default)]
+    pub ledger: Option<Digest>,
+    /// Directory of outbox and inbox.
+    pub store: PathBuf,
+    /// Unix socket for this machine's applications.
+    pub control: PathBuf,
+    /// Private key that signs bulletins and acknowledgements, mode 0600.
+    pub signing_key: PathBuf,
+    /// This partner's own key set.
+    pub key_set: PathBuf,
+    /// Certificate and key exchange.
+    pub tls: TlsConfig,
+    /// Where received bulletins are posted.
+    #[serde(default)]
+    pub webhook: Vec<WebhookConfig>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate in PEM. Replaced on disk, it is used for the next connection.
+    pub certificate: PathBuf,
+    /// Its private key in PEM, mode 0600.
+    pub key: PathBuf,
+    /// `hybrid` (default), `hybrid-required` or `classical`.
+    #[serde(default)]
+    pub kex: Kex,
+}
+
+/// `[[webhook]]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Names its place in the inbox: keep it, and nothing is posted twice.
+    pub name: String,
+    /// Where each bulletin is posted as JSON.
+    pub url: String,
+}
+
+impl Config {
+    /// Reads a configuration file; a mistake in it is an error with the line.
+    pub fn load(path: &Path) -> Result<Self, NodeError> {
+        let text = std::fs::read_to_string(path).map_err(|error| NodeError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| NodeError::Config {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for relative in [
+            &mut config.broker_roots,
+            &mut config.store,
+            &mut config.control,
+            &mut config.signing_key,
+            &mut config.key_set,
+            &mut config.tls.certificate,
+            &mut config.tls.key,
+        ] {
+            *relative = base.join(&*relative);
+        }
+        Ok(config)
+    }
+}

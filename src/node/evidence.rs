@@ -1,0 +1,178 @@
+//! What the evidence lets a node believe: agreements that it ratified itself, and through their
+//! pins the keys of the other parties. The broker's registry is never asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::config::Config;
+use super::error::NodeError;
+use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
+use crate::bulletin::BulletinKeys;
+use crate::clock::Timestamp;
+use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
+use crate::proof::{KeyId, PublicKey, Signer};
+use crate::session::{Evidence, MAX_EVIDENCE_AGREEMENTS};
+use crate::store::NodeStore;
+
+/// Where the last evidence is kept.
+const EVIDENCE: &str = "evidence";
+/// Where agreements that are no longer in force are kept.
+const PAST: &str = "evidence/past";
+
+/// Agreements and keys that were verified from this partner's own pins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trusted {
+    pub(super) size: u64,
+    pub(super) agreements: BTreeMap<AgreementId, RatifiedAgreement>,
+    /// Those that the broker says are in force.
+    pub(super) in_force: BTreeSet<AgreementId>,
+    keys: BTreeMap<PartnerId, KeyChain>,
+}
+
+impl BulletinKeys for Trusted {
+    fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, _at: Timestamp) -> Option<PublicKey> {
+        // The broker judged the key's validity when it accepted the bulletin; a bulletin that waited
+        // in a lane may be older than the key set now in force.
+        self.keys.get(partner)?.key_ever(key, KeyUse::Bulletins)
+    }
+}
+
+/// A node's own keys must be in its own key set, for its own trust domain.
+pub(super) fn check_own(
+    config: &Config,
+    key_set: &SignedKeySet,
+    signer: &dyn Signer,
+) -> Result<(), NodeError> {
+    let claimed = key_set.claimed();
+    if claimed.partner != *config.spiffe_id.partner() {
+        return Err(NodeError::Keys(
+            "the key set is of another partner than spiffe_id",
+        ));
+    }
+    let key = claimed.key(&signer.public_key().id());
+    let usable = key.is_some_and(|key| {
+        key.uses.contains(&KeyUse::Bulletins) && key.uses.contains(&KeyUse::Acknowledgements)
+    });
+    if !usable {
+        return Err(NodeError::Keys(
+            "the signing key is not in the key set for bulletins and acknowledgements",
+        ));
+    }
+    Ok(())
+}
+
+/// Verifies evidence. What does not hold is left out, with a warning: nothing of it is believed.
+fn verify(evidence: &Evidence, own: &SignedKeySet) -> Trusted {
+    let mut trusted = Trusted {
+        size: evidence.size,
+        ..Trusted::default()
+    };
+    let me = &own.claimed().partner;
+    for signed in &evidence.agreements {
+        let Ok(terms) = signed.terms() else { continue };
+        let mut chains = BTreeMap::new();
+        for party in &terms.parties {
+            let versions = evidence
+                .key_sets
+                .iter()
+                .find(|set| set.partner == party.partner);
+            let versions = versions
+                .map(|set| set.versions.as_slice())
+                .unwrap_or_default();
+            match KeyChain::from_pin(party.key_set, versions) {
+                Ok(Some(chain)) => {
+                    chains.insert(party.partner.clone(), chain);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(agreement = %terms.name, %error, "a key set does not hold");
+                }
+            }
+        }
+        // Our own pin decides whether this is an agreement that we signed.
+        let ours = chains
+            .get(me)
+            .is_some_and(|chain| chain.versions().iter().any(|one| one.hash() == own.hash()));
+        if !ours {
+            tracing::error!(agreement = %terms.name, "it does not pin this partner's own key set");
+            continue;
+        }
+        match signed.check(terms.ledger, |id| chains.get(id), None) {
+            Ok(ratified) => {
+                trusted.agreements.insert(ratified.id(), ratified);
+                trusted.keys.append(&mut chains);
+            }
+            Err(error) => {
+                tracing::error!(agreement = %terms.name, %error, "an agreement does not hold");
+            }
+        }
+    }
+    trusted
+}
+
+/// What was believed, and what is, where both hold.
+fn join(past: &Evidence, present: &Evidence, own: &SignedKeySet) -> Trusted {
+    let mut trusted = verify(past, own);
+    let now = verify(present, own);
+    trusted.size = now.size;
+    trusted.in_force = now.agreements.keys().copied().collect();
+    trusted.agreements.extend(now.agreements);
+    trusted.keys.extend(now.keys);
+    trusted
+}
+
+fn stored(store: &NodeStore, name: &str) -> Result<Evidence, NodeError> {
+    let bytes = store.value(name)?;
+    Ok(bytes.map_or_else(
+        || Ok(Evidence::default()),
+        |bytes| Evidence::from_bytes(&bytes),
+    )?)
+}
+
+/// What the last evidence let this node believe.
+pub(super) fn load(store: &NodeStore, own: &SignedKeySet) -> Result<Trusted, NodeError> {
+    Ok(join(&stored(store, PAST)?, &stored(store, EVIDENCE)?, own))
+}
+
+/// Takes up new evidence: keeps it, and believes what of it holds. Agreements that ended are kept
+/// for what was permitted before they did and is still on its way.
+pub(super) fn take_up(shared: &super::Shared, evidence: &Evidence) -> Result<(), NodeError> {
+    let last = stored(&shared.store, EVIDENCE)?;
+    let mut past = stored(&shared.store, PAST)?;
+    for ended in last.agreements {
+        let known = |one: &SignedAgreement| one.id() == ended.id();
+        if !past.agreements.iter().any(known) && !evidence.agreements.iter().any(known) {
+            past.agreements.push(ended);
+        }
+    }
+    let excess = past
+        .agreements
+        .len()
+        .saturating_sub(MAX_EVIDENCE_AGREEMENTS);
+    past.agreements.drain(..excess);
+    for set in last.key_sets {
+        past.key_sets.retain(|one| one.partner != set.partner);
+        past.key_sets.push(set);
+    }
+    shared.store.put(PAST, &past.to_bytes())?;
+    shared.store.put(EVIDENCE, &evidence.to_bytes())?;
+    let trusted = join(&past, evidence, &shared.key_set);
+    let size = trusted.size;
+    // Replaced in one step: a panic elsewhere leaves the old or the new.
+    *shared
+        .trusted
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(trusted);
+    shared.evidence.send_replace(size);
+    Ok(())
+}
+
+/// What is believed now.
+pub(super) fn trusted(shared: &super::Shared) -> Arc<Trusted> {
+    Arc::clone(
+        &shared
+            .trusted
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner),
+    )
+}

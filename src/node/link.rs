@@ -1,0 +1,351 @@
+//! The link to the broker: connect, greet, serve, and again with growing patience.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::error::NodeError;
+use super::evidence;
+use super::receive::{self, Acks};
+use super::send;
+use super::{Act, LinkStatus, Shared};
+use crate::bulletin::Precedence;
+use crate::identity::{certificates_from_pem, read_private};
+use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
+use crate::proof::{Digest, NoteKey};
+use crate::session::{
+    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, decode, encode,
+};
+use crate::store::StoreError;
+use crate::transport::{
+    Credentials, FrameReader, Trust, client_config, client_endpoint, write_frame,
+};
+
+/// The first wait after a failure, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A session that lived this long was a good one: the next wait is the first again.
+const GOOD_SESSION: Duration = Duration::from_secs(5);
+/// Where the ledger's id is kept.
+const LEDGER: &str = "ledger";
+/// The control stream goes before all others.
+const CONTROL_PRIORITY: i32 = 100;
+/// Renew a certificate before this much of its validity is left.
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
+
+/// The node's side of the connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    acts: mpsc::Receiver<Act>,
+}
+
+/// What a welcomed session knows of its ledger.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) ledger: LedgerId,
+    pub(super) log_key: NoteKey,
+}
+
+impl Link {
+    /// Prepares to connect; a certificate or root that cannot be read is an error at once.
+    pub(super) fn open(shared: Arc<Shared>, acts: mpsc::Receiver<Act>) -> Result<Self, NodeError> {
+        tls(&shared)?;
+        Ok(Self { shared, acts })
+    }
+
+    /// Connects until the node stops.
+    pub(super) async fn run(mut self) {
+        let mut backoff = patience();
+        let stop = self.shared.stop.clone();
+        loop {
+            let started = tokio::time::Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.session() => ended,
+            };
+            if let Err(NodeError::Store(StoreError::Poisoned)) = ended {
+                tracing::error!("the store cannot be written any more; the node stops");
+                return stop.cancel();
+            }
+            let reason = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+            tracing::warn!(%reason, "not connected to the broker");
+            self.shared.link.send_replace(LinkStatus::Down(reason));
+            if started.elapsed() > GOOD_SESSION {
+                backoff = patience();
+            }
+            let wait = backoff.next().unwrap_or(LONGEST_WAIT);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One session, from connecting until it ends.
+    async fn session(&mut self) -> Result<(), NodeError> {
+        let shared = Arc::clone(&self.shared);
+        let (endpoint, address) = endpoint(&shared).await?;
+        let unreachable = |reason: String| NodeError::Unreachable {
+            address: shared.config.broker.clone(),
+            reason,
+        };
+        // The name is not sent and counts for nothing; the SPIFFE ID does.
+        let connecting = endpoint
+            .connect(address, "broker.invalid")
+            .map_err(|error| unreachable(error.to_string()))?;
+        let connection = connecting
+            .await
+            .map_err(|error| match NodeError::from(error) {
+                NodeError::Gone(reason) => unreachable(reason),
+                refused => refused,
+            })?;
+        let greeted = tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &connection)).await;
+        let greeted =
+            greeted.map_err(|_| NodeError::Gone("the broker did not greet in time".into()))??;
+        tracing::info!(broker = %shared.config.broker_id, "connected");
+        shared.link.send_replace(LinkStatus::Up);
+        let ended = self.serve(greeted, &connection).await;
+        connection.close(0u8.into(), b"the node ends the session");
+        endpoint.wait_idle().await;
+        ended
+    }
+
+    async fn serve(&mut self, greeted: Greeted, connection: &Connection) -> Result<(), NodeError> {
+        let Greeted {
+            session,
+            send,
+            reader,
+        } = greeted;
+        let shared = &self.shared;
+        let (acks, acked) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(receive::run(
+            Arc::clone(shared),
+            connection.clone(),
+            Acks {
+                session: session.clone(),
+                send: acks,
+            },
+        ));
+        tasks.spawn(send::run(Arc::clone(shared), connection.clone(), session));
+        let control = Control {
+            shared: Arc::clone(shared),
+            acts: &mut self.acts,
+            acked,
+        };
+        tokio::select! {
+            ended = control.run(send, reader) => ended,
+            ended = tasks.join_next() => match ended {
+                Some(Ok(result)) => result,
+                _ => Err(NodeError::Gone("a task of the session failed".into())),
+            },
+            closed = connection.closed() => Err(closed.into()),
+        }
+    }
+}
+
+fn patience() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_WAIT)
+        .with_max_delay(LONGEST_WAIT)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Certificates are read for each connection, so that a renewed one needs no restart.
+fn tls(shared: &Shared) -> Result<Arc<QuicClientConfig>, NodeError> {
+    let config = &shared.config;
+    let chain = std::fs::read(&config.tls.certificate).map_err(|error| NodeError::File {
+        path: config.tls.certificate.clone(),
+        error,
+    })?;
+    let key = read_private(&config.tls.key)?;
+    let credentials = Credentials::new(&chain, key.as_bytes())?;
+    let until = credentials.not_after()?;
+    if until.since(shared.clock.now()) < EXPIRY_WARNING {
+        tracing::warn!(%until, "this node's certificate expires soon; issue another");
+    }
+    let mut trust = Trust::new();
+    let roots = certificates_from_pem(&config.broker_roots)?;
+    trust.add(config.broker_id.partner(), &roots, None)?;
+    let broker = config.broker_id.clone();
+    let clock = Arc::clone(&shared.clock);
+    Ok(client_config(
+        config.tls.kex,
+        Arc::new(credentials),
+        trust,
+        broker,
+        clock,
+    )?)
+}
+
+async fn endpoint(shared: &Shared) -> Result<(Endpoint, SocketAddr), NodeError> {
+    let tls = tls(shared)?;
+    let broker = &shared.config.broker;
+    let unreachable = |reason: String| NodeError::Unreachable {
+        address: broker.clone(),
+        reason,
+    };
+    let address = tokio::net::lookup_host(broker)
+        .await
+        .map_err(|error| unreachable(error.to_string()))?
+        .next()
+        .ok_or_else(|| unreachable("it has no address".into()))?;
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let (endpoint, buffers) = client_endpoint(SocketAddr::new(any, 0), tls)?;
+    if !buffers.is_enough() {
+        tracing::debug!("{buffers}");
+    }
+    Ok((endpoint, address))
+}
+
+/// A session that was greeted: the control stream, and what is known of the ledger.
+struct Greeted {
+    session: Session,
+    send: SendStream,
+    reader: FrameReader<RecvStream>,
+}
+
+async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted, NodeError> {
+    let (mut send, receive) = connection.open_bi().await?;
+    let _ = send.set_priority(CONTROL_PRIORITY);
+    let mut reader = FrameReader::new(receive, MAX_FRAME_BYTES);
+    let hello = Frame::Hello(Hello {
+        versions: vec![PROTOCOL_VERSION],
+        limits: Limits::OURS,
+        agent: concat!("entente ", env!("CARGO_PKG_VERSION")).to_owned(),
+        time: shared.clock.now(),
+        resume: held(shared)?,
+        ledger: known_ledger(shared)?,
+    });
+    write_frame(&mut send, &encode(&hello)).await?;
+    let answer = reader
+        .next()
+        .await?
+        .ok_or(NodeError::Protocol("it hung up without a word"))?;
+    let welcome = match decode(answer)? {
+        Frame::Welcome(welcome) => welcome,
+        Frame::Refuse(refusal) => return Err(NodeError::Refused(refusal)),
+        _ => return Err(NodeError::Protocol("its first frame is no welcome")),
+    };
+    if welcome.version != PROTOCOL_VERSION {
+        return Err(NodeError::Protocol(
+            "it chose a version that was not offered",
+        ));
+    }
+    let genesis = Genesis::from_bytes(&welcome.genesis)?;
+    if genesis.ledger_id() != welcome.ledger {
+        return Err(NodeError::Protocol("its genesis is not its ledger's"));
+    }
+    if let Some(known) = known_ledger(shared)?
+        && known != welcome.ledger
+    {
+        let (found, known) = (welcome.ledger.to_string(), known.to_string());
+        return Err(NodeError::OtherLedger { found, known });
+    }
+    shared.store.put(LEDGER, welcome.ledger.0.as_bytes())?;
+    let session = Session {
+        ledger: welcome.ledger,
+        log_key: genesis.log_key.parse()?,
+    };
+    Ok(Greeted {
+        session,
+        send,
+        reader,
+    })
+}
+
+/// How far each lane is held here.
+pub(super) fn held(shared: &Shared) -> Result<Vec<LaneAck>, NodeError> {
+    let mut held = Vec::new();
+    for precedence in Precedence::ALL {
+        held.extend(shared.store.lane(*precedence)?);
+    }
+    Ok(held)
+}
+
+/// The ledger of the configuration, or else the one that was met first.
+pub(super) fn known_ledger(shared: &Shared) -> Result<Option<LedgerId>, NodeError> {
+    if let Some(configured) = shared.config.ledger {
+        return Ok(Some(LedgerId(configured)));
+    }
+    let stored = shared.store.value(LEDGER)?;
+    let digest = stored.map(|bytes| Digest::try_from(bytes.as_ref()));
+    let damaged = |_| NodeError::Store(StoreError::Damaged("ledger id"));
+    Ok(digest.transpose().map_err(damaged)?.map(LedgerId))
+}
+
+/// The control stream after the greeting.
+struct Control<'a> {
+    shared: Arc<Shared>,
+    acts: &'a mut mpsc::Receiver<Act>,
+    acked: mpsc::Receiver<SignedAck>,
+}
+
+impl Control<'_> {
+    async fn run(
+        mut self,
+        mut send: SendStream,
+        mut reader: FrameReader<RecvStream>,
+    ) -> Result<(), NodeError> {
+        let mut sequence = 0;
+        let mut waiting = HashMap::new();
+        loop {
+            tokio::select! {
+                frame = reader.next() => {
+                    let bytes = frame?.ok_or(NodeError::Protocol("it ended the control stream"))?;
+                    self.handle(decode(bytes)?, &mut waiting).await?;
+                }
+                Some(ack) = self.acked.recv() => {
+                    write_frame(&mut send, &encode(&Frame::Acknowledge(ack))).await?;
+                }
+                Some(act) = self.acts.recv() => {
+                    sequence += 1;
+                    waiting.insert(sequence, act.answer);
+                    let statement = Box::new(act.statement);
+                    write_frame(&mut send, &encode(&Frame::Statement { sequence, statement })).await?;
+                }
+            }
+        }
+    }
+
+    async fn handle(
+        &self,
+        frame: Frame,
+        waiting: &mut HashMap<u64, oneshot::Sender<Result<u64, Refusal>>>,
+    ) -> Result<(), NodeError> {
+        match frame {
+            Frame::Evidence(evidence) => {
+                let shared = Arc::clone(&self.shared);
+                let taken =
+                    tokio::task::spawn_blocking(move || evidence::take_up(&shared, &evidence));
+                taken.await.map_err(|_| NodeError::Stopping)?
+            }
+            Frame::StatementTaken { sequence, result } => {
+                if let Some(answer) = waiting.remove(&sequence) {
+                    // Whoever asked may be gone; what was recorded stays.
+                    let _ = answer.send(result);
+                }
+                Ok(())
+            }
+            Frame::Refuse(refusal) => Err(NodeError::Refused(refusal)),
+            Frame::Goodbye { reason } => Err(NodeError::Gone(reason)),
+            _ => Err(NodeError::Protocol(
+                "a frame does not belong on the control stream",
+            )),
+        }
+    }
+}

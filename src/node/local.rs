@@ -1,0 +1,374 @@
+//! The node's local socket: publish, read, consume, and acts of the partner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::view::{self, ItemView, StatusView};
+use super::{Act, Shared};
+use crate::agreement::{SignedAgreement, SignedWithdrawal};
+use crate::bulletin::{BulletinId, Draft, Unsealed, seal};
+use crate::ledger::CertificatesRevoked;
+use crate::partner::SignedKeySet;
+use crate::session::Statement;
+use crate::store::{OutboxState, OutboxStatus, Outgoing, StoreError};
+use crate::transport::LocalListener;
+
+/// Items and statuses in one answer: larger inboxes are read in pages.
+const MAX_PAGE: usize = 256;
+/// The longest a request waits.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// A request of an application or operator. Files travel in base64.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// How the node stands.
+    Status,
+    /// Publishes bulletins as one burst: all of them, or none.
+    Publish {
+        /// The bulletins.
+        drafts: Vec<Draft>,
+    },
+    /// What became of published bulletins.
+    Outbox {
+        /// Only these; none: all.
+        #[serde(default)]
+        ids: Vec<BulletinId>,
+        /// Waits this long, in milliseconds, for those named to be settled.
+        #[serde(default)]
+        wait: u64,
+    },
+    /// Items of the inbox after a number.
+    Inbox {
+        /// The number.
+        after: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// One item of the inbox.
+    Item {
+        /// Its id.
+        id: BulletinId,
+    },
+    /// Items that an application has not taken yet; quarantined ones are left out.
+    Consume {
+        /// The application's name: its place in the inbox is kept under it.
+        name: String,
+        /// At most so many.
+        limit: usize,
+        /// Waits this long, in milliseconds, for the first.
+        #[serde(default)]
+        wait: u64,
+    },
+    /// An application has taken everything up to a number.
+    Advance {
+        /// Its name.
+        name: String,
+        /// The number.
+        to: u64,
+    },
+    /// Submits an agreement that all parties have signed.
+    Agreement {
+        /// Its file.
+        file: String,
+    },
+    /// Withdraws from an agreement.
+    Withdrawal {
+        /// The signed withdrawal.
+        file: String,
+    },
+    /// This partner's next key set.
+    KeySet {
+        /// The signed key set.
+        file: String,
+    },
+    /// This partner's revocation list.
+    Revocation {
+        /// In DER.
+        file: String,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// To `status`.
+    Status(Box<StatusView>),
+    /// To `publish`: durable in the outbox.
+    Published(Vec<BulletinId>),
+    /// To `outbox`.
+    Outbox(Vec<OutboxStatus>),
+    /// To `inbox` and `consume`.
+    Items(Vec<ItemView>),
+    /// To `item`.
+    Item(Box<ItemView>),
+    /// To `advance`.
+    Advanced,
+    /// The broker recorded an act at this position.
+    Recorded(u64),
+    /// It could not be done.
+    Error(Trouble),
+}
+
+/// Why a request could not be done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Stable, for machines.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Trouble {
+    fn new(code: &str, message: impl ToString) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Full { .. } => "disk_full",
+            StoreError::OtherContent(_) => "other_content",
+            _ => "store",
+        };
+        Self::new(code, error)
+    }
+}
+
+/// Serves applications until the node stops.
+pub(super) async fn serve(shared: Arc<Shared>, listener: LocalListener) {
+    let stop = shared.stop.clone();
+    let serving = listener.serve(move |command: Command| {
+        let shared = Arc::clone(&shared);
+        async move {
+            answer(shared, command)
+                .await
+                .unwrap_or_else(Response::Error)
+        }
+    });
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = serving => {}
+    }
+}
+
+async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Trouble> {
+    match command {
+        Command::Status => {
+            blocking(move || Ok(Response::Status(Box::new(view::status(&shared)?)))).await
+        }
+        Command::Publish { drafts } => blocking(move || publish(&shared, drafts)).await,
+        Command::Outbox { ids, wait } => outbox(shared, ids, wait).await,
+        Command::Inbox { after, limit } => {
+            blocking(move || Ok(Response::Items(page(&shared, after, limit)?))).await
+        }
+        Command::Item { id } => blocking(move || item(&shared, &id)).await,
+        Command::Consume { name, limit, wait } => consume(shared, name, limit, wait).await,
+        Command::Advance { name, to } => {
+            blocking(move || {
+                Ok(shared
+                    .store
+                    .advance(&name, to)
+                    .map(|()| Response::Advanced)?)
+            })
+            .await
+        }
+        act => submit(&shared, statement(&shared, act)?).await,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .unwrap_or_else(|_| Err(Trouble::new("internal", "the node failed in this request")))
+}
+
+fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
+    let now = shared.clock.now();
+    let originator = shared.config.spiffe_id.partner();
+    let mut burst: Vec<Unsealed> = Vec::with_capacity(drafts.len());
+    for (at, draft) in drafts.into_iter().enumerate() {
+        let unsealed = draft.into_unsealed(originator, now, shared.entropy.as_ref());
+        let unsealed = unsealed
+            .map_err(|error| Trouble::new("invalid", format!("bulletin {}: {error}", at + 1)))?;
+        burst.push(unsealed);
+    }
+    let sealed = seal(burst, shared.signer.as_ref(), shared.entropy.as_ref())
+        .map_err(|error| Trouble::new("invalid", error))?;
+    let outgoing: Vec<Outgoing> = sealed
+        .iter()
+        .map(|one| Outgoing {
+            id: one.id,
+            precedence: one.precedence,
+            envelope: one.to_bytes(),
+        })
+        .collect();
+    shared.store.enqueue(&outgoing, now)?;
+    shared.outbox.notify_one();
+    Ok(Response::Published(
+        sealed.iter().map(|one| one.id).collect(),
+    ))
+}
+
+async fn outbox(shared: Arc<Shared>, ids: Vec<BulletinId>, wait: u64) -> Result<Response, Trouble> {
+    let mut settled = shared.settled.subscribe();
+    let until = deadline(wait);
+    loop {
+        settled.borrow_and_update();
+        let (asked, of) = (Arc::clone(&shared), ids.clone());
+        let found = blocking(move || statuses(&asked, &of)).await?;
+        let pending = found
+            .iter()
+            .any(|status| status.state == OutboxState::Pending);
+        let changed = pending && !ids.is_empty() && wait > 0;
+        if !changed
+            || tokio::time::timeout_at(until, settled.changed())
+                .await
+                .is_err()
+        {
+            return Ok(Response::Outbox(found));
+        }
+    }
+}
+
+fn statuses(shared: &Shared, ids: &[BulletinId]) -> Result<Vec<OutboxStatus>, Trouble> {
+    if ids.is_empty() {
+        return Ok(shared.store.outbox()?);
+    }
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let status = shared.store.outbox_status(id)?;
+        found.push(status.ok_or_else(|| unknown(id))?);
+    }
+    Ok(found)
+}
+
+fn unknown(id: &BulletinId) -> Trouble {
+    Trouble::new("unknown_bulletin", format!("no bulletin {id} here"))
+}
+
+fn item(shared: &Shared, id: &BulletinId) -> Result<Response, Trouble> {
+    let (number, bytes) = shared.store.inbox_item(id)?.ok_or_else(|| unknown(id))?;
+    Ok(Response::Item(Box::new(view::item(number, &bytes)?)))
+}
+
+fn page(shared: &Shared, after: u64, limit: usize) -> Result<Vec<ItemView>, Trouble> {
+    let page = shared.store.inbox(after, limit.clamp(1, MAX_PAGE))?;
+    let items = page
+        .iter()
+        .map(|(number, bytes)| view::item(*number, bytes));
+    Ok(items.collect::<Result<_, _>>()?)
+}
+
+async fn consume(
+    shared: Arc<Shared>,
+    name: String,
+    limit: usize,
+    wait: u64,
+) -> Result<Response, Trouble> {
+    if name.is_empty() || name.len() > 64 {
+        return Err(Trouble::new(
+            "bad_request",
+            "an application's name has 1 to 64 bytes",
+        ));
+    }
+    let mut arrived = shared.inbox.subscribe();
+    let until = deadline(wait);
+    loop {
+        arrived.borrow_and_update();
+        let (asked, of) = (Arc::clone(&shared), name.clone());
+        let found = blocking(move || unconsumed(&asked, &of, limit)).await?;
+        if !found.is_empty()
+            || tokio::time::timeout_at(until, arrived.changed())
+                .await
+                .is_err()
+        {
+            return Ok(Response::Items(found));
+        }
+    }
+}
+
+/// What an application has not taken; passes over what is quarantined.
+pub(super) fn unconsumed(
+    shared: &Shared,
+    name: &str,
+    limit: usize,
+) -> Result<Vec<ItemView>, Trouble> {
+    let mut after = shared.store.consumer(name)?;
+    loop {
+        let mut items = page(shared, after, limit)?;
+        let Some(last) = items.last().map(|item| item.number) else {
+            return Ok(items);
+        };
+        items.retain(|item| item.quarantined.is_none());
+        if !items.is_empty() {
+            return Ok(items);
+        }
+        after = last;
+    }
+}
+
+fn deadline(wait: u64) -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_millis(wait).min(MAX_WAIT)
+}
+
+fn statement(shared: &Shared, act: Command) -> Result<Statement, Trouble> {
+    let bytes = |text: &str| {
+        BASE64
+            .decode(text.as_bytes())
+            .map_err(|error| Trouble::new("bad_request", format!("a file is not base64: {error}")))
+    };
+    let unreadable = |error: &dyn std::fmt::Display| Trouble::new("unreadable", error);
+    Ok(match act {
+        Command::Agreement { file } => Statement::Agreement(
+            SignedAgreement::from_file(&bytes(&file)?).map_err(|error| unreadable(&error))?,
+        ),
+        Command::Withdrawal { file } => Statement::Withdrawal(
+            SignedWithdrawal::from_file(&bytes(&file)?).map_err(|error| unreadable(&error))?,
+        ),
+        Command::KeySet { file } => Statement::KeySet(
+            SignedKeySet::from_bytes(&bytes(&file)?).map_err(|error| unreadable(&error))?,
+        ),
+        Command::Revocation { file } => Statement::Revocation(CertificatesRevoked {
+            partner: shared.config.spiffe_id.partner().clone(),
+            crl: bytes(&file)?.into(),
+        }),
+        _ => return Err(Trouble::new("bad_request", "this command is no act")),
+    })
+}
+
+/// Has the broker record an act, and waits for its answer.
+async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Trouble> {
+    let unanswered = || {
+        Trouble::new(
+            "not_connected",
+            "the broker has not answered; whether it recorded the act is seen with: entente \
+             agreement list. Try again when the node is connected",
+        )
+    };
+    let (answer, answered) = oneshot::channel();
+    let act = Act { statement, answer };
+    let submitted = tokio::time::timeout(MAX_WAIT, async {
+        shared.acts.send(act).await.map_err(|_| ())?;
+        answered.await.map_err(|_| ())
+    });
+    match submitted.await {
+        Ok(Ok(Ok(position))) => Ok(Response::Recorded(position)),
+        Ok(Ok(Err(refusal))) => Err(Trouble {
+            code: refusal.code,
+            message: refusal.message,
+        }),
+        _ => Err(unanswered()),
+    }
+}

@@ -1,0 +1,132 @@
+//! The node: a partner's program. Publishes what its applications give it, verifies and keeps what
+//! it receives, and hands each bulletin to its applications once.
+//!
+//! Nothing the broker says is believed without a signature that leads back to a key set this
+//! partner compared itself: agreements through their pins, bulletins through the agreements.
+
+mod config;
+mod error;
+mod evidence;
+mod inbox;
+mod link;
+mod local;
+mod receive;
+mod send;
+mod view;
+mod webhook;
+
+pub use config::{Config, TlsConfig, WebhookConfig};
+pub use error::NodeError;
+pub use inbox::{InboxItem, Verdict};
+pub use local::{Command, Response, Trouble};
+pub use view::{ItemView, PartView, StatusView, TrustedView};
+
+use std::sync::{Arc, RwLock};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, Entropy, SystemEntropy};
+use crate::identity::{read_key_set, read_secret_key};
+use crate::partner::SignedKeySet;
+use crate::proof::Signer;
+use crate::session::{Refusal, Statement};
+use crate::store::NodeStore;
+use crate::transport::LocalListener;
+use evidence::Trusted;
+
+/// How the link to the broker stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkStatus {
+    /// Not connected, and why.
+    Down(String),
+    /// Welcomed.
+    Up,
+}
+
+/// An act to be recorded, with whoever waits for the outcome.
+#[derive(Debug)]
+pub(crate) struct Act {
+    statement: Statement,
+    answer: oneshot::Sender<Result<u64, Refusal>>,
+}
+
+/// What all tasks of a node share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Arc<NodeStore>,
+    signer: Arc<dyn Signer>,
+    key_set: SignedKeySet,
+    /// What the evidence at hand lets this node believe.
+    trusted: RwLock<Arc<Trusted>>,
+    evidence: watch::Sender<u64>,
+    outbox: Notify,
+    /// Counts changes of outbox and inbox, for whoever waits for one.
+    settled: watch::Sender<u64>,
+    inbox: watch::Sender<u64>,
+    link: watch::Sender<LinkStatus>,
+    acts: mpsc::Sender<Act>,
+    stop: CancellationToken,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts a node: opens its store, listens for its applications, and connects to its broker,
+    /// again and again until it is told to stop.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let store = Arc::new(NodeStore::open(&config.store)?);
+        let signer = Arc::new(read_secret_key(&config.signing_key)?);
+        let key_set = read_key_set(&config.key_set)?;
+        evidence::check_own(&config, &key_set, signer.as_ref())?;
+        let control = LocalListener::bind(&config.control)?;
+        let trusted = evidence::load(&store, &key_set)?;
+        let (acts, waiting) = mpsc::channel(16);
+        let shared = Arc::new(Shared {
+            config,
+            clock,
+            entropy,
+            store,
+            signer,
+            key_set,
+            trusted: RwLock::new(Arc::new(trusted)),
+            evidence: watch::Sender::new(0),
+            outbox: Notify::new(),
+            settled: watch::Sender::new(0),
+            inbox: watch::Sender::new(0),
+            link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
+            acts,
+            stop: CancellationToken::new(),
+        });
+        let tasks = TaskTracker::new();
+        let link = link::Link::open(Arc::clone(&shared), waiting)?;
+        tasks.spawn(link.run());
+        tasks.spawn(local::serve(Arc::clone(&shared), control));
+        for webhook in shared.config.webhook.clone() {
+            tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
+        }
+        Ok(Self { shared, tasks })
+    }
+
+    /// Waits until the node must stop by itself, because its store cannot be written any more.
+    pub async fn failed(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
+    /// Stops: what is not settled stays in the outbox, what was received stays in the inbox.
+    pub async fn shutdown(self) {
+        self.shared.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

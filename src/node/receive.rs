@@ -1,0 +1,285 @@
+//! Lanes in: each delivery is verified, kept, and acknowledged once it is durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use quinn::{Connection, RecvStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::error::NodeError;
+use super::evidence::{self, Trusted};
+use super::inbox::{InboxItem, Verdict};
+use super::link::{Session, held};
+use crate::bulletin::{BulletinId, Part, Precedence, Refused, VerifiedBursts, open};
+use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck};
+use crate::partner::PartnerId;
+use crate::proof::Digest;
+use crate::session::{Delivery, Frame, LaneReceiver, MAX_FRAME_BYTES, decode};
+use crate::store::Incoming;
+use crate::transport::FrameReader;
+
+/// Deliveries stored with one sync.
+const BATCH: usize = 256;
+/// Bursts remembered as verified, per lane.
+const REMEMBERED_BURSTS: usize = 256;
+/// How long a delivery waits for the evidence of its agreement, which travels on another stream.
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where acknowledgements go.
+pub(super) struct Acks {
+    pub(super) session: Session,
+    pub(super) send: mpsc::Sender<SignedAck>,
+}
+
+impl Acks {
+    async fn send(&self, shared: &Shared, lanes: Vec<LaneAck>) -> Result<(), NodeError> {
+        let ack = Ack {
+            ledger: self.session.ledger,
+            recipient: shared.config.spiffe_id.partner().clone(),
+            lanes,
+            time: shared.clock.now(),
+        };
+        let signed = SignedAck::sign(ack, shared.signer.as_ref())?;
+        self.send
+            .send(signed)
+            .await
+            .map_err(|_| NodeError::Stopping)
+    }
+}
+
+/// Receives all lanes of a session until it ends.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connection: Connection,
+    acks: Acks,
+) -> Result<(), NodeError> {
+    // Said again: the last acknowledgement may have been lost with the last connection.
+    let held = held(&shared)?;
+    if !held.is_empty() {
+        acks.send(&shared, held).await?;
+    }
+    let (kept, storing) = mpsc::channel(BATCH);
+    let receiver = Arc::new(Receiver {
+        shared: Arc::clone(&shared),
+        session: acks.session.clone(),
+        opened: AtomicU8::new(0),
+        kept,
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(store(shared, storing, acks));
+    loop {
+        tokio::select! {
+            stream = connection.accept_uni() => {
+                tasks.spawn(Arc::clone(&receiver).lane(stream?));
+            }
+            ended = tasks.join_next() => match ended {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return Err(error),
+                _ => return Err(NodeError::Gone("a lane's task failed".into())),
+            }
+        }
+    }
+}
+
+/// Stores what the lanes bring, many with one sync, and only then acknowledges it.
+async fn store(
+    shared: Arc<Shared>,
+    mut storing: mpsc::Receiver<Incoming>,
+    acks: Acks,
+) -> Result<(), NodeError> {
+    while let Some(first) = storing.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = storing.try_recv()
+        {
+            batch.push(next);
+        }
+        let lanes: BTreeMap<_, _> = batch
+            .iter()
+            .map(|one| (one.lane.precedence, one.lane))
+            .collect();
+        let store = Arc::clone(&shared.store);
+        let stored = tokio::task::spawn_blocking(move || store.receive(&batch));
+        stored.await.map_err(|_| NodeError::Stopping)??;
+        shared.inbox.send_modify(|count| *count += 1);
+        acks.send(&shared, lanes.into_values().collect()).await?;
+    }
+    Ok(())
+}
+
+struct Receiver {
+    shared: Arc<Shared>,
+    session: Session,
+    /// A bit for each lane that was opened in this session.
+    opened: AtomicU8,
+    kept: mpsc::Sender<Incoming>,
+}
+
+impl Receiver {
+    /// Reads one lane until its stream ends.
+    async fn lane(self: Arc<Self>, stream: RecvStream) -> Result<(), NodeError> {
+        let mut reader = FrameReader::new(stream, MAX_FRAME_BYTES);
+        let Some(first) = reader.next().await? else {
+            return Ok(());
+        };
+        let Frame::LaneOpen { precedence, next } = decode(first)? else {
+            return Err(NodeError::Protocol("a lane does not begin with its name"));
+        };
+        let bit = 1u8 << (precedence as u8);
+        if self.opened.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return Err(NodeError::Protocol("it opened a lane twice"));
+        }
+        let mut lane = self.resume(precedence)?;
+        lane.expect(next)?;
+        let mut bursts = VerifiedBursts::new(REMEMBERED_BURSTS);
+        while let Some(bytes) = reader.next().await? {
+            let Frame::Deliver { number, item } = decode(bytes)? else {
+                return Err(NodeError::Protocol("a frame does not belong on a lane"));
+            };
+            lane.expect(number)?;
+            let item = match item {
+                None => {
+                    lane.received_void();
+                    None
+                }
+                Some(delivery) => {
+                    if delivery.bulletin.precedence != precedence {
+                        return Err(NodeError::Protocol("a bulletin came in another's lane"));
+                    }
+                    lane.received(&delivery.bulletin.header_hash(), &withheld(&delivery));
+                    Some(self.judge(*delivery, &mut bursts).await?)
+                }
+            };
+            let incoming = Incoming {
+                lane: lane.position(),
+                item,
+            };
+            self.kept
+                .send(incoming)
+                .await
+                .map_err(|_| NodeError::Stopping)?;
+        }
+        Ok(())
+    }
+
+    fn resume(&self, precedence: Precedence) -> Result<LaneReceiver, NodeError> {
+        let partner = self.shared.config.spiffe_id.partner();
+        let start = LaneChain::start(self.session.ledger, partner, precedence);
+        let held = self.shared.store.lane(precedence)?;
+        let (number, chain) = held.map_or((0, start), |held| (held.up_to, LaneChain(held.chain)));
+        Ok(LaneReceiver::resume(precedence, number, chain))
+    }
+
+    /// Verifies a delivery. What does not hold is kept apart, as evidence against whoever sent it.
+    async fn judge(
+        &self,
+        delivery: Delivery,
+        bursts: &mut VerifiedBursts,
+    ) -> Result<(BulletinId, bytes::Bytes), NodeError> {
+        let mut evidence = self.shared.evidence.subscribe();
+        let patience = tokio::time::Instant::now() + EVIDENCE_PATIENCE;
+        let verdict = loop {
+            evidence.borrow_and_update();
+            let trusted = evidence::trusted(&self.shared);
+            let me = self.shared.config.spiffe_id.partner();
+            let unknown = match check(&delivery, &trusted, me, bursts) {
+                Ok(()) => break Verdict::Verified,
+                Err(Fault::Unknown(reason)) => reason,
+                Err(Fault::Wrong(reason)) => break Verdict::Quarantined(reason),
+            };
+            let newer = tokio::time::timeout_at(patience, evidence.changed()).await;
+            if !matches!(newer, Ok(Ok(()))) {
+                break Verdict::Quarantined(unknown);
+            }
+        };
+        let verdict = match verdict {
+            Verdict::Verified => self.check_duplicate(&delivery)?,
+            wrong @ Verdict::Quarantined(_) => wrong,
+        };
+        let id = match &verdict {
+            Verdict::Verified => delivery.bulletin.id,
+            Verdict::Quarantined(reason) => {
+                tracing::error!(id = %delivery.bulletin.id, %reason, "a delivery is quarantined");
+                // A forgery must not take the place of the bulletin whose id it bears.
+                BulletinId::from_random(prefix(&Digest::of(&delivery.to_bytes())))
+            }
+        };
+        let received = self.shared.clock.now();
+        Ok((
+            id,
+            InboxItem {
+                verdict,
+                received,
+                delivery,
+            }
+            .to_bytes(),
+        ))
+    }
+
+    /// The same bulletin may come twice; another one under its id may not.
+    fn check_duplicate(&self, delivery: &Delivery) -> Result<Verdict, NodeError> {
+        let Some((_, known)) = self.shared.store.inbox_item(&delivery.bulletin.id)? else {
+            return Ok(Verdict::Verified);
+        };
+        let same = InboxItem::from_bytes(&known)
+            .is_some_and(|known| known.delivery.bulletin.header == delivery.bulletin.header);
+        let other = || Verdict::Quarantined("its id is that of another bulletin".into());
+        Ok(if same { Verdict::Verified } else { other() })
+    }
+}
+
+/// Why a delivery is not believed: for want of evidence that may still come, or for good.
+enum Fault {
+    Unknown(String),
+    Wrong(String),
+}
+
+fn check(
+    delivery: &Delivery,
+    trusted: &Trusted,
+    me: &PartnerId,
+    bursts: &mut VerifiedBursts,
+) -> Result<(), Fault> {
+    let verified = open(delivery.bulletin.clone(), delivery.time, trusted, bursts);
+    let verified = verified.map_err(|error| match error {
+        Refused::UnknownKey { .. } => Fault::Unknown(error.to_string()),
+        error => Fault::Wrong(error.to_string()),
+    })?;
+    if delivery.clauses.is_empty() {
+        return Err(Fault::Wrong("it names no clause".into()));
+    }
+    let originator = &verified.header().originator;
+    for named in &delivery.clauses {
+        let agreement = trusted.agreements.get(&named.agreement);
+        let agreement = agreement
+            .ok_or_else(|| Fault::Unknown(format!("{named} is of no agreement of ours")))?;
+        let holds = agreement.agreement().clauses.iter().any(|clause| {
+            clause.id == named.clause && clause.from.contains(originator) && clause.to.contains(me)
+        });
+        if !holds {
+            return Err(Fault::Wrong(format!(
+                "{named} is not from {originator} to {me}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn prefix(digest: &Digest) -> [u8; 16] {
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.as_bytes()[..16]);
+    id
+}
+
+/// Indexes of the parts that came as hashes.
+pub(super) fn withheld(delivery: &Delivery) -> Vec<u32> {
+    let parts = (0..).zip(&delivery.bulletin.parts);
+    parts
+        .filter(|(_, part)| matches!(part, Part::Withheld(_)))
+        .map(|(at, _)| at)
+        .collect()
+}

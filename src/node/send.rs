@@ -1,0 +1,186 @@
+//! The outbox out: the most urgent first, each until the broker has promised or refused it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, SendStream};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::error::NodeError;
+use super::link::Session;
+use crate::bulletin::{BulletinId, Sealed};
+use crate::ledger::SignedPromise;
+use crate::proof::Digest;
+use crate::session::{Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode};
+use crate::store::{OutboxState, Pending};
+use crate::transport::{FrameReader, write_frame};
+
+/// After the control stream, before the lanes.
+const PUBLISH_PRIORITY: i32 = 50;
+/// A bulletin that the broker cannot take now is offered again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Publishes the outbox until the session ends.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connection: Connection,
+    session: Session,
+) -> Result<(), NodeError> {
+    let (mut send, receive) = connection.open_bi().await?;
+    let _ = send.set_priority(PUBLISH_PRIORITY);
+    let mut reader = FrameReader::new(receive, MAX_FRAME_BYTES);
+    let mut flight = Flight {
+        shared,
+        session,
+        last: 0,
+        open: BTreeMap::new(),
+        later: HashMap::new(),
+    };
+    loop {
+        flight.fill(&mut send).await?;
+        tokio::select! {
+            frame = reader.next() => {
+                let bytes = frame?.ok_or(NodeError::Protocol("it ended the publish stream"))?;
+                let mut answers = flight.answer(decode(bytes)?)?;
+                while let Some(bytes) = reader.take()? {
+                    answers.extend(flight.answer(decode(bytes)?)?);
+                }
+                flight.settle(answers).await?;
+            }
+            () = flight.shared.outbox.notified() => {}
+            () = flight.due() => {}
+        }
+    }
+}
+
+/// What was submitted and not yet answered.
+struct Flight {
+    shared: Arc<Shared>,
+    session: Session,
+    last: u64,
+    open: BTreeMap<u64, (BulletinId, Digest)>,
+    later: HashMap<BulletinId, Instant>,
+}
+
+type Answers = Vec<(BulletinId, OutboxState)>;
+
+impl Flight {
+    /// Submits what is pending, as far as the window allows. Waits until the window is half empty,
+    /// so that the outbox is not read anew for every answer.
+    async fn fill(&mut self, send: &mut SendStream) -> Result<(), NodeError> {
+        if self.open.len() > MAX_OUTSTANDING / 2 {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.later.retain(|_, at| *at > now);
+        let limit = MAX_OUTSTANDING + self.open.len() + self.later.len();
+        let open: HashSet<BulletinId> = self.open.values().map(|(id, _)| *id).collect();
+        let store = Arc::clone(&self.shared.store);
+        let pending = tokio::task::spawn_blocking(move || store.pending(limit)).await;
+        for one in pending.map_err(|_| NodeError::Stopping)?? {
+            if self.open.len() == MAX_OUTSTANDING {
+                break;
+            }
+            if !open.contains(&one.id) && !self.later.contains_key(&one.id) {
+                self.submit(send, &one).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self, send: &mut SendStream, one: &Pending) -> Result<(), NodeError> {
+        let sealed = match Sealed::from_bytes(&one.envelope) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                let (code, message) = (error.code().to_owned(), error.to_string());
+                return self
+                    .settle(vec![(one.id, OutboxState::Rejected { code, message })])
+                    .await;
+            }
+        };
+        self.last += 1;
+        self.open.insert(self.last, (one.id, sealed.header_hash()));
+        let frame = Frame::Submit {
+            sequence: self.last,
+            bulletin: Ok(Box::new(sealed)),
+        };
+        Ok(write_frame(send, &encode(&frame)).await?)
+    }
+
+    fn answer(&mut self, frame: Frame) -> Result<Answers, NodeError> {
+        match frame {
+            Frame::Promise { promise, sequences } => self.promised(&promise, &sequences),
+            Frame::Rejected(rejected) => self.rejected(rejected),
+            Frame::Refuse(refusal) => Err(NodeError::Refused(refusal)),
+            _ => Err(NodeError::Protocol(
+                "a frame does not belong on the publish stream",
+            )),
+        }
+    }
+
+    /// A promise counts when the log's key signed it, and it is about what was submitted.
+    fn promised(
+        &mut self,
+        signed: &SignedPromise,
+        sequences: &[u64],
+    ) -> Result<Answers, NodeError> {
+        let promise = signed.open(self.session.log_key.public_key())?;
+        let ours = promise.ledger == self.session.ledger
+            && promise.originator == *self.shared.config.spiffe_id.partner()
+            && promise.items.len() == sequences.len();
+        if !ours {
+            return Err(NodeError::Protocol(
+                "its promise is not about what was submitted",
+            ));
+        }
+        let mut answers = Vec::with_capacity(sequences.len());
+        for (item, sequence) in promise.items.iter().zip(sequences) {
+            let (id, header) = self.close(*sequence)?;
+            if item.bulletin != id || item.header != header {
+                return Err(NodeError::Protocol("its promise is about another bulletin"));
+            }
+            let (position, time) = (item.position, promise.time);
+            answers.push((id, OutboxState::Promised { position, time }));
+        }
+        Ok(answers)
+    }
+
+    fn rejected(&mut self, rejected: Rejected) -> Result<Answers, NodeError> {
+        let (id, _) = self.close(rejected.sequence)?;
+        let refusal = rejected.refusal;
+        if rejected.retry {
+            tracing::warn!(%id, %refusal, "the broker cannot take a bulletin now");
+            self.later.insert(id, Instant::now() + RETRY);
+            return Ok(Vec::new());
+        }
+        tracing::error!(%id, %refusal, "the broker refused a bulletin");
+        let (code, message) = (refusal.code, refusal.message);
+        Ok(vec![(id, OutboxState::Rejected { code, message })])
+    }
+
+    fn close(&mut self, sequence: u64) -> Result<(BulletinId, Digest), NodeError> {
+        let open = self.open.remove(&sequence);
+        open.ok_or(NodeError::Protocol("it answered what was not submitted"))
+    }
+
+    async fn settle(&self, answers: Answers) -> Result<(), NodeError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.shared.store);
+        let settled = tokio::task::spawn_blocking(move || store.settle(&answers)).await;
+        settled.map_err(|_| NodeError::Stopping)??;
+        self.shared.settled.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Waits until something that was put off is due.
+    async fn due(&self) {
+        match self.later.values().min() {
+            Some(at) => tokio::time::sleep_until(*at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
