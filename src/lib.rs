@@ -14,10 +14,14 @@
 //! | 5 doors | [`deployment`], [`gateway`], [`cli`], [`testing`] |
 
 pub mod agreement;
+pub mod audit;
 pub mod broker;
 pub mod bulletin;
+pub mod cli;
 pub mod clock;
 pub mod decision;
+pub mod deployment;
+pub mod formats;
 pub mod identity;
 pub mod ledger;
 pub mod node;

@@ -1,3 +1,7 @@
 //! The `entente` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    entente::cli::main()
+}

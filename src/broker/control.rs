@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::commit::{Answer, Log};
 use super::error::BrokerError;
-use super::view::{self, AgreementView, BulletinView, PartnerView, StatusView};
+use super::view::{self, AgreementView, BulletinView, PartnerView, RecordView, StatusView};
 use crate::agreement::{SignedAgreement, SignedWithdrawal};
 use crate::bulletin::BulletinId;
 use crate::clock::Clock;
@@ -84,6 +84,11 @@ pub enum Request {
         /// Which.
         id: BulletinId,
     },
+    /// Records from a position on, as they are stored: as many as fit in an answer.
+    Records {
+        /// The position.
+        from: u64,
+    },
     /// Why a partner receives a bulletin, or does not.
     Explain {
         /// Which.
@@ -105,6 +110,8 @@ pub enum Reply {
     Agreements(Vec<AgreementView>),
     /// To `bulletin`.
     Bulletin(Box<BulletinView>),
+    /// To `records`.
+    Records(Vec<RecordView>),
     /// To `explain`.
     Explanation(String),
     /// An act was recorded at this position.
@@ -181,6 +188,7 @@ async fn answer(
                 .map(|bulletin| Reply::Bulletin(Box::new(bulletin)))
                 .ok_or_else(|| Trouble::new("unknown_bulletin", format!("no bulletin {id} here")));
         }
+        Request::Records { from } => return Ok(Reply::Records(view::records(log, from)?)),
         Request::Explain { id, partner } => {
             return view::explain_bulletin(log, &id, &partner)?
                 .map(Reply::Explanation)

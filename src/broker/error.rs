@@ -66,6 +66,9 @@ pub enum BrokerError {
     /// No ledger there yet.
     #[error("{} has no ledger; make one with: entente broker init", .0.display())]
     NoLedger(PathBuf),
+    /// What a new ledger cannot begin with.
+    #[error("the ledger cannot be made: {0}")]
+    Framework(String),
     /// A ledger there already.
     #[error("{} has a ledger already", .0.display())]
     LedgerExists(PathBuf),

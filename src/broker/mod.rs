@@ -13,6 +13,7 @@ mod control;
 mod error;
 mod http;
 mod inbound;
+mod init;
 mod metrics;
 mod outbound;
 mod quota;
@@ -23,7 +24,8 @@ pub use commit::{Answer, Log};
 pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig};
 pub use control::{Reply, Request, Trouble, execute};
 pub use error::BrokerError;
-pub use view::{AgreementView, BulletinView, DeliveryView, PartnerView, StatusView};
+pub use init::init;
+pub use view::{AgreementView, BulletinView, DeliveryView, PartnerView, RecordView, RefusalView, StatusView};
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Read-only answers about the log, for operators.
 
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::commit::Log;
@@ -131,6 +132,46 @@ pub struct RefusalView {
     pub code: String,
     /// For people.
     pub reason: String,
+}
+
+/// A record as it is stored; bytes in base64.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordView {
+    /// Where it stands.
+    pub position: u64,
+    /// The record.
+    pub record: String,
+    /// Its entry in the log's tree.
+    pub entry: String,
+    /// Its bodies, where it has some.
+    pub bodies: Option<String>,
+}
+
+/// Bytes of records in one answer, and how many at most.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_RECORDS: usize = 512;
+
+/// Records from a position on, as many as fit in an answer, at least one.
+pub(super) fn records(log: &Log, from: u64) -> Result<Vec<RecordView>, BrokerError> {
+    let engine = log.engine();
+    let records = engine.read(from, PAGE_RECORDS)?;
+    let entries = engine.entries(from, PAGE_RECORDS)?;
+    let mut views = Vec::new();
+    let mut bytes = 0;
+    for ((position, record), entry) in (from..).zip(records).zip(entries) {
+        let bodies = engine.bodies(position)?;
+        bytes += record.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
+        views.push(RecordView {
+            position,
+            record: BASE64.encode(&record),
+            entry: BASE64.encode(&entry),
+            bodies: bodies.map(|bodies| BASE64.encode(&bodies)),
+        });
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(views)
 }
 
 pub(super) fn status(log: &Log, connected: Vec<SpiffeId>) -> StatusView {

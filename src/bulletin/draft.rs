@@ -178,6 +178,17 @@ impl Draft {
         toml::from_str(text).map_err(|error| DraftError::Toml(error.to_string()))
     }
 
+    /// Checks the labels and every part, as publishing will.
+    pub fn check(&self) -> Result<(), DraftError> {
+        self.admiralty()?;
+        for (number, part) in (1..).zip(&self.parts) {
+            let kind = part.content.class().as_str();
+            let encoded = part.content.encode();
+            encoded.map_err(|error| DraftError::Part { number, kind, error })?;
+        }
+        Ok(())
+    }
+
     /// The bulletin, ready to be sealed: every part checked, times and id filled in.
     pub fn into_unsealed(
         self,

@@ -6,6 +6,7 @@
 
 mod authority;
 mod certificate;
+mod home;
 mod keyfile;
 
 pub use authority::{Authority, AuthorityError, Issued, LEAF_VALIDITY, ROOT_VALIDITY};
@@ -13,6 +14,7 @@ pub use certificate::{
     CertificateError, certificates_from_pem, check_crl, crl_from_pem, not_after, serial_of,
     spiffe_id_of, validity_of,
 };
+pub use home::{Home, HomeError, Leaf, new_secret_key};
 pub use keyfile::{
     KeyFileError, read_key_set, read_private, read_secret_key, write_key_set, write_private,
     write_public, write_secret_key,

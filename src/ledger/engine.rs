@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::commitment::ENTRY_BYTES;
+
 /// A record as bytes, with the bodies that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
@@ -13,6 +15,9 @@ pub struct StoredRecord {
     /// A serialized `Bodies`, kept beside the log so that it can be erased; `None` where the
     /// record has no bodies.
     pub bodies: Option<Bytes>,
+    /// What the log's tree is made of: the record's commitment, kept apart from it so that damage
+    /// to the one shows against the other.
+    pub entry: [u8; ENTRY_BYTES],
 }
 
 /// Why an engine did not do what was asked.
@@ -56,6 +61,9 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Up to `limit` records from a position on, in order.
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError>;
+
+    /// Up to `limit` entries of the log's tree from a position on, in order.
+    fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError>;
 
     /// The bodies that belong to the record at a position; `None` where it has none, or where they
     /// were erased.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
+use super::commitment::ENTRY_BYTES;
 use super::engine::{Engine, EngineError, StoredRecord};
 
 /// How the next append fails.
@@ -22,6 +23,7 @@ pub enum AppendFault {
 struct Inner {
     records: Vec<Bytes>,
     bodies: HashMap<u64, Bytes>,
+    entries: Vec<[u8; ENTRY_BYTES]>,
     fault: Option<AppendFault>,
 }
 
@@ -72,6 +74,7 @@ impl Engine for MemoryEngine {
             }
             for (position, one) in (expected..).zip(group) {
                 inner.records.push(one.record.clone());
+                inner.entries.push(one.entry);
                 if let Some(bodies) = &one.bodies {
                     inner.bodies.insert(position, bodies.clone());
                 }
@@ -94,6 +97,11 @@ impl Engine for MemoryEngine {
                 .cloned()
                 .collect()
         }))
+    }
+
+    fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(self.with(|inner| inner.entries.iter().skip(from).take(limit).copied().collect()))
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

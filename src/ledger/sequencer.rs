@@ -336,6 +336,7 @@ impl Draft {
             stored: StoredRecord {
                 record: encoded.bytes,
                 bodies,
+                entry: commitment.entry(),
             },
             bulletin: bulletin.map(Arc::new),
         });

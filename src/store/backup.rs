@@ -23,7 +23,7 @@ const MAX_VALUE: u32 = 64 * 1024 * 1024;
 /// The keyspaces of each kind of store; caches are left out.
 fn keyspaces(kind: &str) -> Option<&'static [&'static str]> {
     match kind {
-        "ledger" => Some(&["records", "bodies"]),
+        "ledger" => Some(&["records", "bodies", "entries"]),
         "node" => Some(&[
             "outbox",
             "status",

@@ -9,7 +9,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::directory::Directory;
 use super::error::StoreError;
-use crate::ledger::{Engine, EngineError, StoredRecord};
+use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 
 /// The log in a directory of its own.
 ///
@@ -20,6 +20,7 @@ pub struct EmbeddedEngine {
     database: Database,
     records: Keyspace,
     bodies: Keyspace,
+    entries: Keyspace,
     cache: Keyspace,
     directory: Directory,
     /// Whole groups that readers may see.
@@ -41,6 +42,7 @@ impl EmbeddedEngine {
         let database = Database::builder(directory.database()).open()?;
         let records = database.keyspace("records", KeyspaceCreateOptions::default)?;
         let bodies = database.keyspace("bodies", KeyspaceCreateOptions::default)?;
+        let entries = database.keyspace("entries", KeyspaceCreateOptions::default)?;
         let cache = database.keyspace("cache", KeyspaceCreateOptions::default)?;
         let size = match records.last_key_value() {
             None => 0,
@@ -50,6 +52,7 @@ impl EmbeddedEngine {
             database,
             records,
             bodies,
+            entries,
             cache,
             directory,
             size: AtomicU64::new(size),
@@ -82,6 +85,30 @@ impl EmbeddedEngine {
             .map(|value| Bytes::copy_from_slice(&value)))
     }
 
+    /// Values from a position on; a gap is an error that names it.
+    fn range(&self, of: &Keyspace, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
+        let until = self.size().min(from.saturating_add(limit as u64));
+        let mut values = Vec::new();
+        if from >= until {
+            return Ok(values);
+        }
+        let unreadable = |position, reason: String| EngineError::Unreadable { position, reason };
+        let range = from.to_be_bytes()..until.to_be_bytes();
+        for (due, found) in (from..until).zip(of.range(range)) {
+            let (key, value) =
+                found.into_inner().map_err(|error| unreadable(due, error.to_string()))?;
+            if key.as_ref() != due.to_be_bytes() {
+                return Err(unreadable(due, "it is missing".into()));
+            }
+            values.push(Bytes::copy_from_slice(&value));
+        }
+        let next = from + values.len() as u64;
+        if next != until {
+            return Err(unreadable(next, "it is missing".into()));
+        }
+        Ok(values)
+    }
+
     fn write(&self, expected: u64, group: &[StoredRecord]) -> Result<(), fjall::Error> {
         let mut batch = self
             .database
@@ -89,6 +116,7 @@ impl EmbeddedEngine {
             .durability(Some(PersistMode::SyncData));
         for (position, one) in (expected..).zip(group) {
             batch.insert(&self.records, position.to_be_bytes(), one.record.as_ref());
+            batch.insert(&self.entries, position.to_be_bytes(), one.entry);
             if let Some(bodies) = &one.bodies {
                 batch.insert(&self.bodies, position.to_be_bytes(), bodies.as_ref());
             }
@@ -140,35 +168,16 @@ impl Engine for EmbeddedEngine {
     }
 
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
-        let size = self.size();
-        let until = size.min(from.saturating_add(limit as u64));
-        let mut records =
-            Vec::with_capacity(usize::try_from(until.saturating_sub(from)).unwrap_or(0));
-        if from >= until {
-            return Ok(records);
-        }
-        let range = from.to_be_bytes()..until.to_be_bytes();
-        for (due, found) in (from..until).zip(self.records.range(range)) {
-            let unreadable = |reason: String| EngineError::Unreadable {
-                position: due,
-                reason,
-            };
-            let (key, value) = found
-                .into_inner()
-                .map_err(|error| unreadable(error.to_string()))?;
-            if key.as_ref() != due.to_be_bytes() {
-                return Err(unreadable("the record is missing".into()));
-            }
-            records.push(Bytes::copy_from_slice(&value));
-        }
-        if records.len() as u64 != until - from {
-            let position = from + records.len() as u64;
-            return Err(EngineError::Unreadable {
-                position,
-                reason: "it is missing".into(),
-            });
-        }
-        Ok(records)
+        self.range(&self.records, from, limit)
+    }
+
+    fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
+        let entries = self.range(&self.entries, from, limit)?;
+        let whole = (from..).zip(entries).map(|(position, entry)| {
+            let reason = "its entry has another size".to_owned();
+            entry.as_ref().try_into().map_err(|_| EngineError::Unreadable { position, reason })
+        });
+        whole.collect()
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
@@ -189,6 +198,7 @@ mod tests {
         let record = |text: &&str| StoredRecord {
             record: Bytes::copy_from_slice(text.as_bytes()),
             bodies: (text.len() > 3).then(|| Bytes::from_static(b"bodies")),
+            entry: [1; ENTRY_BYTES],
         };
         texts.iter().map(record).collect()
     }

@@ -1,0 +1,10 @@
+//! The audit: recomputes everything from the records, and believes nothing that it can recompute.
+//!
+//! In scope: reading a ledger and saying whether it holds, or which record is the first that does
+//! not. Out of scope: writing anything.
+
+mod finding;
+mod verify;
+
+pub use finding::{Fault, Finding};
+pub use verify::{Audited, Auditor, Stored, Verification, verify};

@@ -1,0 +1,328 @@
+//! Verifies a ledger, record by record.
+
+use bytes::Bytes;
+
+use crate::bulletin::{OpenPart, Part, PartDigest, VerifiedBursts, open, read_audience};
+use crate::clock::Timestamp;
+use crate::decision::{Release, decide};
+use crate::ledger::{
+    Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, State, check,
+};
+use crate::proof::{Checkpoint, Digest, NoteKey};
+
+use super::finding::{Fault, Finding};
+
+/// Records read at once.
+const READ: usize = 512;
+/// Bursts remembered as verified.
+const REMEMBERED_BURSTS: usize = 4_096;
+
+/// What a verified ledger holds.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Audited {
+    /// The ledger's id.
+    pub ledger: String,
+    /// Records verified.
+    pub records: u64,
+    /// Root of their tree.
+    pub root: Digest,
+    /// Records that the signed checkpoint covers; `None` where there is no checkpoint.
+    pub signed: Option<u64>,
+    /// Bulletins among them.
+    pub bulletins: u64,
+    /// Releases to recipients.
+    pub releases: u64,
+    /// Acknowledgements.
+    pub acknowledgements: u64,
+    /// Bodies at hand and compared with what was signed.
+    pub bodies: u64,
+    /// Time of the last record.
+    pub time: Timestamp,
+}
+
+/// Takes a ledger's records one after the other.
+#[derive(Debug)]
+pub struct Auditor {
+    state: State,
+    bursts: VerifiedBursts,
+    bulletins: u64,
+    releases: u64,
+    acknowledgements: u64,
+    bodies: u64,
+}
+
+impl Default for Auditor {
+    fn default() -> Self {
+        Self {
+            state: State::new(),
+            bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
+            bulletins: 0,
+            releases: 0,
+            acknowledgements: 0,
+            bodies: 0,
+        }
+    }
+}
+
+impl Auditor {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The fold of what was verified so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Verifies the next record, and folds it.
+    pub fn next(
+        &mut self,
+        record: &Record,
+        entry: &[u8; ENTRY_BYTES],
+        bodies: Option<&Bytes>,
+    ) -> Result<(), Fault> {
+        if record.commitment.entry() != *entry {
+            return Err(Fault::OtherEntry);
+        }
+        let last = self.state.time();
+        if record.time < last {
+            return Err(Fault::TimeWentBack { time: record.time, last });
+        }
+        let first = self.state.size() == 0;
+        if first != matches!(record.fact, Fact::Genesis(_)) {
+            return Err(Fault::Genesis);
+        }
+        if !matches!(record.fact, Fact::Accepted(_)) && !record.releases.is_empty() {
+            return Err(Fault::Releases);
+        }
+        match &record.fact {
+            Fact::Genesis(_) | Fact::Tick | Fact::SnapshotTaken(_) => {}
+            Fact::Accepted(accepted) => {
+                self.bulletin(accepted, record, bodies)?;
+                self.bulletins += 1;
+                self.releases += record.releases.len() as u64;
+            }
+            Fact::Acknowledged(signed) => {
+                signed.check(&self.state, record.time)?;
+                self.acknowledgements += 1;
+            }
+            governing => check(&self.state, governing, record.time)?,
+        }
+        self.state.apply(record);
+        Ok(())
+    }
+
+    /// Signature, parts, uniqueness, the decision anew, and the numbers of the lanes.
+    fn bulletin(
+        &mut self,
+        accepted: &Accepted,
+        record: &Record,
+        bodies: Option<&Bytes>,
+    ) -> Result<(), Fault> {
+        let header = &accepted.header;
+        if let Some(seen) = self.state.seen(&header.id) {
+            return Err(Fault::Repeated(seen.position));
+        }
+        let registry = self.state.registry();
+        let sealed = accepted.to_sealed(None)?;
+        open(sealed, record.time, registry, &mut self.bursts)?;
+        if let Some(bodies) = bodies {
+            check_bodies(accepted, bodies)?;
+            self.bodies += 1;
+        }
+        let audience = accepted.audience.as_ref();
+        if let Some(part) = audience {
+            let digest = part.digest();
+            if !header.audience_part || !accepted.parts.contains(&digest) {
+                return Err(Fault::Audience);
+            }
+        } else if header.audience_part {
+            return Err(Fault::Audience);
+        }
+        let audience = audience.map(|part: &OpenPart| read_audience(&part.body)).transpose()?;
+        let labels = header.labels(audience.as_ref());
+        let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
+        let decision = decide(self.state.rulebook(), &labels, &parts, record.time);
+        check_releases(&decision.releases, &record.releases)?;
+        let hash = accepted.header_hash();
+        for one in &record.releases {
+            if one.bulletin != hash {
+                return Err(Fault::OtherBulletin);
+            }
+            let partner = &one.release.recipient;
+            let expected = self.state.lanes().issued(partner, header.precedence) + 1;
+            if one.number != expected {
+                let (partner, found) = (partner.clone(), one.number);
+                return Err(Fault::Number { partner, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, signed: Option<u64>) -> Audited {
+        Audited {
+            ledger: self.state.ledger().map(|id| id.to_string()).unwrap_or_default(),
+            records: self.state.size(),
+            root: self.state.root(),
+            signed,
+            bulletins: self.bulletins,
+            releases: self.releases,
+            acknowledgements: self.acknowledgements,
+            bodies: self.bodies,
+            time: self.state.time(),
+        }
+    }
+}
+
+fn check_bodies(accepted: &Accepted, bodies: &Bytes) -> Result<(), Fault> {
+    let sealed = accepted.to_sealed(Some(bodies))?;
+    for (at, (part, digest)) in sealed.parts.iter().zip(&accepted.parts).enumerate() {
+        // A body that was erased is a hash, and proves itself.
+        if matches!(part, Part::Open(_)) && part.leaf() != digest.leaf() {
+            return Err(Fault::Body(at));
+        }
+    }
+    Ok(())
+}
+
+/// The logged releases must be exactly what the decision gives, in its order.
+fn check_releases(decided: &[Release], logged: &[LaneRelease]) -> Result<(), Fault> {
+    let differs = |release: &Release, what| Fault::Decision {
+        partner: release.recipient.clone(),
+        what,
+    };
+    for one in logged {
+        let known = decided.iter().find(|release| release.recipient == one.release.recipient);
+        match known {
+            None => return Err(differs(&one.release, "has no right to it")),
+            Some(release) if *release != one.release => {
+                return Err(differs(release, "has a right to something else of it"));
+            }
+            Some(_) => {}
+        }
+    }
+    let released = |release: &&Release| {
+        !logged.iter().any(|one| one.release.recipient == release.recipient)
+    };
+    match decided.iter().find(released) {
+        Some(release) => Err(differs(release, "has a right to it and was left out")),
+        None if decided.len() != logged.len() => {
+            let twice = &logged[decided.len()].release;
+            Err(differs(twice, "receives it twice"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A record as it is stored, with its entry in the log's tree and the bodies kept beside it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record.
+    pub record: Bytes,
+    /// Its entry.
+    pub entry: [u8; ENTRY_BYTES],
+    /// Its bodies, where it has some.
+    pub bodies: Option<Bytes>,
+}
+
+/// The verification of a whole ledger, page by page: of its records, and that they are what the
+/// checkpoint was signed over.
+#[derive(Debug)]
+pub struct Verification {
+    auditor: Auditor,
+    checkpoint: Option<String>,
+    signed: Option<Checkpoint>,
+    size: u64,
+}
+
+impl Verification {
+    /// Of a ledger of `size` records, with its last checkpoint.
+    pub fn new(size: u64, checkpoint: Option<String>) -> Result<Self, Finding> {
+        if size == 0 {
+            return Err(Finding::Empty);
+        }
+        Ok(Self { auditor: Auditor::new(), checkpoint, signed: None, size })
+    }
+
+    /// Position of the next record; `None` where all are verified.
+    pub fn due(&self) -> Option<u64> {
+        let next = self.auditor.state.size();
+        (next < self.size).then_some(next)
+    }
+
+    /// Verifies the record that is due.
+    pub fn take(&mut self, stored: &Stored) -> Result<(), Finding> {
+        let position = self.auditor.state.size();
+        let wrong = |kind, fault: Fault| Finding::Record { position, kind, fault };
+        let record = Record::from_bytes(&stored.record)
+            .map_err(|error| wrong("unreadable", error.into()))?;
+        self.auditor
+            .next(&record, &stored.entry, stored.bodies.as_ref())
+            .map_err(|fault| wrong(record.fact.name(), fault))?;
+        if position == 0 {
+            let note = self.checkpoint.as_deref();
+            self.signed = read_checkpoint(&self.auditor.state, note, self.size)?;
+        }
+        match &self.signed {
+            Some(signed)
+                if signed.size == self.auditor.state.size()
+                    && signed.root != self.auditor.state.root() =>
+            {
+                Err(Finding::OtherRoot { signed: signed.size })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was verified.
+    pub fn finish(self) -> Audited {
+        self.auditor.finish(self.signed.map(|signed| signed.size))
+    }
+}
+
+/// Verifies a whole ledger. `progress` is told how many records were verified.
+pub fn verify(
+    engine: &dyn Engine,
+    checkpoint: Option<String>,
+    mut progress: impl FnMut(u64),
+) -> Result<Audited, Finding> {
+    let mut verification = Verification::new(engine.size(), checkpoint)?;
+    while let Some(from) = verification.due() {
+        let missing = |error: EngineError| {
+            let position = match &error {
+                EngineError::Unreadable { position, .. } => *position,
+                _ => from,
+            };
+            Finding::Record { position, kind: "unreadable", fault: error.into() }
+        };
+        let records = engine.read(from, READ).map_err(missing)?;
+        let entries = engine.entries(from, READ).map_err(missing)?;
+        for ((position, record), entry) in (from..).zip(records).zip(entries) {
+            let bodies = engine.bodies(position).map_err(missing)?;
+            verification.take(&Stored { record, entry, bodies })?;
+            progress(position + 1);
+        }
+    }
+    Ok(verification.finish())
+}
+
+/// Reads the checkpoint under the key that the genesis names.
+fn read_checkpoint(
+    state: &State,
+    note: Option<&str>,
+    size: u64,
+) -> Result<Option<Checkpoint>, Finding> {
+    let (Some(note), Some(genesis)) = (note, state.genesis()) else { return Ok(None) };
+    let wrong = |error| Finding::Checkpoint(crate::proof::InvalidCheckpoint::from(error));
+    let key: NoteKey = genesis.log_key.parse().map_err(wrong)?;
+    let checkpoint = Checkpoint::verify(note, &key)?;
+    if checkpoint.origin != genesis.framework {
+        let (found, framework) = (checkpoint.origin, genesis.framework.clone());
+        return Err(Finding::OtherLog { found, framework });
+    }
+    if checkpoint.size > size {
+        return Err(Finding::Shortened { signed: checkpoint.size, size });
+    }
+    Ok(Some(checkpoint))
+}

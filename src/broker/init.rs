@@ -1,0 +1,50 @@
+//! The beginning of a ledger.
+
+use super::config::Config;
+use super::error::BrokerError;
+use crate::clock::{Clock, Entropy, random};
+use crate::decision::RULES_VERSION;
+use crate::identity::read_secret_key;
+use crate::ledger::{Engine, Genesis, Group, LedgerId, Operator};
+use crate::proof::{NoteKey, Signer};
+use crate::store::EmbeddedEngine;
+
+/// Makes a new ledger where the configuration says: its genesis names the framework, the log's key
+/// and the operators, and its hash names the ledger from then on.
+pub fn init(
+    config: &Config,
+    framework: &str,
+    operators: Vec<Operator>,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<LedgerId, BrokerError> {
+    let log_key = read_secret_key(&config.log_key)?;
+    let wrong = |message: String| BrokerError::Framework(message);
+    let log_key = NoteKey::new(framework, log_key.public_key())
+        .map_err(|error| wrong(error.to_string()))?;
+    if operators.is_empty() {
+        return Err(wrong("a ledger needs an operator, who admits its partners".into()));
+    }
+    let mut names: Vec<&str> = operators.iter().map(|one| one.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() != operators.len() {
+        return Err(wrong("two operators have one name".into()));
+    }
+    let engine = EmbeddedEngine::open(&config.ledger)?;
+    if engine.size() > 0 {
+        return Err(BrokerError::LedgerExists(config.ledger.clone()));
+    }
+    let genesis = Genesis {
+        framework: framework.to_owned(),
+        log_key: log_key.to_string(),
+        operators,
+        rules: RULES_VERSION,
+        witness_policy: String::new(),
+        nonce: random(entropy)?,
+        created: clock.now(),
+    };
+    let ledger = genesis.ledger_id();
+    Group::genesis(genesis, entropy)?.append(&engine)?;
+    Ok(ledger)
+}

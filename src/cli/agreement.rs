@@ -1,0 +1,246 @@
+//! `entente agreement`: what may be shared, signed by every party.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::files::{BrokerFile, base64, clock, read, read_text, unexpected};
+use super::report::{Report, list as joined, table};
+use crate::agreement::{Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft};
+use crate::broker::{AgreementView, Reply, Request};
+use crate::identity::{Home, read_secret_key, write_public};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Checks an agreement's text and says in sentences what it lets flow.
+    Check {
+        /// The text in TOML, or a signed agreement.
+        file: PathBuf,
+    },
+    /// Signs an agreement for a partner: the text, or one that others have signed already.
+    ///
+    /// Example: entente agreement sign sharing.toml --as certs/cert.norland.example --out
+    /// sharing.agreement
+    Sign {
+        /// The text in TOML, or the agreement signed by others.
+        file: PathBuf,
+        /// The partner's directory.
+        #[arg(long = "as", value_name = "DIR")]
+        home: PathBuf,
+        /// Where the signed agreement goes; absent: beside the text, as `.agreement`.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Joins the signatures under copies of one agreement that were signed apart.
+    Merge {
+        /// The copies.
+        #[arg(required = true, num_args = 2..)]
+        files: Vec<PathBuf>,
+        /// Where the result goes.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Puts an agreement that all parties have signed in force.
+    Submit {
+        /// The signed agreement.
+        file: PathBuf,
+        #[command(flatten)]
+        broker: BrokerFile,
+    },
+    /// Lists the agreements.
+    List {
+        #[command(flatten)]
+        broker: BrokerFile,
+    },
+    /// Shows an agreement in sentences.
+    Show {
+        /// Its id, or its name.
+        agreement: String,
+        #[command(flatten)]
+        broker: BrokerFile,
+    },
+    /// Ends an agreement, for one party alone, at once, also for what is already queued.
+    Withdraw {
+        /// Its id, or its name.
+        agreement: String,
+        /// The partner's directory.
+        #[arg(long = "as", value_name = "DIR")]
+        home: PathBuf,
+        /// Why, for people.
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        broker: BrokerFile,
+    },
+}
+
+pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
+    match command {
+        Command::Check { file } => {
+            let signed = open(&file)?;
+            let terms = signed.terms()?;
+            report.show(&value(&signed, &terms), || sentences(&signed, &terms))
+        }
+        Command::Sign { file, home, out } => sign(&file, &Home::at(&home), out, report),
+        Command::Merge { files, out } => {
+            let mut copies = files.iter().map(|file| open(file));
+            let mut merged = copies.next().ok_or_else(unexpected)??;
+            for copy in copies {
+                merged.merge(&copy?)?;
+            }
+            write_public(&out, &merged.to_file())?;
+            let terms = merged.terms()?;
+            report.show(&value(&merged, &terms), || sentences(&merged, &terms))
+        }
+        Command::Submit { file, broker } => {
+            let signed = SignedAgreement::from_file(&read(&file)?)?;
+            let terms = signed.terms()?;
+            let request = Request::Ratify { agreement: base64(&signed.to_file()) };
+            let what = format!("{}@{} is in force", terms.name, terms.version);
+            super::partner::record(&broker, request, &what, report).await
+        }
+        Command::List { broker } => {
+            let agreements = agreements(&broker).await?;
+            report.show(&agreements, || {
+                let rows = agreements.iter().map(|one| {
+                    [
+                        format!("{}@{}", one.name, one.version),
+                        joined(&one.parties),
+                        one.ended.clone().unwrap_or_else(|| "in force".into()),
+                        one.title.clone(),
+                    ]
+                });
+                table(["agreement", "parties", "state", "title"], rows)
+            })
+        }
+        Command::Show { agreement, broker } => {
+            let found = find(&broker, &agreement).await?;
+            report.show(&found, || {
+                let clauses: Vec<_> = found.clauses.iter().map(|one| format!("  {one}\n")).collect();
+                format!(
+                    "{}@{}: {}\nid {}\nvalid {} to {}\n{}",
+                    found.name,
+                    found.version,
+                    found.title,
+                    found.id,
+                    found.valid_from,
+                    found.valid_until,
+                    clauses.concat()
+                )
+            })
+        }
+        Command::Withdraw { agreement, home, reason, broker } => {
+            let found = find(&broker, &agreement).await?;
+            let home = Home::at(&home);
+            let withdrawal = Withdrawal {
+                ledger: super::partner::ledger(&broker).await?.0,
+                agreement: found.id.parse::<AgreementId>().map_err(CliError::failed)?,
+                partner: home.key_set()?.claimed().partner.clone(),
+                time: clock().now(),
+                reason,
+            };
+            let key = read_secret_key(&home.agreements_key())?;
+            let signed = SignedWithdrawal::sign(withdrawal, &key)?;
+            let request = Request::Withdraw { withdrawal: base64(&signed.to_file()) };
+            let what = format!("{}@{} has ended", found.name, found.version);
+            super::partner::record(&broker, request, &what, report).await
+        }
+    }
+}
+
+/// Reads a text or a signed agreement.
+fn open(file: &Path) -> Result<SignedAgreement, CliError> {
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        let terms = parse_draft(&read_text(file)?).map_err(|error| {
+            CliError::refused(
+                "invalid",
+                format!("{}:{}:{}: {}", file.display(), error.line, error.column, error.message),
+            )
+        })?;
+        return Ok(SignedAgreement::unsigned(&terms)?);
+    }
+    SignedAgreement::from_file(&read(file)?)
+        .map_err(|error| CliError::refused("invalid", format!("{}: {error}", file.display())))
+}
+
+fn sign(
+    file: &Path,
+    home: &Home,
+    out: Option<PathBuf>,
+    report: &Report,
+) -> Result<(), CliError> {
+    let mut signed = open(file)?;
+    let terms = signed.terms()?;
+    let key_set = home.key_set()?;
+    let partner = &key_set.claimed().partner;
+    let party = terms.parties.iter().find(|party| party.partner == *partner);
+    let party = party.ok_or_else(|| {
+        CliError::refused("not_party", format!("{partner} is not a party of {}", terms.name))
+    })?;
+    let first = key_set.claimed().version == 1;
+    if first && party.key_set != key_set.hash() {
+        let message = format!(
+            "the agreement pins another key set for {partner}: {} instead of {}",
+            party.key_set,
+            key_set.hash()
+        );
+        return Err(CliError::refused("other_key_set", message));
+    }
+    signed.ratify(partner, &read_secret_key(&home.agreements_key())?)?;
+    let out = out.unwrap_or_else(|| file.with_extension("agreement"));
+    write_public(&out, &signed.to_file())?;
+    report.show(&value(&signed, &terms), || {
+        format!("{}\nSigned for {partner}: {}", sentences(&signed, &terms), out.display())
+    })
+}
+
+fn value(signed: &SignedAgreement, terms: &Agreement) -> serde_json::Value {
+    let clauses: Vec<_> = terms.clauses.iter().map(|one| format!("{}: {one}", one.id)).collect();
+    let names = |signed: &SignedAgreement| -> Vec<String> {
+        signed.ratifications().iter().map(|one| one.partner.to_string()).collect()
+    };
+    json!({
+        "id": signed.id().to_string(), "name": *terms.name, "version": terms.version,
+        "clauses": clauses, "signed_by": names(signed)
+    })
+}
+
+fn sentences(signed: &SignedAgreement, terms: &Agreement) -> String {
+    let clauses: Vec<_> =
+        terms.clauses.iter().map(|one| format!("  {}: {one}\n", one.id)).collect();
+    let by: Vec<_> = signed.ratifications().iter().map(|one| one.partner.to_string()).collect();
+    let missing: Vec<_> = terms
+        .parties
+        .iter()
+        .map(|party| party.partner.to_string())
+        .filter(|party| !by.contains(party))
+        .collect();
+    format!(
+        "{}@{}: {}\nid {}\n{}signed by: {}\nmissing: {}",
+        terms.name,
+        terms.version,
+        terms.title,
+        signed.id(),
+        clauses.concat(),
+        super::report::dash(by.join(", ")),
+        super::report::dash(missing.join(", ")),
+    )
+}
+
+async fn agreements(broker: &BrokerFile) -> Result<Vec<AgreementView>, CliError> {
+    match broker.ask(Request::Agreements).await? {
+        Reply::Agreements(agreements) => Ok(agreements),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The agreement of an id, or the one in force of a name.
+async fn find(broker: &BrokerFile, wanted: &str) -> Result<AgreementView, CliError> {
+    let found = agreements(broker).await?.into_iter().find(|one| {
+        one.id == wanted || (one.name == wanted && one.ended.is_none())
+    });
+    found.ok_or_else(|| {
+        CliError::refused("unknown_agreement", format!("no agreement `{wanted}` here"))
+    })
+}

@@ -1,0 +1,241 @@
+//! `entente audit`: proves that the ledger holds, and reads it.
+
+use data_encoding::BASE64;
+use serde_json::json;
+
+use super::error::CliError;
+use super::files::{BrokerFile, unexpected};
+use super::report::{Report, dash, list, table};
+use crate::audit::{Audited, Stored, Verification, verify};
+use crate::broker::{BulletinView, RecordView, Reply, Request};
+use crate::bulletin::BulletinId;
+use crate::ledger::{Engine, Fact, Record};
+use crate::partner::PartnerId;
+use crate::store::{EmbeddedEngine, HeadFile};
+use crate::transport::{LocalError, ask};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Recomputes everything from the records: hashes, tree, signatures and every routing decision.
+    ///
+    /// Reads the files of a stopped broker, or the records of a running one over its control
+    /// socket; believes nothing else of it. Exit code 4 where something does not hold.
+    Verify {
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+    /// Lists the records.
+    List {
+        /// From this position on.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+    /// Shows what was decided about a bulletin: who receives it, without what, and who does not.
+    Show {
+        /// Its id.
+        id: BulletinId,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+    /// Explains, clause by clause, why a partner receives a bulletin or does not.
+    Explain {
+        /// Its id.
+        id: BulletinId,
+        /// The partner.
+        partner: PartnerId,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+}
+
+pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
+    match command {
+        Command::Verify { file } => {
+            let audited = verified(&file, report).await?;
+            report.show(&json!({"verified": true, "audit": audited}), || sentence(&audited))
+        }
+        Command::List { from, limit, file } => records(&file, from, limit, report).await,
+        Command::Show { id, file } => {
+            let Reply::Bulletin(view) = file.ask(Request::Bulletin { id }).await? else {
+                return Err(unexpected());
+            };
+            report.show(&view, || bulletin(&view))
+        }
+        Command::Explain { id, partner, file } => {
+            let asked = file.ask(Request::Explain { id, partner }).await?;
+            let Reply::Explanation(text) = asked else { return Err(unexpected()) };
+            report.show(&json!({"explanation": text}), || text.clone())
+        }
+    }
+}
+
+/// One line for people.
+pub(super) fn sentence(audited: &Audited) -> String {
+    let signed = match audited.signed {
+        Some(signed) => format!("{signed} of them under a signed checkpoint"),
+        None => "no checkpoint was signed".to_owned(),
+    };
+    format!(
+        "audit: {} records verified, {signed}: {} bulletins, {} releases, {} acknowledgements",
+        audited.records, audited.bulletins, audited.releases, audited.acknowledgements
+    )
+}
+
+/// Verifies the ledger of a running or a stopped broker.
+pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audited, CliError> {
+    let config = file.load()?;
+    let status = match ask(&config.control, &Request::Status).await {
+        Err(LocalError::NotRunning(_)) => {
+            let engine = EmbeddedEngine::open(&config.ledger)?;
+            let head = HeadFile::new(&config.head).load()?;
+            let bar = report.progress("verifying", engine.size());
+            let audited = verify(&engine, head, |done| bar.set_position(done));
+            bar.finish_and_clear();
+            return audited.map_err(|finding| CliError::Untrue(finding.to_string()));
+        }
+        Ok(Reply::Status(status)) => status,
+        Ok(_) => return Err(unexpected()),
+        Err(error) => return Err(error.into()),
+    };
+    let untrue = |finding: crate::audit::Finding| CliError::Untrue(finding.to_string());
+    let mut verification =
+        Verification::new(status.size, status.checkpoint.clone()).map_err(untrue)?;
+    let bar = report.progress("verifying", status.size);
+    while let Some(from) = verification.due() {
+        let asked = ask(&config.control, &Request::Records { from }).await?;
+        let Reply::Records(page) = asked else { return Err(unexpected()) };
+        if page.is_empty() {
+            let message = format!("record {from} is missing: the broker has no more to show");
+            return Err(CliError::Untrue(message));
+        }
+        for view in page {
+            if verification.due().is_some() {
+                verification.take(&stored(&view)?).map_err(untrue)?;
+            }
+        }
+        bar.set_position(verification.due().unwrap_or(status.size));
+    }
+    bar.finish_and_clear();
+    Ok(verification.finish())
+}
+
+fn stored(view: &RecordView) -> Result<Stored, CliError> {
+    let bytes = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| unexpected());
+    Ok(Stored {
+        record: bytes(&view.record)?.into(),
+        entry: bytes(&view.entry)?.try_into().map_err(|_| unexpected())?,
+        bodies: view.bodies.as_deref().map(bytes).transpose()?.map(Into::into),
+    })
+}
+
+async fn records(
+    file: &BrokerFile,
+    from: u64,
+    limit: usize,
+    report: &Report,
+) -> Result<(), CliError> {
+    let mut shown: Vec<(u64, Record)> = Vec::new();
+    while shown.len() < limit {
+        let next = shown.last().map_or(from, |(last, _)| last + 1);
+        let Reply::Records(page) = file.ask(Request::Records { from: next }).await? else {
+            return Err(unexpected());
+        };
+        if page.is_empty() {
+            break;
+        }
+        for view in page.iter().take(limit - shown.len()) {
+            let record = Record::from_bytes(&stored(view)?.record).map_err(CliError::failed)?;
+            shown.push((view.position, record));
+        }
+    }
+    let values: Vec<_> = shown
+        .iter()
+        .map(|(position, record)| {
+            json!({
+                "position": position, "time": record.time, "kind": record.fact.name(),
+                "about": about(record)
+            })
+        })
+        .collect();
+    report.show(&values, || {
+        let rows = shown.iter().map(|(position, record)| {
+            [
+                position.to_string(),
+                record.time.to_string(),
+                record.fact.name().to_owned(),
+                about(record),
+            ]
+        });
+        table(["#", "time", "kind", "about"], rows)
+    })
+}
+
+/// What a record is about, in a few words.
+fn about(record: &Record) -> String {
+    match &record.fact {
+        Fact::Genesis(genesis) => genesis.framework.clone(),
+        Fact::PartnerAdmitted(admitted) => admitted.key_set.claimed().partner.to_string(),
+        Fact::StandingChanged(changed) => {
+            format!("{} is {}", changed.order.partner, changed.order.standing)
+        }
+        Fact::KeySetRotated(next) => {
+            format!("{}, version {}", next.claimed().partner, next.claimed().version)
+        }
+        Fact::CertificatesRevoked(revoked) => revoked.partner.to_string(),
+        Fact::AgreementRatified(signed) => signed
+            .terms()
+            .map(|terms| format!("{}@{}", terms.name, terms.version))
+            .unwrap_or_default(),
+        Fact::AgreementWithdrawn(signed) => format!("by {}", signed.claimed().partner),
+        Fact::Accepted(accepted) => format!(
+            "{} from {} to {}",
+            accepted.header.id,
+            accepted.header.originator,
+            match record.releases.len() {
+                0 => "nobody".to_owned(),
+                1 => "1 partner".to_owned(),
+                some => format!("{some} partners"),
+            }
+        ),
+        Fact::Acknowledged(signed) => {
+            let lanes: Vec<_> = signed
+                .ack
+                .lanes
+                .iter()
+                .map(|lane| format!("{} up to {}", lane.precedence, lane.up_to))
+                .collect();
+            format!("{}: {}", signed.ack.recipient, lanes.join(", "))
+        }
+        Fact::Tick => String::new(),
+        Fact::SnapshotTaken(taken) => format!("{} records", taken.size),
+    }
+}
+
+fn bulletin(view: &BulletinView) -> String {
+    let received = view.recipients.iter().map(|one| {
+        [
+            one.partner.to_string(),
+            list(&one.clauses),
+            dash(list(&one.withheld)),
+            if one.acknowledged { "acknowledged" } else { "on its way" }.to_owned(),
+        ]
+    });
+    let refused =
+        view.refused.iter().map(|one| [one.partner.to_string(), one.code.clone(), one.reason.clone()]);
+    format!(
+        "{} from {}, {}, {}, record {} at {}\n{}{}",
+        view.id,
+        view.originator,
+        view.tlp,
+        view.precedence,
+        view.position,
+        view.accepted,
+        table(["recipient", "under", "withheld", "state"], received),
+        table(["not to", "code", "because"], refused)
+    )
+}

@@ -1,0 +1,314 @@
+//! `entente publish`, `outbox`, `inbox` and `watch`: what applications do with their node.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::CliError;
+use super::files::{NodeFile, read, read_text, unexpected};
+use super::report::{Report, dash, list, table};
+use crate::bulletin::{BulletinId, Draft, Kind, MAX_PART_BYTES, Precedence, Region, Tlp, Topic};
+use crate::formats::stix;
+use crate::node::{Command, ItemView, Response};
+use crate::partner::PartnerId;
+use crate::store::{OutboxState, OutboxStatus};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A bulletin file in TOML:\n\n  kinds = [\"cyber\"]\n  topics = \
+    [\"cyber/malware\"]\n  tlp = \"TLP:AMBER\"\n\n  [[part]]\n  type = \"ip\"\n  value = \
+    \"192.0.2.7\"\n")]
+pub(super) struct PublishArgs {
+    /// Bulletin files in TOML or JSON.
+    files: Vec<PathBuf>,
+    /// STIX 2.1 bundles: each object becomes a part, kept byte for byte.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    stix: Vec<PathBuf>,
+    #[command(flatten)]
+    labels: StixLabels,
+    /// Waits so many seconds for the broker to take or refuse it.
+    #[arg(long, default_value_t = 10)]
+    wait: u64,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+/// The labels of bulletins made from STIX.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct StixLabels {
+    /// Kinds of the bulletins made from STIX.
+    #[arg(long, value_delimiter = ',', default_value = "cyber")]
+    pub(super) kinds: Vec<Kind>,
+    /// Topics of the bulletins made from STIX.
+    #[arg(long, value_delimiter = ',', default_value = "cyber")]
+    pub(super) topics: Vec<Topic>,
+    /// Regions of the bulletins made from STIX.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) regions: Vec<Region>,
+    /// The least TLP of what is made from STIX; objects marked stricter keep their own.
+    #[arg(long, default_value = "TLP:AMBER")]
+    pub(super) tlp: Tlp,
+    /// Precedence of the bulletins made from STIX.
+    #[arg(long, default_value = "ROUTINE")]
+    pub(super) precedence: Precedence,
+    /// Partners to whom what is made from STIX is releasable; TLP:RED goes to nobody else.
+    #[arg(long, value_delimiter = ',', value_name = "PARTNERS")]
+    pub(super) releasable_to: Vec<PartnerId>,
+    /// Marks what is made from STIX as an exercise.
+    #[arg(long)]
+    pub(super) exercise: bool,
+}
+
+impl From<StixLabels> for stix::Labels {
+    fn from(labels: StixLabels) -> Self {
+        Self {
+            kinds: labels.kinds,
+            topics: labels.topics,
+            regions: labels.regions,
+            tlp: labels.tlp,
+            precedence: labels.precedence,
+            releasable_to: labels.releasable_to,
+            exercise: labels.exercise,
+        }
+    }
+}
+
+/// What `publish` tells.
+#[derive(Debug, Default, Serialize)]
+struct Published {
+    bulletins: Vec<OutboxStatus>,
+    refused: Vec<RefusedView>,
+}
+
+/// Something in a file that was not published, and why.
+#[derive(Debug, Serialize)]
+struct RefusedView {
+    file: PathBuf,
+    reason: String,
+}
+
+pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), CliError> {
+    if args.files.is_empty() && args.stix.is_empty() {
+        return Err(CliError::refused("nothing", "name a bulletin file, or a bundle after --stix"));
+    }
+    let mut published = Published::default();
+    let mut drafts = Vec::new();
+    for file in &args.files {
+        drafts.push(read_draft(file)?);
+    }
+    let labels = stix::Labels::from(args.labels);
+    for file in &args.stix {
+        let bundle = stix::read_bundle(&read(file)?)
+            .map_err(|error| CliError::refused("invalid", format!("{}: {error}", file.display())))?;
+        for refused in &bundle.refused {
+            let reason = refused.to_string();
+            report.note(&format!("{}: {reason}", file.display()));
+            published.refused.push(RefusedView { file: file.clone(), reason });
+        }
+        drafts.extend(stix::drafts(bundle, &labels));
+    }
+    let mut ids: Vec<BulletinId> = Vec::new();
+    for draft in drafts {
+        let asked = args.node.ask(&Command::Publish { drafts: vec![draft] }).await?;
+        let Response::Published(taken) = asked else { return Err(unexpected()) };
+        ids.extend(taken);
+    }
+    if !ids.is_empty() {
+        let wait = args.wait.saturating_mul(1_000);
+        let Response::Outbox(statuses) = args.node.ask(&Command::Outbox { ids, wait }).await? else {
+            return Err(unexpected());
+        };
+        published.bulletins = statuses;
+    }
+    report.show(&published, || {
+        let refused = match published.refused.len() {
+            0 => String::new(),
+            some => format!("{some} objects were refused; the rest is published.\n"),
+        };
+        outbox_table(&published.bulletins) + &refused
+    })?;
+    let rejected = published
+        .bulletins
+        .iter()
+        .any(|status| matches!(status.state, OutboxState::Rejected { .. }));
+    if rejected {
+        return Err(CliError::refused("rejected", "the broker refused a bulletin"));
+    }
+    if published.bulletins.is_empty() {
+        return Err(CliError::refused("invalid", "nothing in these files could be published"));
+    }
+    Ok(())
+}
+
+/// Reads a bulletin file. One that is larger than any bulletin is refused before it is parsed.
+fn read_draft(file: &Path) -> Result<Draft, CliError> {
+    let wrong = |reason: String| CliError::refused("invalid", format!("{}: {reason}", file.display()));
+    let bytes = std::fs::metadata(file).map_err(CliError::file(file))?.len();
+    // Text of a part may grow by its escapes; nothing of a bulletin grows sixfold.
+    let limit = 6 * MAX_PART_BYTES as u64;
+    if bytes > limit {
+        return Err(CliError::refused(
+            "too_large",
+            format!(
+                "{}: the file has {bytes} bytes; a part may have {MAX_PART_BYTES}",
+                file.display()
+            ),
+        ));
+    }
+    let text = read_text(file)?;
+    let draft = if file.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?
+    } else {
+        Draft::from_toml(&text).map_err(|error| wrong(error.to_string()))?
+    };
+    // Said here, with the file's name, before anything is sent.
+    draft.check().map_err(|error| wrong(error.to_string()))?;
+    Ok(draft)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct OutboxArgs {
+    /// Only these bulletins.
+    ids: Vec<BulletinId>,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+pub(super) async fn outbox(args: OutboxArgs, report: &Report) -> Result<(), CliError> {
+    let asked = args.node.ask(&Command::Outbox { ids: args.ids, wait: 0 }).await?;
+    let Response::Outbox(statuses) = asked else { return Err(unexpected()) };
+    report.show(&statuses, || outbox_table(&statuses))
+}
+
+fn outbox_table(statuses: &[OutboxStatus]) -> String {
+    let rows = statuses.iter().map(|status| {
+        let state = match &status.state {
+            OutboxState::Pending => "waits in the outbox".to_owned(),
+            OutboxState::Promised { position, time } => format!("record {position} at {time}"),
+            OutboxState::Rejected { code, message } => format!("refused: {message} ({code})"),
+        };
+        [status.id.to_string(), status.precedence.to_string(), state]
+    });
+    table(["bulletin", "precedence", "state"], rows)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InboxArgs {
+    /// Shows this bulletin whole.
+    id: Option<BulletinId>,
+    /// Only what came after this number.
+    #[arg(long, default_value_t = 0)]
+    after: u64,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliError> {
+    if let Some(id) = args.id {
+        let Response::Item(item) = args.node.ask(&Command::Item { id }).await? else {
+            return Err(unexpected());
+        };
+        return report.show(&item, || whole(&item));
+    }
+    let asked = args.node.ask(&Command::Inbox { after: args.after, limit: args.limit }).await?;
+    let Response::Items(items) = asked else { return Err(unexpected()) };
+    report.show(&items, || {
+        let rows = items.iter().map(|item| {
+            let header = item.header.as_ref();
+            let state = item.quarantined.as_ref().map_or_else(
+                || {
+                    let open = item.parts.iter().find_map(|part| part.content.as_ref());
+                    dash(open.map(crate::bulletin::Content::summary).unwrap_or_default())
+                },
+                |reason| format!("QUARANTINED: {reason}"),
+            );
+            [
+                item.number.to_string(),
+                item.id.to_string(),
+                header.map(|header| header.originator.to_string()).unwrap_or_default(),
+                header.map(|header| header.tlp.to_string()).unwrap_or_default(),
+                state,
+            ]
+        });
+        table(["#", "bulletin", "from", "TLP", "says"], rows)
+    })
+}
+
+/// A bulletin for people: labels, then every part or that it is withheld.
+fn whole(item: &ItemView) -> String {
+    let mut text = format!("bulletin  {}\n", item.id);
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("{name:<10}{value}\n"));
+        }
+    };
+    if let Some(reason) = &item.quarantined {
+        line("NOT VALID", reason.clone());
+    }
+    if let Some(header) = &item.header {
+        line("from", header.originator.to_string());
+        line("kind", list(&header.kinds));
+        line("topics", list(&header.topics));
+        line("regions", list(&header.regions));
+        line("TLP", header.tlp.to_string());
+        line("level", header.classification.as_ref().map(ToString::to_string).unwrap_or_default());
+        line("caveats", list(&header.caveats));
+        line("precedence", header.precedence.to_string());
+        line("source", header.admiralty.clone());
+        line("valid", format!("{} to {}", header.valid_from, header.valid_until));
+        if header.exercise {
+            line("EXERCISE", "nothing of this is real".into());
+        }
+    }
+    line("received", format!("{} (record {})", item.received, item.position));
+    line("under", list(&item.clauses));
+    line("onward", item.onward.clone());
+    let rows = item.parts.iter().map(|part| {
+        let says = match (&part.content, part.withheld) {
+            (_, true) => format!("withheld; its hash is {}", part.leaf),
+            (Some(content), _) => content.summary(),
+            (None, _) => "of a class that this version does not know".into(),
+        };
+        [dash(part.class.clone().unwrap_or_default()), says]
+    });
+    text + &table(["part", "says"], rows)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchArgs {
+    /// The application's name: its place in the inbox is kept under it.
+    #[arg(long = "as", value_name = "NAME", default_value = "watch")]
+    name: String,
+    /// Ends after so many bulletins.
+    #[arg(long)]
+    max: Option<usize>,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+/// Prints each bulletin, and only then notes that it was taken: an application that dies in between
+/// is given it again, and sees by the id that it was.
+pub(super) async fn watch(args: WatchArgs, report: &Report) -> Result<(), CliError> {
+    const PAGE: usize = 32;
+    const WAIT: u64 = 30_000;
+    let mut left = args.max.unwrap_or(usize::MAX);
+    let interrupted = super::broker::interrupted()?;
+    tokio::pin!(interrupted);
+    while left > 0 {
+        let consume = Command::Consume { name: args.name.clone(), limit: PAGE.min(left), wait: WAIT };
+        let asked = tokio::select! {
+            () = &mut interrupted => return Ok(()),
+            asked = args.node.ask(&consume) => asked?,
+        };
+        let Response::Items(items) = asked else { return Err(unexpected()) };
+        for item in &items {
+            report.line(item, || whole(item))?;
+            let advance = Command::Advance { name: args.name.clone(), to: item.number };
+            args.node.ask(&advance).await?;
+        }
+        left = left.saturating_sub(items.len());
+    }
+    Ok(())
+}

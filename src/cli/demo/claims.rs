@@ -1,0 +1,155 @@
+//! What the demo claims: read back from the broker and from each recipient, and compared.
+
+use serde::Serialize;
+
+use super::CliError;
+use super::stage::Stage;
+use crate::broker::BulletinView;
+use crate::bulletin::BulletinId;
+use crate::node::ItemView;
+use crate::partner::PartnerId;
+
+/// What should become of a bulletin.
+pub(super) struct Expected {
+    /// Recipient, clauses, classes withheld.
+    pub(super) to: &'static [(&'static str, &'static [&'static str], &'static [&'static str])],
+    /// Everybody else, with the reason's code.
+    pub(super) not_to: &'static [(&'static str, &'static str)],
+}
+
+/// What became of a bulletin.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Observed {
+    pub(super) id: BulletinId,
+    pub(super) says: String,
+    pub(super) originator: PartnerId,
+    pub(super) tlp: String,
+    pub(super) precedence: String,
+    pub(super) recipients: Vec<Received>,
+    pub(super) refused: Vec<Refused>,
+}
+
+/// At one recipient.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Received {
+    pub(super) partner: PartnerId,
+    pub(super) clauses: Vec<String>,
+    pub(super) withheld: Vec<String>,
+    /// From publishing at the originator's node until it was verified at the recipient's.
+    pub(super) latency_ms: f64,
+    pub(super) acknowledged: bool,
+    /// Parts that the recipient really holds as hashes only.
+    #[serde(skip)]
+    hashes: usize,
+    /// Classes of the parts that it really holds.
+    #[serde(skip)]
+    held: Vec<String>,
+    #[serde(skip)]
+    verified: bool,
+}
+
+/// At one that did not receive it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Refused {
+    pub(super) partner: PartnerId,
+    pub(super) code: String,
+    pub(super) reason: String,
+    /// Whether its node nevertheless holds something under this id.
+    #[serde(skip)]
+    holds: bool,
+}
+
+/// Reads back what became of a bulletin: from the broker, and from every node.
+pub(super) async fn observe(
+    stage: &Stage,
+    says: &str,
+    view: &BulletinView,
+) -> Result<Observed, CliError> {
+    let mut recipients = Vec::new();
+    for one in &view.recipients {
+        let item = stage.received(&one.partner, view.id).await?;
+        let item = item.ok_or_else(|| {
+            CliError::Untrue(format!("{} has acknowledged {} and does not hold it", one.partner, view.id))
+        })?;
+        let mut withheld = one.withheld.clone();
+        withheld.sort_unstable();
+        recipients.push(Received {
+            partner: one.partner.clone(),
+            clauses: item.clauses.clone(),
+            withheld,
+            latency_ms: latency_ms(&item),
+            acknowledged: one.acknowledged,
+            hashes: item.parts.iter().filter(|part| part.withheld).count(),
+            held: item.parts.iter().filter_map(|part| part.class.clone()).collect(),
+            verified: item.quarantined.is_none(),
+        });
+    }
+    let mut refused = Vec::new();
+    for one in &view.refused {
+        refused.push(Refused {
+            partner: one.partner.clone(),
+            code: one.code.clone(),
+            reason: one.reason.clone(),
+            holds: stage.received(&one.partner, view.id).await?.is_some(),
+        });
+    }
+    Ok(Observed {
+        id: view.id,
+        says: says.to_owned(),
+        originator: view.originator.clone(),
+        tlp: view.tlp.to_string(),
+        precedence: view.precedence.to_string(),
+        recipients,
+        refused,
+    })
+}
+
+fn latency_ms(item: &ItemView) -> f64 {
+    let created = item.header.as_ref().map_or(item.received, |header| header.created);
+    let micros = item.received.since(created).as_micros();
+    // Microseconds of a demo fit a double.
+    f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1_000.0
+}
+
+/// Sentences about everything that is not as it should be.
+pub(super) fn compare(says: &str, expected: &Expected, observed: &Observed) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut claim = |holds: bool, sentence: String| {
+        if !holds {
+            broken.push(format!("{says}: {sentence}"));
+        }
+    };
+    let expected_to: Vec<&str> = expected.to.iter().map(|(to, ..)| *to).collect();
+    for one in &observed.recipients {
+        let known = expected_to.contains(&one.partner.as_str());
+        claim(known, format!("{} received it and should not have", one.partner));
+        claim(one.acknowledged, format!("{} did not acknowledge it", one.partner));
+        claim(one.verified, format!("{} could not verify it", one.partner));
+        claim(
+            one.hashes == one.withheld.len(),
+            format!("{} holds {} hashes for {:?}", one.partner, one.hashes, one.withheld),
+        );
+        let leaked = one.held.iter().any(|class| one.withheld.contains(class));
+        claim(!leaked, format!("{} holds a class that was to be withheld", one.partner));
+    }
+    for (to, clauses, withheld) in expected.to {
+        let found = observed.recipients.iter().find(|one| one.partner.as_str() == *to);
+        let Some(one) = found else {
+            claim(false, format!("{to} did not receive it"));
+            continue;
+        };
+        claim(one.clauses == *clauses, format!("{to} received it under {:?}", one.clauses));
+        claim(one.withheld == *withheld, format!("from {to} was withheld {:?}", one.withheld));
+    }
+    claim(observed.refused.len() == expected.not_to.len(), "others were refused".to_owned());
+    for (to, code) in expected.not_to {
+        let found = observed.refused.iter().find(|one| one.partner.as_str() == *to);
+        let Some(one) = found else {
+            claim(false, format!("{to} was not refused"));
+            continue;
+        };
+        claim(one.code == *code, format!("{to} was refused for {}", one.code));
+        claim(!one.holds, format!("{to} was refused and holds it"));
+    }
+    broken
+}

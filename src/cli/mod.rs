@@ -1,0 +1,155 @@
+//! The command line: `entente NOUN VERB`. Tables for people, `--json` for machines.
+//!
+//! In scope: arguments, what is shown, exit codes. Out of scope: everything else; each command
+//! calls one room below.
+
+mod agreement;
+mod audit;
+mod backup;
+mod broker;
+mod bulletins;
+mod demo;
+mod error;
+mod files;
+mod node;
+mod partner;
+mod pki;
+mod report;
+mod status;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+pub use error::CliError;
+use report::Report;
+
+/// Share threat intelligence by agreement: signed, withheld where agreed, provable afterwards.
+#[derive(Debug, Parser)]
+#[command(
+    name = "entente",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done; 1 refused or failed; 2 wrong arguments; 3 nothing runs there; \
+                  4 something that should hold does not.\n\nTry it: entente demo"
+)]
+struct Cli {
+    /// Prints one JSON document instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// How the logs of running programs are written. What is logged: RUST_LOG, as `entente=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    log: LogFormat,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Shows a whole alliance at work on this machine, in a few seconds.
+    Demo(demo::Args),
+    /// Makes and shows certificates, keys and key sets.
+    #[command(subcommand)]
+    Pki(pki::Command),
+    /// Begins a ledger, and runs the broker.
+    #[command(subcommand)]
+    Broker(broker::Command),
+    /// Runs a partner's node.
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Admits partners and changes their standing (operators of the broker).
+    #[command(subcommand)]
+    Partner(partner::Command),
+    /// Checks, signs, submits, lists and withdraws agreements.
+    #[command(subcommand)]
+    Agreement(agreement::Command),
+    /// Publishes bulletins from files.
+    Publish(bulletins::PublishArgs),
+    /// Lists what was published here, and what became of it.
+    Outbox(bulletins::OutboxArgs),
+    /// Lists what was received here, or shows one bulletin.
+    Inbox(bulletins::InboxArgs),
+    /// Hands each bulletin received here to an application, once.
+    Watch(bulletins::WatchArgs),
+    /// Verifies and reads the broker's ledger.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Shows how a broker or node stands.
+    Status(status::Args),
+    /// Writes the store of a stopped broker or node to one file.
+    Backup(backup::Args),
+    /// Brings back what `backup` wrote, where there is nothing yet.
+    Restore(backup::Args),
+}
+
+/// Parses the arguments, does what they say, and tells how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and succeeds; mistakes go to stderr with code 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    log_to_stderr(cli.log, &cli.noun);
+    let report = Report::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report.failure(&CliError::failed(error)),
+    };
+    let done = runtime.block_on(run(cli.noun, &report));
+    // What still blocks (a store's last sync) has had its time in the orderly shutdown.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report.failure(&error),
+    }
+}
+
+async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
+    match noun {
+        Noun::Demo(args) => demo::run(args, report).await,
+        Noun::Pki(command) => pki::run(command, report),
+        Noun::Broker(command) => broker::run(command, report).await,
+        Noun::Node(command) => node::run(command).await,
+        Noun::Partner(command) => partner::run(command, report).await,
+        Noun::Agreement(command) => agreement::run(command, report).await,
+        Noun::Publish(args) => bulletins::publish(args, report).await,
+        Noun::Outbox(args) => bulletins::outbox(args, report).await,
+        Noun::Inbox(args) => bulletins::inbox(args, report).await,
+        Noun::Watch(args) => bulletins::watch(args, report).await,
+        Noun::Audit(command) => audit::run(command, report).await,
+        Noun::Status(args) => status::run(args, report).await,
+        Noun::Backup(args) => backup::backup(&args, report),
+        Noun::Restore(args) => backup::restore(&args, report),
+    }
+}
+
+/// Programs that run log what they do; commands only what goes wrong.
+fn log_to_stderr(format: LogFormat, noun: &Noun) {
+    let runs = matches!(
+        noun,
+        Noun::Broker(broker::Command::Run(_)) | Noun::Node(node::Command::Run(_))
+    );
+    let usual = if runs { "info" } else { "error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}

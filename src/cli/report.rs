@@ -1,0 +1,123 @@
+//! What people and machines are shown. The only place that prints.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anstream::{eprintln, println};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::error::CliError;
+
+/// A line under the head, and nothing else.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+/// The widest table.
+const WIDTH: u16 = 100;
+
+/// Where a command's results go.
+#[derive(Debug)]
+pub(super) struct Report {
+    json: bool,
+}
+
+impl Report {
+    pub(super) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether machines read this.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One JSON document, or what people are shown instead.
+    #[expect(clippy::print_stdout, reason = "this is where the program prints")]
+    pub(super) fn show(
+        &self,
+        value: &impl Serialize,
+        people: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value).map_err(CliError::failed)?);
+        } else {
+            println!("{}", people().trim_end());
+        }
+        std::io::stdout().flush().map_err(CliError::failed)
+    }
+
+    /// One line of a stream: JSON, or what people are shown instead.
+    #[expect(clippy::print_stdout, reason = "this is where the program prints")]
+    pub(super) fn line(
+        &self,
+        value: &impl Serialize,
+        people: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        if self.json {
+            println!("{}", serde_json::to_string(value).map_err(CliError::failed)?);
+        } else {
+            println!("{}", people().trim_end());
+        }
+        std::io::stdout().flush().map_err(CliError::failed)
+    }
+
+    /// Something on the way, for people only.
+    #[expect(clippy::print_stderr, reason = "this is where the program prints")]
+    pub(super) fn note(&self, text: &str) {
+        if !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A progress bar, where a person watches.
+    pub(super) fn progress(&self, what: &str, length: u64) -> ProgressBar {
+        if self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
+        ProgressBar::new(length)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            .with_message(what.to_owned())
+    }
+
+    /// Says why a command failed; returns its exit code.
+    #[expect(clippy::print_stderr, reason = "this is where the program prints")]
+    pub(super) fn failure(&self, error: &CliError) -> ExitCode {
+        if self.json {
+            let value =
+                serde_json::json!({"error": {"code": error.code(), "message": error.to_string()}});
+            eprintln!("{value}");
+        } else {
+            eprintln!("error: {error}");
+        }
+        ExitCode::from(error.exit_code())
+    }
+}
+
+/// A table for people.
+pub(super) fn table<const N: usize>(
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(STYLE)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    format!("{table}\n")
+}
+
+/// Names joined for a table.
+pub(super) fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Or a dash, where there is nothing.
+pub(super) fn dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}

@@ -1,0 +1,220 @@
+//! Builds a deployment with the same procedures as the commands.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64;
+
+use super::error::DeploymentError;
+use super::layout::{Layout, OPERATOR};
+use super::plan::{AgreementPlan, Plan};
+use crate::agreement::{SignedAgreement, parse_draft};
+use crate::broker::{self, Reply, Request, execute, open_log};
+use crate::clock::{Clock, Entropy};
+use crate::identity::{
+    Home, LEAF_VALIDITY, new_secret_key, read_secret_key, write_public, write_secret_key,
+};
+use crate::ledger::{LedgerId, Operator, PartnerAdmitted};
+use crate::node;
+use crate::partner::PartnerId;
+use crate::proof::{PayloadType, Signer};
+
+/// How long the agreements of a built deployment are valid.
+const AGREEMENT_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+
+/// Builds everything into a new directory; the broker need only be started. Returns the paths and
+/// the ledger's id.
+pub async fn build(
+    root: &Path,
+    plan: &Plan,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Layout, LedgerId), DeploymentError> {
+    let occupied = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied {
+        return Err(DeploymentError::NotEmpty(root.to_owned()));
+    }
+    let layout = Layout::at(root);
+    let builder = Builder { layout: &layout, plan, clock, entropy };
+    let (broker, ledger) = builder.broker()?;
+    for partner in &plan.partners {
+        builder.partner(partner, broker.listen)?;
+    }
+    builder.record(&broker, ledger).await?;
+    Ok((layout, ledger))
+}
+
+struct Builder<'a> {
+    layout: &'a Layout,
+    plan: &'a Plan,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Builder<'_> {
+    fn home(&self, partner: &PartnerId, program: &str) -> Result<Home, DeploymentError> {
+        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
+        let home = self.layout.root().join("certs").join(partner.as_str());
+        let home = Home::create(&home, partner, now, entropy)?;
+        let id = crate::partner::SpiffeId::new(partner, program)?;
+        home.issue(&id, now, LEAF_VALIDITY, entropy)?;
+        Ok(home)
+    }
+
+    /// The broker's keys, configuration and empty ledger.
+    fn broker(&self) -> Result<(broker::Config, LedgerId), DeploymentError> {
+        let framework = &self.plan.framework;
+        self.home(framework, "/broker/1")?;
+        let entropy = self.entropy.as_ref();
+        let operator = new_secret_key(entropy)?;
+        write_secret_key(&self.layout.operator_key(), &operator)?;
+        write_secret_key(&self.layout.log_key(), &new_secret_key(entropy)?)?;
+        let port = |address: IpAddr| free_port(address);
+        let (listen, http) = (port(self.plan.address)?, free_tcp_port(self.plan.address)?);
+        let kex = kex(self.plan);
+        let text = format!(
+            "# The broker. Every key is described in the README.\n\
+             spiffe_id = \"{}\"\n\
+             listen = \"{listen}\"\n\
+             ledger = \"ledger\"\n\
+             head = \"head\"\n\
+             control = \"control.sock\"\n\
+             log_key = \"log.key\"\n\n\
+             [tls]\n\
+             certificate = \"../certs/{framework}/broker-1.pem\"\n\
+             key = \"../certs/{framework}/broker-1.key\"\n{kex}\n\
+             [http]\n\
+             listen = \"{http}\"\n",
+            Layout::broker_id(framework)?
+        );
+        write_public(&self.layout.broker_config(), text.as_bytes())?;
+        let config = broker::Config::load(&self.layout.broker_config())?;
+        let operators =
+            vec![Operator { name: OPERATOR.to_owned(), public_key: operator.public_key() }];
+        let name = framework.as_str();
+        let ledger =
+            broker::init(&config, name, operators, self.clock.as_ref(), entropy)?;
+        Ok((config, ledger))
+    }
+
+    /// A partner's authority, keys and node.
+    fn partner(&self, partner: &PartnerId, broker: SocketAddr) -> Result<(), DeploymentError> {
+        self.home(partner, "/node/1")?;
+        let framework = &self.plan.framework;
+        let kex = kex(self.plan);
+        let text = format!(
+            "# A partner's node. Every key is described in the README.\n\
+             spiffe_id = \"{}\"\n\
+             broker = \"{broker}\"\n\
+             broker_id = \"{}\"\n\
+             broker_roots = \"../../certs/{framework}/ca.pem\"\n\
+             store = \"store\"\n\
+             control = \"control.sock\"\n\
+             signing_key = \"../../certs/{partner}/signing.key\"\n\
+             key_set = \"../../certs/{partner}/key-set.pem\"\n\n\
+             [tls]\n\
+             certificate = \"../../certs/{partner}/node-1.pem\"\n\
+             key = \"../../certs/{partner}/node-1.key\"\n{kex}",
+            Layout::node_id(partner)?,
+            Layout::broker_id(framework)?,
+        );
+        let path = self.layout.node_config(partner);
+        write_public(&path, text.as_bytes())?;
+        // What was written is what nodes read.
+        node::Config::load(&path).map_err(|error| DeploymentError::Refused(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Admits the partners and puts the agreements in force.
+    async fn record(
+        &self,
+        config: &broker::Config,
+        ledger: LedgerId,
+    ) -> Result<(), DeploymentError> {
+        let log = open_log(config, Arc::clone(&self.clock), Arc::clone(&self.entropy))?;
+        let mut acts = Vec::new();
+        let operator = read_secret_key(&self.layout.operator_key())?;
+        for partner in &self.plan.partners {
+            let key_set = self.layout.home(partner).key_set()?;
+            let payload = PartnerAdmitted::payload(ledger, &key_set);
+            let signature = operator.sign(PayloadType::Admission, &payload)?;
+            acts.push(Request::Admit {
+                key_set: BASE64.encode(&key_set.to_bytes()),
+                operator: OPERATOR.to_owned(),
+                key: signature.key_id.to_string(),
+                signature: BASE64.encode(&signature.bytes),
+            });
+        }
+        for agreement in &self.plan.agreements {
+            let signed = self.agreement(agreement, ledger)?;
+            acts.push(Request::Ratify { agreement: BASE64.encode(&signed.to_file()) });
+        }
+        for act in acts {
+            match execute(&log, self.clock.as_ref(), Vec::new(), act).await {
+                Reply::Recorded(_) => {}
+                Reply::Error(trouble) => return Err(DeploymentError::Refused(trouble.message)),
+                _ => return Err(DeploymentError::Refused("an answer to something else".into())),
+            }
+        }
+        log.close(&read_secret_key(&config.log_key)?)?;
+        Ok(())
+    }
+
+    /// Writes an agreement's text, has every party sign it, and writes the result.
+    fn agreement(
+        &self,
+        plan: &AgreementPlan,
+        ledger: LedgerId,
+    ) -> Result<SignedAgreement, DeploymentError> {
+        let now = self.clock.now();
+        let mut text = format!(
+            "name = \"{}\"\ntitle = \"{}\"\nversion = 1\nledger = \"{ledger}\"\n\
+             valid_from = \"{now}\"\nvalid_until = \"{}\"\n\n[parties]\n",
+            plan.name,
+            plan.title,
+            now.saturating_add(AGREEMENT_VALIDITY),
+        );
+        for party in &plan.parties {
+            let key_set = self.layout.home(party).key_set()?;
+            let _ = writeln!(text, "\"{party}\" = \"{}\"", key_set.hash());
+        }
+        text.push_str(&plan.clauses);
+        let path = self.layout.agreements().join(format!("{}.toml", plan.name));
+        write_public(&path, text.as_bytes())?;
+        let terms = parse_draft(&text)
+            .map_err(|error| DeploymentError::Draft { name: plan.name.clone(), error })?;
+        let mut signed = SignedAgreement::unsigned(&terms)?;
+        for party in &plan.parties {
+            let key = read_secret_key(&self.layout.home(party).agreements_key())?;
+            signed.ratify(party, &key)?;
+        }
+        write_public(&self.layout.agreement(&plan.name), &signed.to_file())?;
+        Ok(signed)
+    }
+}
+
+fn kex(plan: &Plan) -> String {
+    use crate::transport::Kex;
+    match plan.kex {
+        Kex::Hybrid => String::new(),
+        Kex::HybridRequired => "kex = \"hybrid-required\"\n".into(),
+        Kex::Classical => "kex = \"classical\"\n".into(),
+    }
+}
+
+/// A UDP port that is free now.
+fn free_port(address: IpAddr) -> Result<SocketAddr, DeploymentError> {
+    UdpSocket::bind((address, 0))
+        .and_then(|socket| socket.local_addr())
+        .map_err(|error| DeploymentError::Port { address, error })
+}
+
+/// A TCP port that is free now.
+fn free_tcp_port(address: IpAddr) -> Result<SocketAddr, DeploymentError> {
+    TcpListener::bind((address, 0))
+        .and_then(|socket| socket.local_addr())
+        .map_err(|error| DeploymentError::Port { address, error })
+}

@@ -1,0 +1,17 @@
+//! A whole deployment on one machine: certificates, configurations, ledger and agreements in a
+//! directory, and the real programs started from it. The demo and the test cluster stand on it.
+//!
+//! In scope: building the directory as operators would, starting, killing and awaiting processes.
+//! Out of scope: what is published and what is expected of it.
+
+mod build;
+mod error;
+mod layout;
+mod plan;
+mod process;
+
+pub use build::build;
+pub use error::DeploymentError;
+pub use layout::{Layout, OPERATOR};
+pub use plan::{AgreementPlan, Plan};
+pub use process::{Process, until};
