@@ -87,7 +87,10 @@ impl Auditor {
         }
         let last = self.state.time();
         if record.time < last {
-            return Err(Fault::TimeWentBack { time: record.time, last });
+            return Err(Fault::TimeWentBack {
+                time: record.time,
+                last,
+            });
         }
         let first = self.state.size() == 0;
         if first != matches!(record.fact, Fact::Genesis(_)) {
@@ -140,7 +143,9 @@ impl Auditor {
         } else if header.audience_part {
             return Err(Fault::Audience);
         }
-        let audience = audience.map(|part: &OpenPart| read_audience(&part.body)).transpose()?;
+        let audience = audience
+            .map(|part: &OpenPart| read_audience(&part.body))
+            .transpose()?;
         let labels = header.labels(audience.as_ref());
         let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
         let decision = decide(self.state.rulebook(), &labels, &parts, record.time);
@@ -154,7 +159,11 @@ impl Auditor {
             let expected = self.state.lanes().issued(partner, header.precedence) + 1;
             if one.number != expected {
                 let (partner, found) = (partner.clone(), one.number);
-                return Err(Fault::Number { partner, expected, found });
+                return Err(Fault::Number {
+                    partner,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -162,7 +171,11 @@ impl Auditor {
 
     fn finish(self, signed: Option<u64>) -> Audited {
         Audited {
-            ledger: self.state.ledger().map(|id| id.to_string()).unwrap_or_default(),
+            ledger: self
+                .state
+                .ledger()
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
             records: self.state.size(),
             root: self.state.root(),
             signed,
@@ -193,7 +206,9 @@ fn check_releases(decided: &[Release], logged: &[LaneRelease]) -> Result<(), Fau
         what,
     };
     for one in logged {
-        let known = decided.iter().find(|release| release.recipient == one.release.recipient);
+        let known = decided
+            .iter()
+            .find(|release| release.recipient == one.release.recipient);
         match known {
             None => return Err(differs(&one.release, "has no right to it")),
             Some(release) if *release != one.release => {
@@ -203,7 +218,9 @@ fn check_releases(decided: &[Release], logged: &[LaneRelease]) -> Result<(), Fau
         }
     }
     let released = |release: &&Release| {
-        !logged.iter().any(|one| one.release.recipient == release.recipient)
+        !logged
+            .iter()
+            .any(|one| one.release.recipient == release.recipient)
     };
     match decided.iter().find(released) {
         Some(release) => Err(differs(release, "has a right to it and was left out")),
@@ -242,7 +259,12 @@ impl Verification {
         if size == 0 {
             return Err(Finding::Empty);
         }
-        Ok(Self { auditor: Auditor::new(), checkpoint, signed: None, size })
+        Ok(Self {
+            auditor: Auditor::new(),
+            checkpoint,
+            signed: None,
+            size,
+        })
     }
 
     /// Position of the next record; `None` where all are verified.
@@ -254,7 +276,11 @@ impl Verification {
     /// Verifies the record that is due.
     pub fn take(&mut self, stored: &Stored) -> Result<(), Finding> {
         let position = self.auditor.state.size();
-        let wrong = |kind, fault: Fault| Finding::Record { position, kind, fault };
+        let wrong = |kind, fault: Fault| Finding::Record {
+            position,
+            kind,
+            fault,
+        };
         let record = Record::from_bytes(&stored.record)
             .map_err(|error| wrong("unreadable", error.into()))?;
         self.auditor
@@ -269,7 +295,9 @@ impl Verification {
                 if signed.size == self.auditor.state.size()
                     && signed.root != self.auditor.state.root() =>
             {
-                Err(Finding::OtherRoot { signed: signed.size })
+                Err(Finding::OtherRoot {
+                    signed: signed.size,
+                })
             }
             _ => Ok(()),
         }
@@ -294,13 +322,21 @@ pub fn verify(
                 EngineError::Unreadable { position, .. } => *position,
                 _ => from,
             };
-            Finding::Record { position, kind: "unreadable", fault: error.into() }
+            Finding::Record {
+                position,
+                kind: "unreadable",
+                fault: error.into(),
+            }
         };
         let records = engine.read(from, READ).map_err(missing)?;
         let entries = engine.entries(from, READ).map_err(missing)?;
         for ((position, record), entry) in (from..).zip(records).zip(entries) {
             let bodies = engine.bodies(position).map_err(missing)?;
-            verification.take(&Stored { record, entry, bodies })?;
+            verification.take(&Stored {
+                record,
+                entry,
+                bodies,
+            })?;
             progress(position + 1);
         }
     }
@@ -313,7 +349,9 @@ fn read_checkpoint(
     note: Option<&str>,
     size: u64,
 ) -> Result<Option<Checkpoint>, Finding> {
-    let (Some(note), Some(genesis)) = (note, state.genesis()) else { return Ok(None) };
+    let (Some(note), Some(genesis)) = (note, state.genesis()) else {
+        return Ok(None);
+    };
     let wrong = |error| Finding::Checkpoint(crate::proof::InvalidCheckpoint::from(error));
     let key: NoteKey = genesis.log_key.parse().map_err(wrong)?;
     let checkpoint = Checkpoint::verify(note, &key)?;
@@ -322,7 +360,10 @@ fn read_checkpoint(
         return Err(Finding::OtherLog { found, framework });
     }
     if checkpoint.size > size {
-        return Err(Finding::Shortened { signed: checkpoint.size, size });
+        return Err(Finding::Shortened {
+            signed: checkpoint.size,
+            size,
+        });
     }
     Ok(Some(checkpoint))
 }

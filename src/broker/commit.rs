@@ -357,9 +357,9 @@ impl Writer {
         let started = std::time::Instant::now();
         let durable = group.append(log.engine.as_ref())?;
         if !durable.records().is_empty() {
-            self.metrics
-                .group_size
-                .observe(durable.records().len() as f64);
+            self.metrics.group_size.observe(f64::from(
+                u32::try_from(durable.records().len()).unwrap_or(u32::MAX),
+            ));
             self.metrics
                 .append_seconds
                 .observe(started.elapsed().as_secs_f64());

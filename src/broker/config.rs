@@ -111,7 +111,7 @@ impl Config {
                            such as 127.0.0.1:7401";
             return Err(wrong(message.to_owned()));
         }
-        let base = path.parent().unwrap_or(Path::new("."));
+        let base = path.parent().unwrap_or_else(|| Path::new("."));
         for relative in [
             &mut config.ledger,
             &mut config.head,

@@ -20,10 +20,12 @@ pub fn init(
 ) -> Result<LedgerId, BrokerError> {
     let log_key = read_secret_key(&config.log_key)?;
     let wrong = |message: String| BrokerError::Framework(message);
-    let log_key = NoteKey::new(framework, log_key.public_key())
-        .map_err(|error| wrong(error.to_string()))?;
+    let log_key =
+        NoteKey::new(framework, log_key.public_key()).map_err(|error| wrong(error.to_string()))?;
     if operators.is_empty() {
-        return Err(wrong("a ledger needs an operator, who admits its partners".into()));
+        return Err(wrong(
+            "a ledger needs an operator, who admits its partners".into(),
+        ));
     }
     let mut names: Vec<&str> = operators.iter().map(|one| one.name.as_str()).collect();
     names.sort_unstable();

@@ -25,7 +25,9 @@ pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig};
 pub use control::{Reply, Request, Trouble, execute};
 pub use error::BrokerError;
 pub use init::init;
-pub use view::{AgreementView, BulletinView, DeliveryView, PartnerView, RecordView, RefusalView, StatusView};
+pub use view::{
+    AgreementView, BulletinView, DeliveryView, PartnerView, RecordView, RefusalView, StatusView,
+};
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -186,8 +188,8 @@ fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
 
 /// Takes up a renewed certificate without a restart, and warns before the present one expires.
 async fn watch_certificate(shared: Arc<Shared>, credentials: Arc<Credentials>) {
-    const LOOK: std::time::Duration = std::time::Duration::from_secs(60);
-    const WARN: std::time::Duration = std::time::Duration::from_secs(14 * 86_400);
+    const LOOK: std::time::Duration = std::time::Duration::from_mins(1);
+    const WARN: std::time::Duration = std::time::Duration::from_hours(336);
     let mut last = None;
     loop {
         let modified = std::fs::metadata(&shared.config.tls.certificate)

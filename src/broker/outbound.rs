@@ -42,7 +42,7 @@ pub(super) async fn run(
         shared,
         partner,
         precedence,
-        lane,
+        sender: lane,
     };
     // What there is to do is found in the fold and the window; waiting is only for what changes them.
     loop {
@@ -57,14 +57,14 @@ struct Lane {
     shared: Arc<Shared>,
     partner: PartnerId,
     precedence: Precedence,
-    lane: SharedLane,
+    sender: SharedLane,
 }
 
 impl Lane {
     /// Number and log position of the next delivery, where there is one and room for it.
     fn next(&self) -> Option<(u64, u64)> {
         let number = {
-            let lane = lock(&self.lane);
+            let lane = lock(&self.sender);
             lane.has_room().then(|| lane.next())?
         };
         let state = self.shared.log.state();
@@ -79,13 +79,12 @@ impl Lane {
         position: u64,
     ) -> Result<(), End> {
         let shelved = self.shared.log.shelved(position).await?;
-        let frame = match self.permit(&shelved) {
-            Some(permit) => self.frame(number, position, &shelved, &permit),
-            None => {
-                lock(&self.lane).sent_void();
-                self.shared.metrics.voids.inc();
-                encode(&Frame::Deliver { number, item: None })
-            }
+        let frame = if let Some(permit) = self.permit(&shelved) {
+            self.frame(number, position, &shelved, &permit)
+        } else {
+            lock(&self.sender).sent_void();
+            self.shared.metrics.voids.inc();
+            encode(&Frame::Deliver { number, item: None })
         };
         Ok(write_frame(stream, &frame).await?)
     }
@@ -125,7 +124,7 @@ impl Lane {
             item: Some(Box::new(delivery)),
         });
         let header = shelved.sealed.header_hash();
-        lock(&self.lane).sent(&header, &withheld, frame.len());
+        lock(&self.sender).sent(&header, &withheld, frame.len());
         self.shared.metrics.deliveries.inc();
         frame
     }

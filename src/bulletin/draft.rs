@@ -16,7 +16,7 @@ use crate::partner::PartnerId;
 use crate::proof::{Digest, KeyId};
 
 /// How long a bulletin is valid where it does not say.
-pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+pub const DEFAULT_VALIDITY: Duration = Duration::from_hours(720);
 
 /// A bulletin to be published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,7 +184,11 @@ impl Draft {
         for (number, part) in (1..).zip(&self.parts) {
             let kind = part.content.class().as_str();
             let encoded = part.content.encode();
-            encoded.map_err(|error| DraftError::Part { number, kind, error })?;
+            encoded.map_err(|error| DraftError::Part {
+                number,
+                kind,
+                error,
+            })?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::partner::PartnerId;
 use crate::proof::{Digest, KeyId, PayloadType, PublicKey, Signature, merkle, verify};
 
 /// How far ahead of ours a publisher's clock may be.
-pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Finds the key with which a partner signs bulletins.
 pub trait BulletinKeys {

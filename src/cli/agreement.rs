@@ -7,7 +7,9 @@ use serde_json::json;
 use super::error::CliError;
 use super::files::{BrokerFile, base64, clock, read, read_text, unexpected};
 use super::report::{Report, list as joined, table};
-use crate::agreement::{Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft};
+use crate::agreement::{
+    Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft,
+};
 use crate::broker::{AgreementView, Reply, Request};
 use crate::identity::{Home, read_secret_key, write_public};
 
@@ -20,7 +22,7 @@ pub(super) enum Command {
     },
     /// Signs an agreement for a partner: the text, or one that others have signed already.
     ///
-    /// Example: entente agreement sign sharing.toml --as certs/cert.norland.example --out
+    /// Example: entente agreement sign sharing.toml --as certs/norland.example --out
     /// sharing.agreement
     Sign {
         /// The text in TOML, or the agreement signed by others.
@@ -96,7 +98,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
         Command::Submit { file, broker } => {
             let signed = SignedAgreement::from_file(&read(&file)?)?;
             let terms = signed.terms()?;
-            let request = Request::Ratify { agreement: base64(&signed.to_file()) };
+            let request = Request::Ratify {
+                agreement: base64(&signed.to_file()),
+            };
             let what = format!("{}@{} is in force", terms.name, terms.version);
             super::partner::record(&broker, request, &what, report).await
         }
@@ -117,7 +121,11 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
         Command::Show { agreement, broker } => {
             let found = find(&broker, &agreement).await?;
             report.show(&found, || {
-                let clauses: Vec<_> = found.clauses.iter().map(|one| format!("  {one}\n")).collect();
+                let clauses: Vec<_> = found
+                    .clauses
+                    .iter()
+                    .map(|one| format!("  {one}\n"))
+                    .collect();
                 format!(
                     "{}@{}: {}\nid {}\nvalid {} to {}\n{}",
                     found.name,
@@ -130,7 +138,12 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
                 )
             })
         }
-        Command::Withdraw { agreement, home, reason, broker } => {
+        Command::Withdraw {
+            agreement,
+            home,
+            reason,
+            broker,
+        } => {
             let found = find(&broker, &agreement).await?;
             let home = Home::at(&home);
             let withdrawal = Withdrawal {
@@ -142,7 +155,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             };
             let key = read_secret_key(&home.agreements_key())?;
             let signed = SignedWithdrawal::sign(withdrawal, &key)?;
-            let request = Request::Withdraw { withdrawal: base64(&signed.to_file()) };
+            let request = Request::Withdraw {
+                withdrawal: base64(&signed.to_file()),
+            };
             let what = format!("{}@{} has ended", found.name, found.version);
             super::partner::record(&broker, request, &what, report).await
         }
@@ -151,11 +166,20 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
 
 /// Reads a text or a signed agreement.
 fn open(file: &Path) -> Result<SignedAgreement, CliError> {
-    if file.extension().is_some_and(|extension| extension == "toml") {
+    if file
+        .extension()
+        .is_some_and(|extension| extension == "toml")
+    {
         let terms = parse_draft(&read_text(file)?).map_err(|error| {
             CliError::refused(
                 "invalid",
-                format!("{}:{}:{}: {}", file.display(), error.line, error.column, error.message),
+                format!(
+                    "{}:{}:{}: {}",
+                    file.display(),
+                    error.line,
+                    error.column,
+                    error.message
+                ),
             )
         })?;
         return Ok(SignedAgreement::unsigned(&terms)?);
@@ -164,19 +188,17 @@ fn open(file: &Path) -> Result<SignedAgreement, CliError> {
         .map_err(|error| CliError::refused("invalid", format!("{}: {error}", file.display())))
 }
 
-fn sign(
-    file: &Path,
-    home: &Home,
-    out: Option<PathBuf>,
-    report: &Report,
-) -> Result<(), CliError> {
+fn sign(file: &Path, home: &Home, out: Option<PathBuf>, report: &Report) -> Result<(), CliError> {
     let mut signed = open(file)?;
     let terms = signed.terms()?;
     let key_set = home.key_set()?;
     let partner = &key_set.claimed().partner;
     let party = terms.parties.iter().find(|party| party.partner == *partner);
     let party = party.ok_or_else(|| {
-        CliError::refused("not_party", format!("{partner} is not a party of {}", terms.name))
+        CliError::refused(
+            "not_party",
+            format!("{partner} is not a party of {}", terms.name),
+        )
     })?;
     let first = key_set.claimed().version == 1;
     if first && party.key_set != key_set.hash() {
@@ -191,14 +213,26 @@ fn sign(
     let out = out.unwrap_or_else(|| file.with_extension("agreement"));
     write_public(&out, &signed.to_file())?;
     report.show(&value(&signed, &terms), || {
-        format!("{}\nSigned for {partner}: {}", sentences(&signed, &terms), out.display())
+        format!(
+            "{}\nSigned for {partner}: {}",
+            sentences(&signed, &terms),
+            out.display()
+        )
     })
 }
 
 fn value(signed: &SignedAgreement, terms: &Agreement) -> serde_json::Value {
-    let clauses: Vec<_> = terms.clauses.iter().map(|one| format!("{}: {one}", one.id)).collect();
+    let clauses: Vec<_> = terms
+        .clauses
+        .iter()
+        .map(|one| format!("{}: {one}", one.id))
+        .collect();
     let names = |signed: &SignedAgreement| -> Vec<String> {
-        signed.ratifications().iter().map(|one| one.partner.to_string()).collect()
+        signed
+            .ratifications()
+            .iter()
+            .map(|one| one.partner.to_string())
+            .collect()
     };
     json!({
         "id": signed.id().to_string(), "name": *terms.name, "version": terms.version,
@@ -207,9 +241,16 @@ fn value(signed: &SignedAgreement, terms: &Agreement) -> serde_json::Value {
 }
 
 fn sentences(signed: &SignedAgreement, terms: &Agreement) -> String {
-    let clauses: Vec<_> =
-        terms.clauses.iter().map(|one| format!("  {}: {one}\n", one.id)).collect();
-    let by: Vec<_> = signed.ratifications().iter().map(|one| one.partner.to_string()).collect();
+    let clauses: Vec<_> = terms
+        .clauses
+        .iter()
+        .map(|one| format!("  {}: {one}\n", one.id))
+        .collect();
+    let by: Vec<_> = signed
+        .ratifications()
+        .iter()
+        .map(|one| one.partner.to_string())
+        .collect();
     let missing: Vec<_> = terms
         .parties
         .iter()
@@ -237,9 +278,10 @@ async fn agreements(broker: &BrokerFile) -> Result<Vec<AgreementView>, CliError>
 
 /// The agreement of an id, or the one in force of a name.
 async fn find(broker: &BrokerFile, wanted: &str) -> Result<AgreementView, CliError> {
-    let found = agreements(broker).await?.into_iter().find(|one| {
-        one.id == wanted || (one.name == wanted && one.ended.is_none())
-    });
+    let found = agreements(broker)
+        .await?
+        .into_iter()
+        .find(|one| one.id == wanted || (one.name == wanted && one.ended.is_none()));
     found.ok_or_else(|| {
         CliError::refused("unknown_agreement", format!("no agreement `{wanted}` here"))
     })

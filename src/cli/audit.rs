@@ -57,7 +57,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
     match command {
         Command::Verify { file } => {
             let audited = verified(&file, report).await?;
-            report.show(&json!({"verified": true, "audit": audited}), || sentence(&audited))
+            report.show(&json!({"verified": true, "audit": audited}), || {
+                sentence(&audited)
+            })
         }
         Command::List { from, limit, file } => records(&file, from, limit, report).await,
         Command::Show { id, file } => {
@@ -68,7 +70,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
         }
         Command::Explain { id, partner, file } => {
             let asked = file.ask(Request::Explain { id, partner }).await?;
-            let Reply::Explanation(text) = asked else { return Err(unexpected()) };
+            let Reply::Explanation(text) = asked else {
+                return Err(unexpected());
+            };
             report.show(&json!({"explanation": text}), || text.clone())
         }
     }
@@ -108,7 +112,9 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
     let bar = report.progress("verifying", status.size);
     while let Some(from) = verification.due() {
         let asked = ask(&config.control, &Request::Records { from }).await?;
-        let Reply::Records(page) = asked else { return Err(unexpected()) };
+        let Reply::Records(page) = asked else {
+            return Err(unexpected());
+        };
         if page.is_empty() {
             let message = format!("record {from} is missing: the broker has no more to show");
             return Err(CliError::Untrue(message));
@@ -129,7 +135,12 @@ fn stored(view: &RecordView) -> Result<Stored, CliError> {
     Ok(Stored {
         record: bytes(&view.record)?.into(),
         entry: bytes(&view.entry)?.try_into().map_err(|_| unexpected())?,
-        bodies: view.bodies.as_deref().map(bytes).transpose()?.map(Into::into),
+        bodies: view
+            .bodies
+            .as_deref()
+            .map(bytes)
+            .transpose()?
+            .map(Into::into),
     })
 }
 
@@ -184,7 +195,11 @@ fn about(record: &Record) -> String {
             format!("{} is {}", changed.order.partner, changed.order.standing)
         }
         Fact::KeySetRotated(next) => {
-            format!("{}, version {}", next.claimed().partner, next.claimed().version)
+            format!(
+                "{}, version {}",
+                next.claimed().partner,
+                next.claimed().version
+            )
         }
         Fact::CertificatesRevoked(revoked) => revoked.partner.to_string(),
         Fact::AgreementRatified(signed) => signed
@@ -222,11 +237,21 @@ fn bulletin(view: &BulletinView) -> String {
             one.partner.to_string(),
             list(&one.clauses),
             dash(list(&one.withheld)),
-            if one.acknowledged { "acknowledged" } else { "on its way" }.to_owned(),
+            if one.acknowledged {
+                "acknowledged"
+            } else {
+                "on its way"
+            }
+            .to_owned(),
         ]
     });
-    let refused =
-        view.refused.iter().map(|one| [one.partner.to_string(), one.code.clone(), one.reason.clone()]);
+    let refused = view.refused.iter().map(|one| {
+        [
+            one.partner.to_string(),
+            one.code.clone(),
+            one.reason.clone(),
+        ]
+    });
     format!(
         "{} from {}, {}, {}, record {} at {}\n{}{}",
         view.id,

@@ -39,6 +39,9 @@ pub(super) fn backup(args: &Args, report: &Report) -> Result<(), CliError> {
 pub(super) fn restore(args: &Args, report: &Report) -> Result<(), CliError> {
     let entries = store::restore(&args.file, &args.store()?)?;
     report.show(&json!({"entries": entries, "file": args.file}), || {
-        format!("{entries} entries were restored from {}", args.file.display())
+        format!(
+            "{entries} entries were restored from {}",
+            args.file.display()
+        )
     })
 }

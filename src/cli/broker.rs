@@ -39,15 +39,24 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
     match command {
-        Command::Init { file, framework, operator } => {
+        Command::Init {
+            file,
+            framework,
+            operator,
+        } => {
             let config = file.load()?;
             let mut operators = Vec::new();
             for (name, path) in operator {
                 let public_key = read_secret_key(&path)?.public_key();
                 operators.push(Operator { name, public_key });
             }
-            let ledger =
-                init(&config, &framework, operators, clock().as_ref(), entropy().as_ref())?;
+            let ledger = init(
+                &config,
+                &framework,
+                operators,
+                clock().as_ref(),
+                entropy().as_ref(),
+            )?;
             let value = json!({"framework": framework, "ledger": ledger.to_string()});
             report.show(&value, || format!("{framework}: the ledger is\n  {ledger}"))
         }

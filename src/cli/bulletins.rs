@@ -1,5 +1,6 @@
 //! `entente publish`, `outbox`, `inbox` and `watch`: what applications do with their node.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,9 +15,11 @@ use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A bulletin file in TOML:\n\n  kinds = [\"cyber\"]\n  topics = \
+#[command(
+    after_help = "A bulletin file in TOML:\n\n  kinds = [\"cyber\"]\n  topics = \
     [\"cyber/malware\"]\n  tlp = \"TLP:AMBER\"\n\n  [[part]]\n  type = \"ip\"\n  value = \
-    \"192.0.2.7\"\n")]
+    \"192.0.2.7\"\n"
+)]
 pub(super) struct PublishArgs {
     /// Bulletin files in TOML or JSON.
     files: Vec<PathBuf>,
@@ -88,7 +91,10 @@ struct RefusedView {
 
 pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), CliError> {
     if args.files.is_empty() && args.stix.is_empty() {
-        return Err(CliError::refused("nothing", "name a bulletin file, or a bundle after --stix"));
+        return Err(CliError::refused(
+            "nothing",
+            "name a bulletin file, or a bundle after --stix",
+        ));
     }
     let mut published = Published::default();
     let mut drafts = Vec::new();
@@ -97,24 +103,36 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     }
     let labels = stix::Labels::from(args.labels);
     for file in &args.stix {
-        let bundle = stix::read_bundle(&read(file)?)
-            .map_err(|error| CliError::refused("invalid", format!("{}: {error}", file.display())))?;
+        let bundle = stix::read_bundle(&read(file)?).map_err(|error| {
+            CliError::refused("invalid", format!("{}: {error}", file.display()))
+        })?;
         for refused in &bundle.refused {
             let reason = refused.to_string();
             report.note(&format!("{}: {reason}", file.display()));
-            published.refused.push(RefusedView { file: file.clone(), reason });
+            published.refused.push(RefusedView {
+                file: file.clone(),
+                reason,
+            });
         }
         drafts.extend(stix::drafts(bundle, &labels));
     }
     let mut ids: Vec<BulletinId> = Vec::new();
     for draft in drafts {
-        let asked = args.node.ask(&Command::Publish { drafts: vec![draft] }).await?;
-        let Response::Published(taken) = asked else { return Err(unexpected()) };
+        let asked = args
+            .node
+            .ask(&Command::Publish {
+                drafts: vec![draft],
+            })
+            .await?;
+        let Response::Published(taken) = asked else {
+            return Err(unexpected());
+        };
         ids.extend(taken);
     }
     if !ids.is_empty() {
         let wait = args.wait.saturating_mul(1_000);
-        let Response::Outbox(statuses) = args.node.ask(&Command::Outbox { ids, wait }).await? else {
+        let Response::Outbox(statuses) = args.node.ask(&Command::Outbox { ids, wait }).await?
+        else {
             return Err(unexpected());
         };
         published.bulletins = statuses;
@@ -131,17 +149,24 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
         .iter()
         .any(|status| matches!(status.state, OutboxState::Rejected { .. }));
     if rejected {
-        return Err(CliError::refused("rejected", "the broker refused a bulletin"));
+        return Err(CliError::refused(
+            "rejected",
+            "the broker refused a bulletin",
+        ));
     }
     if published.bulletins.is_empty() {
-        return Err(CliError::refused("invalid", "nothing in these files could be published"));
+        return Err(CliError::refused(
+            "invalid",
+            "nothing in these files could be published",
+        ));
     }
     Ok(())
 }
 
 /// Reads a bulletin file. One that is larger than any bulletin is refused before it is parsed.
 fn read_draft(file: &Path) -> Result<Draft, CliError> {
-    let wrong = |reason: String| CliError::refused("invalid", format!("{}: {reason}", file.display()));
+    let wrong =
+        |reason: String| CliError::refused("invalid", format!("{}: {reason}", file.display()));
     let bytes = std::fs::metadata(file).map_err(CliError::file(file))?.len();
     // Text of a part may grow by its escapes; nothing of a bulletin grows sixfold.
     let limit = 6 * MAX_PART_BYTES as u64;
@@ -155,7 +180,10 @@ fn read_draft(file: &Path) -> Result<Draft, CliError> {
         ));
     }
     let text = read_text(file)?;
-    let draft = if file.extension().is_some_and(|extension| extension == "json") {
+    let draft = if file
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
         serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?
     } else {
         Draft::from_toml(&text).map_err(|error| wrong(error.to_string()))?
@@ -174,8 +202,16 @@ pub(super) struct OutboxArgs {
 }
 
 pub(super) async fn outbox(args: OutboxArgs, report: &Report) -> Result<(), CliError> {
-    let asked = args.node.ask(&Command::Outbox { ids: args.ids, wait: 0 }).await?;
-    let Response::Outbox(statuses) = asked else { return Err(unexpected()) };
+    let asked = args
+        .node
+        .ask(&Command::Outbox {
+            ids: args.ids,
+            wait: 0,
+        })
+        .await?;
+    let Response::Outbox(statuses) = asked else {
+        return Err(unexpected());
+    };
     report.show(&statuses, || outbox_table(&statuses))
 }
 
@@ -212,23 +248,38 @@ pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliErr
         };
         return report.show(&item, || whole(&item));
     }
-    let asked = args.node.ask(&Command::Inbox { after: args.after, limit: args.limit }).await?;
-    let Response::Items(items) = asked else { return Err(unexpected()) };
+    let asked = args
+        .node
+        .ask(&Command::Inbox {
+            after: args.after,
+            limit: args.limit,
+        })
+        .await?;
+    let Response::Items(items) = asked else {
+        return Err(unexpected());
+    };
     report.show(&items, || {
         let rows = items.iter().map(|item| {
             let header = item.header.as_ref();
             let state = item.quarantined.as_ref().map_or_else(
                 || {
                     let open = item.parts.iter().find_map(|part| part.content.as_ref());
-                    dash(open.map(crate::bulletin::Content::summary).unwrap_or_default())
+                    dash(
+                        open.map(crate::bulletin::Content::summary)
+                            .unwrap_or_default(),
+                    )
                 },
                 |reason| format!("QUARANTINED: {reason}"),
             );
             [
                 item.number.to_string(),
                 item.id.to_string(),
-                header.map(|header| header.originator.to_string()).unwrap_or_default(),
-                header.map(|header| header.tlp.to_string()).unwrap_or_default(),
+                header
+                    .map(|header| header.originator.to_string())
+                    .unwrap_or_default(),
+                header
+                    .map(|header| header.tlp.to_string())
+                    .unwrap_or_default(),
                 state,
             ]
         });
@@ -241,7 +292,7 @@ fn whole(item: &ItemView) -> String {
     let mut text = format!("bulletin  {}\n", item.id);
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<10}{value}\n"));
+            let _ = writeln!(text, "{name:<10}{value}");
         }
     };
     if let Some(reason) = &item.quarantined {
@@ -253,16 +304,29 @@ fn whole(item: &ItemView) -> String {
         line("topics", list(&header.topics));
         line("regions", list(&header.regions));
         line("TLP", header.tlp.to_string());
-        line("level", header.classification.as_ref().map(ToString::to_string).unwrap_or_default());
+        line(
+            "level",
+            header
+                .classification
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        );
         line("caveats", list(&header.caveats));
         line("precedence", header.precedence.to_string());
         line("source", header.admiralty.clone());
-        line("valid", format!("{} to {}", header.valid_from, header.valid_until));
+        line(
+            "valid",
+            format!("{} to {}", header.valid_from, header.valid_until),
+        );
         if header.exercise {
             line("EXERCISE", "nothing of this is real".into());
         }
     }
-    line("received", format!("{} (record {})", item.received, item.position));
+    line(
+        "received",
+        format!("{} (record {})", item.received, item.position),
+    );
     line("under", list(&item.clauses));
     line("onward", item.onward.clone());
     let rows = item.parts.iter().map(|part| {
@@ -297,15 +361,24 @@ pub(super) async fn watch(args: WatchArgs, report: &Report) -> Result<(), CliErr
     let interrupted = super::broker::interrupted()?;
     tokio::pin!(interrupted);
     while left > 0 {
-        let consume = Command::Consume { name: args.name.clone(), limit: PAGE.min(left), wait: WAIT };
+        let consume = Command::Consume {
+            name: args.name.clone(),
+            limit: PAGE.min(left),
+            wait: WAIT,
+        };
         let asked = tokio::select! {
             () = &mut interrupted => return Ok(()),
             asked = args.node.ask(&consume) => asked?,
         };
-        let Response::Items(items) = asked else { return Err(unexpected()) };
+        let Response::Items(items) = asked else {
+            return Err(unexpected());
+        };
         for item in &items {
             report.line(item, || whole(item))?;
-            let advance = Command::Advance { name: args.name.clone(), to: item.number };
+            let advance = Command::Advance {
+                name: args.name.clone(),
+                to: item.number,
+            };
             args.node.ask(&advance).await?;
         }
         left = left.saturating_sub(items.len());

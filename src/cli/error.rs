@@ -34,7 +34,10 @@ impl CliError {
 
     /// Refused, with a code.
     pub(super) fn refused(code: &str, error: impl fmt::Display) -> Self {
-        Self::Failed { code: code.to_owned(), message: error.to_string() }
+        Self::Failed {
+            code: code.to_owned(),
+            message: error.to_string(),
+        }
     }
 
     /// A file that cannot be read or written.
@@ -96,12 +99,18 @@ passed_on!(
 
 impl From<crate::broker::Trouble> for CliError {
     fn from(trouble: crate::broker::Trouble) -> Self {
-        Self::Failed { code: trouble.code, message: trouble.message }
+        Self::Failed {
+            code: trouble.code,
+            message: trouble.message,
+        }
     }
 }
 
 impl From<crate::node::Trouble> for CliError {
     fn from(trouble: crate::node::Trouble) -> Self {
-        Self::Failed { code: trouble.code, message: trouble.message }
+        Self::Failed {
+            code: trouble.code,
+            message: trouble.message,
+        }
     }
 }

@@ -17,7 +17,13 @@ use crate::transport::{LocalError, ask};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct BrokerFile {
     /// The broker's configuration.
-    #[arg(short, long, value_name = "FILE", env = "ENTENTE_BROKER", default_value = "broker.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "ENTENTE_BROKER",
+        default_value = "broker.toml"
+    )]
     pub(super) config: PathBuf,
 }
 
@@ -25,7 +31,13 @@ pub(super) struct BrokerFile {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct NodeFile {
     /// The node's configuration.
-    #[arg(short, long, value_name = "FILE", env = "ENTENTE_NODE", default_value = "node.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "ENTENTE_NODE",
+        default_value = "node.toml"
+    )]
     pub(super) config: PathBuf,
 }
 
@@ -89,18 +101,23 @@ impl NodeFile {
 
     async fn ask_raw<Q: Serialize, A: DeserializeOwned>(&self, request: &Q) -> Result<A, CliError> {
         let config = self.load()?;
-        ask(&config.control, request).await.map_err(|error| match error {
-            LocalError::NotRunning(path) => CliError::NotRunning(format!(
-                "no node runs at {}; start it with: entente node run --config {}",
-                path.display(),
-                self.config.display()
-            )),
-            other => other.into(),
-        })
+        ask(&config.control, request)
+            .await
+            .map_err(|error| match error {
+                LocalError::NotRunning(path) => CliError::NotRunning(format!(
+                    "no node runs at {}; start it with: entente node run --config {}",
+                    path.display(),
+                    self.config.display()
+                )),
+                other => other.into(),
+            })
     }
 }
 
 /// An answer of another kind than was asked for.
 pub(super) fn unexpected() -> CliError {
-    CliError::refused("unexpected", "the program answered something else; is it another version?")
+    CliError::refused(
+        "unexpected",
+        "the program answered something else; is it another version?",
+    )
 }

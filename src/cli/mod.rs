@@ -39,7 +39,7 @@ struct Cli {
     /// Prints one JSON document instead of tables.
     #[arg(long, global = true)]
     json: bool,
-    /// How the logs of running programs are written. What is logged: RUST_LOG, as `entente=debug`.
+    /// How the logs of running programs are written. What is logged: `RUST_LOG`, as `entente=debug`.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
     log: LogFormat,
     #[command(subcommand)]
@@ -104,7 +104,10 @@ pub fn main() -> ExitCode {
     };
     log_to_stderr(cli.log, &cli.noun);
     let report = Report::new(cli.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return report.failure(&CliError::failed(error)),
     };

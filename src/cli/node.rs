@@ -13,7 +13,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command) -> Result<(), CliError> {
     let Command::Run(file) = command;
-    let node = Node::start(file.load()?, clock()).await?;
+    let node = Node::start(file.load()?, clock())?;
     tokio::select! {
         () = interrupted()? => {
             node.shutdown().await;

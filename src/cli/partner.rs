@@ -81,7 +81,11 @@ pub(super) struct StandArgs {
 pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
     match command {
         Command::List { file } => list(&file, report).await,
-        Command::Admit { key_set, operator, file } => {
+        Command::Admit {
+            key_set,
+            operator,
+            file,
+        } => {
             let key_set = read_key_set(&key_set)?;
             let payload = PartnerAdmitted::payload(ledger(&file).await?, &key_set);
             let key = read_secret_key(&operator.key)?;
@@ -101,14 +105,26 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
         Command::Rotate { key_set, file } => {
             let key_set = read_key_set(&key_set)?;
             let claimed = key_set.claimed();
-            let what = format!("{}: key set version {} counts", claimed.partner, claimed.version);
-            let request = Request::Rotate { key_set: base64(&key_set.to_bytes()) };
+            let what = format!(
+                "{}: key set version {} counts",
+                claimed.partner, claimed.version
+            );
+            let request = Request::Rotate {
+                key_set: base64(&key_set.to_bytes()),
+            };
             record(&file, request, &what, report).await
         }
-        Command::RevokeCertificates { partner, list, file } => {
+        Command::RevokeCertificates {
+            partner,
+            list,
+            file,
+        } => {
             let _ = read(&list)?;
             let what = format!("the revocation list of {partner} counts");
-            let request = Request::Revoke { partner, crl: base64(&crl_from_pem(&list)?) };
+            let request = Request::Revoke {
+                partner,
+                crl: base64(&crl_from_pem(&list)?),
+            };
             record(&file, request, &what, report).await
         }
     }
@@ -116,7 +132,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
 
 /// The ledger's id, which every signature of an operator names.
 pub(super) async fn ledger(file: &BrokerFile) -> Result<LedgerId, CliError> {
-    let Reply::Status(status) = file.ask(Request::Status).await? else { return Err(unexpected()) };
+    let Reply::Status(status) = file.ask(Request::Status).await? else {
+        return Err(unexpected());
+    };
     Ok(LedgerId(status.ledger.parse().map_err(CliError::failed)?))
 }
 
@@ -127,8 +145,12 @@ pub(super) async fn record(
     what: &str,
     report: &Report,
 ) -> Result<(), CliError> {
-    let Reply::Recorded(position) = file.ask(request).await? else { return Err(unexpected()) };
-    report.show(&json!({"position": position}), || format!("{what} (record {position})"))
+    let Reply::Recorded(position) = file.ask(request).await? else {
+        return Err(unexpected());
+    };
+    report.show(&json!({"position": position}), || {
+        format!("{what} (record {position})")
+    })
 }
 
 async fn stand(args: StandArgs, standing: Standing, report: &Report) -> Result<(), CliError> {
@@ -148,7 +170,13 @@ async fn stand(args: StandArgs, standing: Standing, report: &Report) -> Result<(
         key: signature.key_id.to_string(),
         signature: base64(&signature.bytes),
     };
-    record(&args.file, request, &format!("{} is {standing}", args.partner), report).await
+    record(
+        &args.file,
+        request,
+        &format!("{} is {standing}", args.partner),
+        report,
+    )
+    .await
 }
 
 async fn list(file: &BrokerFile, report: &Report) -> Result<(), CliError> {
@@ -165,6 +193,15 @@ async fn list(file: &BrokerFile, report: &Report) -> Result<(), CliError> {
                 one.pin.clone(),
             ]
         });
-        table(["partner", "standing", "key set", "backlog", "pin (sha-256 of key set 1)"], rows)
+        table(
+            [
+                "partner",
+                "standing",
+                "key set",
+                "backlog",
+                "pin (sha-256 of key set 1)",
+            ],
+            rows,
+        )
     })
 }

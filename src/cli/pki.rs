@@ -24,7 +24,7 @@ const CRL_DAYS: u64 = 30;
 pub(super) enum Command {
     /// Makes a partner: its certificate authority, its keys and its key set.
     ///
-    /// Example: entente pki init cert.norland.example
+    /// Example: entente pki init norland.example
     Init {
         /// The partner's name, which is its SPIFFE trust domain.
         partner: PartnerId,
@@ -33,7 +33,7 @@ pub(super) enum Command {
     },
     /// Issues or renews the certificate of a node or broker.
     ///
-    /// Example: entente pki issue spiffe://cert.norland.example/node/1
+    /// Example: entente pki issue <spiffe://norland.example/node/1>
     Issue {
         /// The SPIFFE ID.
         id: SpiffeId,
@@ -45,7 +45,7 @@ pub(super) enum Command {
     },
     /// Shows a key set, certificate or key: what to compare with a partner, out of band.
     ///
-    /// Example: entente pki show certs/cert.norland.example/key-set.pem
+    /// Example: entente pki show certs/norland.example/key-set.pem
     Show {
         /// The file.
         file: PathBuf,
@@ -128,7 +128,12 @@ pub(super) fn run(command: Command, report: &Report) -> Result<(), CliError> {
             })
         }
         Command::Show { file } => show(&file, report),
-        Command::Revoke { partner, certificates, days, certs } => {
+        Command::Revoke {
+            partner,
+            certificates,
+            days,
+            certs,
+        } => {
             let home = Home::at(&certs.of(&partner));
             let mut serials = Vec::new();
             for path in &certificates {
@@ -169,7 +174,9 @@ pub(super) fn run(command: Command, report: &Report) -> Result<(), CliError> {
             write_secret_key(&file, &key)?;
             let public = key.public_key().to_string();
             let value = json!({"file": file, "public_key": public});
-            report.show(&value, || format!("{}: public key {public}", file.display()))
+            report.show(&value, || {
+                format!("{}: public key {public}", file.display())
+            })
         }
     }
 }
@@ -187,11 +194,14 @@ fn show(file: &Path, report: &Report) -> Result<(), CliError> {
     if text.contains("PRIVATE KEY") {
         let public = read_secret_key(file)?.public_key();
         let value = json!({"public_key": public.to_string(), "key_id": public.id().to_string()});
-        return report.show(&value, || format!("public key {public}\nkey id     {}", public.id()));
+        return report.show(&value, || {
+            format!("public key {public}\nkey id     {}", public.id())
+        });
     }
     let mut shown = Vec::new();
     for certificate in certificates_from_pem(file)? {
-        let id = spiffe_id_of(&certificate).map_or_else(|_| "an authority".into(), |id| id.to_string());
+        let id =
+            spiffe_id_of(&certificate).map_or_else(|_| "an authority".into(), |id| id.to_string());
         let hash = crate::proof::Digest::of(&certificate).to_string();
         shown.push((id, not_after(&certificate)?.to_string(), hash));
     }
@@ -200,7 +210,10 @@ fn show(file: &Path, report: &Report) -> Result<(), CliError> {
         .map(|(id, until, hash)| json!({"id": id, "not_after": until, "sha256": hash}))
         .collect();
     report.show(&value, || {
-        table(["certificate", "valid until", "sha-256"], shown.into_iter().map(<[String; 3]>::from))
+        table(
+            ["certificate", "valid until", "sha-256"],
+            shown.into_iter().map(<[String; 3]>::from),
+        )
     })
 }
 
@@ -231,7 +244,11 @@ fn show_key_set(signed: &SignedKeySet, report: &Report) -> Result<(), CliError> 
     });
     report.show(&value, || {
         let rows = set.keys.iter().map(|key| {
-            [key.public_key.id().to_string(), list(&uses(&key.uses)), key.not_after.to_string()]
+            [
+                key.public_key.id().to_string(),
+                list(&uses(&key.uses)),
+                key.not_after.to_string(),
+            ]
         });
         format!(
             "{}, version {}\nkey set {}\n{}",

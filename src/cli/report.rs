@@ -11,8 +11,7 @@ use serde::Serialize;
 use super::error::CliError;
 
 /// A line under the head, and nothing else.
-const STYLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
 /// The widest table.
 const WIDTH: u16 = 100;
 
@@ -27,20 +26,17 @@ impl Report {
         Self { json }
     }
 
-    /// Whether machines read this.
-    pub(super) const fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// One JSON document, or what people are shown instead.
-    #[expect(clippy::print_stdout, reason = "this is where the program prints")]
     pub(super) fn show(
         &self,
         value: &impl Serialize,
         people: impl FnOnce() -> String,
     ) -> Result<(), CliError> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(value).map_err(CliError::failed)?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(value).map_err(CliError::failed)?
+            );
         } else {
             println!("{}", people().trim_end());
         }
@@ -48,14 +44,16 @@ impl Report {
     }
 
     /// One line of a stream: JSON, or what people are shown instead.
-    #[expect(clippy::print_stdout, reason = "this is where the program prints")]
     pub(super) fn line(
         &self,
         value: &impl Serialize,
         people: impl FnOnce() -> String,
     ) -> Result<(), CliError> {
         if self.json {
-            println!("{}", serde_json::to_string(value).map_err(CliError::failed)?);
+            println!(
+                "{}",
+                serde_json::to_string(value).map_err(CliError::failed)?
+            );
         } else {
             println!("{}", people().trim_end());
         }
@@ -63,7 +61,6 @@ impl Report {
     }
 
     /// Something on the way, for people only.
-    #[expect(clippy::print_stderr, reason = "this is where the program prints")]
     pub(super) fn note(&self, text: &str) {
         if !self.json {
             eprintln!("{text}");
@@ -82,7 +79,6 @@ impl Report {
     }
 
     /// Says why a command failed; returns its exit code.
-    #[expect(clippy::print_stderr, reason = "this is where the program prints")]
     pub(super) fn failure(&self, error: &CliError) -> ExitCode {
         if self.json {
             let value =
@@ -114,10 +110,18 @@ pub(super) fn table<const N: usize>(
 
 /// Names joined for a table.
 pub(super) fn list<T: ToString>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Or a dash, where there is nothing.
 pub(super) fn dash(text: String) -> String {
-    if text.is_empty() { "-".to_owned() } else { text }
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text
+    }
 }

@@ -18,16 +18,24 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
     let config = args.config.unwrap_or_else(|| {
         let broker = PathBuf::from("broker.toml");
-        if broker.exists() { broker } else { "node.toml".into() }
+        if broker.exists() {
+            broker
+        } else {
+            "node.toml".into()
+        }
     });
     // A node names its broker; a broker does not.
     if read_text(&config)?.contains("broker_id") {
         let asked = NodeFile { config }.ask(&Command::Status).await?;
-        let Response::Status(status) = asked else { return Err(unexpected()) };
+        let Response::Status(status) = asked else {
+            return Err(unexpected());
+        };
         return report.show(&status, || node(&status));
     }
     let asked = BrokerFile { config }.ask(Request::Status).await?;
-    let Reply::Status(status) = asked else { return Err(unexpected()) };
+    let Reply::Status(status) = asked else {
+        return Err(unexpected());
+    };
     report.show(&status, || broker(&status))
 }
 
@@ -35,10 +43,16 @@ fn broker(status: &StatusView) -> String {
     let rows = [
         ["framework".to_owned(), status.framework.clone()],
         ["ledger".to_owned(), status.ledger.clone()],
-        ["records".to_owned(), format!("{}, the last at {}", status.size, status.time)],
+        [
+            "records".to_owned(),
+            format!("{}, the last at {}", status.size, status.time),
+        ],
         ["root".to_owned(), status.root.clone()],
         ["partners".to_owned(), status.partners.to_string()],
-        ["agreements in force".to_owned(), status.agreements.to_string()],
+        [
+            "agreements in force".to_owned(),
+            status.agreements.to_string(),
+        ],
         ["bulletins".to_owned(), status.bulletins.to_string()],
         ["connected".to_owned(), dash(list(&status.connected))],
     ];
@@ -47,11 +61,22 @@ fn broker(status: &StatusView) -> String {
 
 fn node(status: &node::StatusView) -> String {
     let reason = status.reason.clone().unwrap_or_default();
-    let link = if status.connected { "connected".to_owned() } else { format!("down: {reason}") };
-    let agreements: Vec<&str> = status.agreements.iter().map(|one| one.name.as_str()).collect();
+    let link = if status.connected {
+        "connected".to_owned()
+    } else {
+        format!("down: {reason}")
+    };
+    let agreements: Vec<&str> = status
+        .agreements
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
     let rows = [
         ["broker".to_owned(), format!("{}: {link}", status.broker)],
-        ["ledger".to_owned(), dash(status.ledger.clone().unwrap_or_default())],
+        [
+            "ledger".to_owned(),
+            dash(status.ledger.clone().unwrap_or_default()),
+        ],
         [
             "published".to_owned(),
             format!(

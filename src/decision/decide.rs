@@ -47,7 +47,7 @@ pub fn decide_for(
     if allowing.is_empty() {
         return Err(refuse(no_clause(rules, labels, at)));
     }
-    let passes = |part: &PartLabels, rule: &Rule| check_part(part, &rule.terms, labels).is_ok();
+    let passes = |part: &PartLabels, rule: &Rule| check_part(*part, &rule.terms, labels).is_ok();
     let mut withheld = Vec::new();
     for (index, part) in (0u32..).zip(parts) {
         if !allowing.iter().any(|rule| passes(part, rule)) {
@@ -206,7 +206,7 @@ enum PartMiss {
 }
 
 /// Whether a part flows under a clause that allows its bulletin.
-fn check_part(part: &PartLabels, terms: &Clause, labels: &Labels) -> Result<(), PartMiss> {
+fn check_part(part: PartLabels, terms: &Clause, labels: &Labels) -> Result<(), PartMiss> {
     let class = part.class.ok_or(PartMiss::UnknownClass)?;
     if class == PartClass::Audience {
         return Err(PartMiss::BrokerOnly);
@@ -286,7 +286,7 @@ pub fn explain(
         .map(|rule| {
             let miss = check_clause(rule, labels, at).err();
             let reasons = (0u32..).zip(parts).filter_map(|(index, part)| {
-                let miss = check_part(part, &rule.terms, labels).err()?;
+                let miss = check_part(*part, &rule.terms, labels).err()?;
                 Some((index, miss.to_string()))
             });
             let withheld = if miss.is_none() {

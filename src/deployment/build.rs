@@ -23,7 +23,7 @@ use crate::partner::PartnerId;
 use crate::proof::{PayloadType, Signer};
 
 /// How long the agreements of a built deployment are valid.
-const AGREEMENT_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+const AGREEMENT_VALIDITY: Duration = Duration::from_hours(8760);
 
 /// Builds everything into a new directory; the broker need only be started. Returns the paths and
 /// the ledger's id.
@@ -38,7 +38,12 @@ pub async fn build(
         return Err(DeploymentError::NotEmpty(root.to_owned()));
     }
     let layout = Layout::at(root);
-    let builder = Builder { layout: &layout, plan, clock, entropy };
+    let builder = Builder {
+        layout: &layout,
+        plan,
+        clock,
+        entropy,
+    };
     let (broker, ledger) = builder.broker()?;
     for partner in &plan.partners {
         builder.partner(partner, broker.listen)?;
@@ -92,11 +97,12 @@ impl Builder<'_> {
         );
         write_public(&self.layout.broker_config(), text.as_bytes())?;
         let config = broker::Config::load(&self.layout.broker_config())?;
-        let operators =
-            vec![Operator { name: OPERATOR.to_owned(), public_key: operator.public_key() }];
+        let operators = vec![Operator {
+            name: OPERATOR.to_owned(),
+            public_key: operator.public_key(),
+        }];
         let name = framework.as_str();
-        let ledger =
-            broker::init(&config, name, operators, self.clock.as_ref(), entropy)?;
+        let ledger = broker::init(&config, name, operators, self.clock.as_ref(), entropy)?;
         Ok((config, ledger))
     }
 
@@ -150,13 +156,19 @@ impl Builder<'_> {
         }
         for agreement in &self.plan.agreements {
             let signed = self.agreement(agreement, ledger)?;
-            acts.push(Request::Ratify { agreement: BASE64.encode(&signed.to_file()) });
+            acts.push(Request::Ratify {
+                agreement: BASE64.encode(&signed.to_file()),
+            });
         }
         for act in acts {
             match execute(&log, self.clock.as_ref(), Vec::new(), act).await {
                 Reply::Recorded(_) => {}
                 Reply::Error(trouble) => return Err(DeploymentError::Refused(trouble.message)),
-                _ => return Err(DeploymentError::Refused("an answer to something else".into())),
+                _ => {
+                    return Err(DeploymentError::Refused(
+                        "an answer to something else".into(),
+                    ));
+                }
             }
         }
         log.close(&read_secret_key(&config.log_key)?)?;
@@ -184,8 +196,10 @@ impl Builder<'_> {
         text.push_str(&plan.clauses);
         let path = self.layout.agreements().join(format!("{}.toml", plan.name));
         write_public(&path, text.as_bytes())?;
-        let terms = parse_draft(&text)
-            .map_err(|error| DeploymentError::Draft { name: plan.name.clone(), error })?;
+        let terms = parse_draft(&text).map_err(|error| DeploymentError::Draft {
+            name: plan.name.clone(),
+            error,
+        })?;
         let mut signed = SignedAgreement::unsigned(&terms)?;
         for party in &plan.parties {
             let key = read_secret_key(&self.layout.home(party).agreements_key())?;

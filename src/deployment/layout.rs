@@ -24,7 +24,9 @@ pub struct Layout {
 impl Layout {
     /// The deployment in a directory.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     /// The directory itself.

@@ -42,7 +42,7 @@ impl Process {
     }
 
     fn start(noun: &str, program: &Path, config: &Path) -> Result<Self, DeploymentError> {
-        let directory = config.parent().unwrap_or(Path::new("."));
+        let directory = config.parent().unwrap_or_else(|| Path::new("."));
         let log = directory.join(format!("{noun}.log"));
         let output = File::options().create(true).append(true).open(&log);
         let output = output.map_err(DeploymentError::file(&log))?;
@@ -73,9 +73,11 @@ impl Process {
 
     /// Waits until the broker answers.
     pub async fn broker_ready(&mut self, patience: Duration) -> Result<(), DeploymentError> {
-        self.ready(patience, &broker::Request::Status, |reply: broker::Reply| {
-            matches!(reply, broker::Reply::Status(_))
-        })
+        self.ready(
+            patience,
+            &broker::Request::Status,
+            |reply: broker::Reply| matches!(reply, broker::Reply::Status(_)),
+        )
         .await
     }
 
@@ -122,23 +124,42 @@ impl Process {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let start = log.len().saturating_sub(LAST_WORDS);
         let last = log.get(start..).unwrap_or(&log).trim().to_owned();
-        DeploymentError::Ended { name: self.name.clone(), status: status.to_owned(), last }
+        DeploymentError::Ended {
+            name: self.name.clone(),
+            status: status.to_owned(),
+            last,
+        }
     }
 
     /// Kills the process at once (SIGKILL), as a power failure would, and waits until it is gone.
     pub async fn kill(mut self) -> Result<(), DeploymentError> {
-        self.child.kill().await.map_err(DeploymentError::file(&self.log))
+        self.child
+            .kill()
+            .await
+            .map_err(DeploymentError::file(&self.log))
     }
 
     /// Asks the process to end (SIGTERM) and waits for it; an error where it did not end well.
     pub async fn stop(mut self) -> Result<(), DeploymentError> {
-        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+        if let Some(pid) = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw)
         {
             kill_process(pid, Signal::TERM)
                 .map_err(|error| DeploymentError::file(&self.log)(error.into()))?;
         }
-        let status = self.child.wait().await.map_err(DeploymentError::file(&self.log))?;
-        if status.success() { Ok(()) } else { Err(self.ended(&status.to_string())) }
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(DeploymentError::file(&self.log))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.ended(&status.to_string()))
+        }
     }
 
     /// Its log.

@@ -19,11 +19,11 @@ use crate::clock::{Entropy, NoEntropy, Timestamp, random};
 use crate::partner::{PartnerId, SpiffeId};
 
 /// How long a new root is valid.
-pub const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub const ROOT_VALIDITY: Duration = Duration::from_hours(87600);
 /// How long a new leaf is valid.
-pub const LEAF_VALIDITY: Duration = Duration::from_secs(90 * 86_400);
+pub const LEAF_VALIDITY: Duration = Duration::from_hours(2160);
 /// Certificates are valid from a little before they are made: clocks differ.
-const BACKDATE: Duration = Duration::from_secs(300);
+const BACKDATE: Duration = Duration::from_mins(5);
 
 const CERTIFICATE: &str = "ca.pem";
 const KEY: &str = "ca.key";

@@ -24,9 +24,9 @@ use crate::partner::{KeySet, KeyUse, PartnerId, SignedKeySet, SigningKey, Spiffe
 use crate::proof::{InvalidKey, SecretKey, SignError, Signer};
 
 /// How long a signing key may sign.
-const KEY_VALIDITY: Duration = Duration::from_secs(2 * 365 * 86_400);
+const KEY_VALIDITY: Duration = Duration::from_hours(17520);
 /// Keys sign from a little before they are made: clocks differ.
-const BACKDATE: Duration = Duration::from_secs(300);
+const BACKDATE: Duration = Duration::from_mins(5);
 
 /// A partner's directory that cannot be used.
 #[derive(Debug, Error)]
@@ -71,7 +71,9 @@ pub fn new_secret_key(entropy: &dyn Entropy) -> Result<SecretKey, HomeError> {
 impl Home {
     /// The directory of a partner, which may not exist yet.
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self {
+            path: path.to_owned(),
+        }
     }
 
     /// Makes a partner: an authority, its keys, and version 1 of its key set.
@@ -83,8 +85,11 @@ impl Home {
     ) -> Result<Self, HomeError> {
         let home = Self::at(path);
         let authority = Authority::create(partner, path, now, entropy)?;
-        let (agreements, signing, recovery) =
-            (new_secret_key(entropy)?, new_secret_key(entropy)?, new_secret_key(entropy)?);
+        let (agreements, signing, recovery) = (
+            new_secret_key(entropy)?,
+            new_secret_key(entropy)?,
+            new_secret_key(entropy)?,
+        );
         write_secret_key(&home.agreements_key(), &agreements)?;
         write_secret_key(&home.signing_key(), &signing)?;
         write_secret_key(&home.recovery_key(), &recovery)?;
@@ -117,7 +122,10 @@ impl Home {
         let key = self.signing_key();
         let retired = self.path.join(format!("signing.{}.key", old.version));
         let kept = self.path.join(format!("key-set.{}.pem", old.version));
-        let renamed = |error| KeyFileError::Io { path: key.clone(), error };
+        let renamed = |error| KeyFileError::Io {
+            path: key.clone(),
+            error,
+        };
         std::fs::rename(&key, retired).map_err(renamed)?;
         std::fs::rename(self.key_set_path(), kept).map_err(renamed)?;
         write_secret_key(&key, &signing)?;

@@ -101,7 +101,15 @@ impl Engine for MemoryEngine {
 
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(self.with(|inner| inner.entries.iter().skip(from).take(limit).copied().collect()))
+        Ok(self.with(|inner| {
+            inner
+                .entries
+                .iter()
+                .skip(from)
+                .take(limit)
+                .copied()
+                .collect()
+        }))
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

@@ -31,7 +31,9 @@ impl State {
         out.put_u64(size);
         out.put_i64(self.time().micros());
         out.put_u64(roots.len() as u64);
-        roots.iter().for_each(|root| out.put_slice(root.as_bytes()));
+        for root in roots {
+            out.put_slice(root.as_bytes());
+        }
         out.put_u64(self.governing().len() as u64);
         for one in self.governing() {
             out.put_u64(one.position);

@@ -13,7 +13,7 @@ use crate::transport::Kex;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// This node's SPIFFE ID, as in its certificate: `spiffe://cert.norland.example/node/1`.
+    /// This node's SPIFFE ID, as in its certificate: `spiffe://norland.example/node/1`.
     pub spiffe_id: SpiffeId,
     /// The broker's UDP address: `broker.alliance.example:7400`.
     pub broker: String,
@@ -73,7 +73,7 @@ impl Config {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
-        let base = path.parent().unwrap_or(Path::new("."));
+        let base = path.parent().unwrap_or_else(|| Path::new("."));
         for relative in [
             &mut config.broker_roots,
             &mut config.store,

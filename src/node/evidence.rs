@@ -91,10 +91,14 @@ fn verify(evidence: &Evidence, own: &SignedKeySet) -> Trusted {
         }
         // Our own pin decides whether this is an agreement that we signed.
         let ours = chains.get(me).is_some_and(|chain| {
-            chain.versions().iter().map(SignedKeySet::hash).any(|version| {
-                // The next version may be in use here before the log has it.
-                version == own.hash() || Some(version) == own.claimed().previous
-            })
+            chain
+                .versions()
+                .iter()
+                .map(SignedKeySet::hash)
+                .any(|version| {
+                    // The next version may be in use here before the log has it.
+                    version == own.hash() || Some(version) == own.claimed().previous
+                })
         });
         if !ours {
             tracing::error!(agreement = %terms.name, "it does not pin this partner's own key set");

@@ -38,7 +38,7 @@ const LEDGER: &str = "ledger";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
 /// Renew a certificate before this much of its validity is left.
-const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
+const EXPIRY_WARNING: Duration = Duration::from_hours(336);
 
 /// The node's side of the connection.
 #[derive(Debug)]

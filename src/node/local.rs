@@ -20,7 +20,7 @@ use crate::transport::LocalListener;
 /// Items and statuses in one answer: larger inboxes are read in pages.
 const MAX_PAGE: usize = 256;
 /// The longest a request waits.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// A request of an application or operator. Files travel in base64.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -82,8 +82,8 @@ pub struct Node {
 
 impl Node {
     /// Starts a node: opens its store, listens for its applications, and connects to its broker,
-    /// again and again until it is told to stop.
-    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    /// again and again until it is told to stop. Called within a tokio runtime.
+    pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
         let store = Arc::new(NodeStore::open(&config.store)?);
         let signer = Arc::new(read_secret_key(&config.signing_key)?);

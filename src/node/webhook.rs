@@ -60,7 +60,7 @@ async fn post(
     let (number, item) = (item.number, Arc::new(item));
     let mut patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(60))
+        .with_max_delay(Duration::from_mins(1))
         .with_jitter()
         .without_max_times()
         .build();
@@ -76,7 +76,7 @@ async fn post(
             Ok(Err(error)) => tracing::warn!(webhook = webhook.name, %error, "not taken"),
             Err(_) => return,
         }
-        tokio::time::sleep(patience.next().unwrap_or(Duration::from_secs(60))).await;
+        tokio::time::sleep(patience.next().unwrap_or(Duration::from_mins(1))).await;
     }
     let (shared, consumer) = (Arc::clone(shared), consumer.to_owned());
     let advanced =

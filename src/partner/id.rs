@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// A partner's id: the name of its SPIFFE trust domain, such as `cert.norland.example`. Cheap to
+/// A partner's id: the name of its SPIFFE trust domain, such as `norland.example`. Cheap to
 /// clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartnerId(Arc<str>);
@@ -21,7 +21,7 @@ const MAX_SPIFFE_ID: usize = 2048;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "`{0}` is not a partner id: it is a SPIFFE trust domain of 1 to 255 of a-z 0-9 . - _, \
-     such as cert.norland.example"
+     such as norland.example"
 )]
 pub struct InvalidPartnerId(String);
 
@@ -81,7 +81,7 @@ pub struct SpiffeId {
 
 /// Text that is no SPIFFE ID.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not a SPIFFE ID such as spiffe://cert.norland.example/node/1")]
+#[error("`{0}` is not a SPIFFE ID such as spiffe://norland.example/node/1")]
 pub struct InvalidSpiffeId(String);
 
 impl SpiffeId {
@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn spiffe_ids_are_taken_by_the_letter_of_the_specification() {
-        let id: SpiffeId = "spiffe://cert.norland.example/node/1".parse().unwrap();
-        assert_eq!(id.partner().as_str(), "cert.norland.example");
+        let id: SpiffeId = "spiffe://norland.example/node/1".parse().unwrap();
+        assert_eq!(id.partner().as_str(), "norland.example");
         assert_eq!(id.path(), "/node/1");
-        assert_eq!(id.to_string(), "spiffe://cert.norland.example/node/1");
+        assert_eq!(id.to_string(), "spiffe://norland.example/node/1");
         for bad in [
             "",
             "spiffe://",

@@ -55,8 +55,11 @@ impl Checkpoint {
         let origin = lines
             .next()
             .filter(|line| !line.is_empty())
-            .ok_or(malformed("origin"))?;
-        let size = lines.next().and_then(read_size).ok_or(malformed("size"))?;
+            .ok_or_else(|| malformed("origin"))?;
+        let size = lines
+            .next()
+            .and_then(read_size)
+            .ok_or_else(|| malformed("size"))?;
         let root = lines
             .next()
             .and_then(|line| BASE64.decode(line.as_bytes()).ok());
@@ -64,7 +67,7 @@ impl Checkpoint {
         Ok(Self {
             origin: origin.to_owned(),
             size,
-            root: root.ok_or(malformed("root"))?,
+            root: root.ok_or_else(|| malformed("root"))?,
         })
     }
 

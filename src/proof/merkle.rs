@@ -382,7 +382,9 @@ mod tests {
         fn the_frontier_has_the_root_of_the_whole_tree(size in 0usize..300) {
             let tree = leaves(size);
             let mut frontier = Frontier::new();
-            tree.iter().for_each(|leaf| frontier.push(*leaf));
+            for leaf in &tree {
+                frontier.push(*leaf);
+            }
             prop_assert_eq!(frontier.root(), root(&tree));
             let (size, roots) = frontier.parts();
             prop_assert_eq!(Frontier::from_parts(size, roots.to_vec()), Some(frontier));

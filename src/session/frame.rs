@@ -347,8 +347,8 @@ fn write_limits(limits: Limits) -> proto::Limits {
     proto::Limits {
         frame_bytes: limits.frame_bytes,
         bulletin_bytes: limits.bulletin_bytes,
-        parts: limits.parts,
-        outstanding: limits.outstanding,
+        parts: u32::try_from(limits.parts).unwrap_or(u32::MAX),
+        outstanding: u32::try_from(limits.outstanding).unwrap_or(u32::MAX),
     }
 }
 
@@ -357,8 +357,8 @@ fn read_limits(wire: Option<proto::Limits>) -> Read<Limits> {
     Ok(Limits {
         frame_bytes: wire.frame_bytes,
         bulletin_bytes: wire.bulletin_bytes,
-        parts: wire.parts,
-        outstanding: wire.outstanding,
+        parts: usize::try_from(wire.parts).unwrap_or(usize::MAX),
+        outstanding: usize::try_from(wire.outstanding).unwrap_or(usize::MAX),
     })
 }
 

@@ -15,9 +15,9 @@ pub struct Limits {
     /// Bytes of a bulletin.
     pub bulletin_bytes: u64,
     /// Parts of a bulletin.
-    pub parts: u32,
+    pub parts: usize,
     /// Bulletins submitted and not yet answered.
-    pub outstanding: u32,
+    pub outstanding: usize,
 }
 
 impl Limits {
@@ -25,8 +25,8 @@ impl Limits {
     pub const OURS: Self = Self {
         frame_bytes: MAX_FRAME_BYTES as u64,
         bulletin_bytes: MAX_BULLETIN_BYTES as u64,
-        parts: MAX_PARTS as u32,
-        outstanding: MAX_OUTSTANDING as u32,
+        parts: MAX_PARTS,
+        outstanding: MAX_OUTSTANDING,
     };
 }
 

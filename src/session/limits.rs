@@ -17,7 +17,7 @@ pub const MAX_HELLO_BYTES: usize = 16 * 1024;
 pub const MAX_OUTSTANDING: usize = 256;
 
 /// How far the clocks of node and broker may differ before neither can judge validity.
-pub const MAX_SKEW: Duration = Duration::from_secs(300);
+pub const MAX_SKEW: Duration = Duration::from_mins(5);
 
 /// A connection that has not greeted by then is closed.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

@@ -95,8 +95,9 @@ impl EmbeddedEngine {
         let unreadable = |position, reason: String| EngineError::Unreadable { position, reason };
         let range = from.to_be_bytes()..until.to_be_bytes();
         for (due, found) in (from..until).zip(of.range(range)) {
-            let (key, value) =
-                found.into_inner().map_err(|error| unreadable(due, error.to_string()))?;
+            let (key, value) = found
+                .into_inner()
+                .map_err(|error| unreadable(due, error.to_string()))?;
             if key.as_ref() != due.to_be_bytes() {
                 return Err(unreadable(due, "it is missing".into()));
             }
@@ -175,7 +176,10 @@ impl Engine for EmbeddedEngine {
         let entries = self.range(&self.entries, from, limit)?;
         let whole = (from..).zip(entries).map(|(position, entry)| {
             let reason = "its entry has another size".to_owned();
-            entry.as_ref().try_into().map_err(|_| EngineError::Unreadable { position, reason })
+            entry
+                .as_ref()
+                .try_into()
+                .map_err(|_| EngineError::Unreadable { position, reason })
         });
         whole.collect()
     }

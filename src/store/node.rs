@@ -132,7 +132,7 @@ impl NodeStore {
         let inbox = keyspace("inbox")?;
         let received = inbox
             .last_key_value()
-            .map_or(Ok(0), |last| number(&last.key()?).map(|n| n))?;
+            .map_or(Ok(0), |last| number(&last.key()?))?;
         Ok(Self {
             outbox: keyspace("outbox")?,
             status: keyspace("status")?,
@@ -305,9 +305,9 @@ impl NodeStore {
             .inbox
             .get(&at)?
             .map(|value| Bytes::copy_from_slice(&value));
-        Ok(value
+        value
             .map(|value| number(&at).map(|at| (at, value)))
-            .transpose()?)
+            .transpose()
     }
 
     /// Number of the last item an application has taken.

@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn frames_come_whole_and_in_order() {
         let mut bytes = Vec::new();
-        for frame in [b"one".as_slice(), b"", &[7; 100_000]] {
+        for frame in [b"one".as_slice(), b"", &vec![7; 100_000]] {
             write_frame(&mut bytes, frame).await.unwrap();
         }
         let mut reader = FrameReader::new(bytes.as_slice(), 100_000);

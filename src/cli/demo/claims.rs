@@ -12,7 +12,11 @@ use crate::partner::PartnerId;
 /// What should become of a bulletin.
 pub(super) struct Expected {
     /// Recipient, clauses, classes withheld.
-    pub(super) to: &'static [(&'static str, &'static [&'static str], &'static [&'static str])],
+    pub(super) to: &'static [(
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    )],
     /// Everybody else, with the reason's code.
     pub(super) not_to: &'static [(&'static str, &'static str)],
 }
@@ -69,7 +73,10 @@ pub(super) async fn observe(
     for one in &view.recipients {
         let item = stage.received(&one.partner, view.id).await?;
         let item = item.ok_or_else(|| {
-            CliError::Untrue(format!("{} has acknowledged {} and does not hold it", one.partner, view.id))
+            CliError::Untrue(format!(
+                "{} has acknowledged {} and does not hold it",
+                one.partner, view.id
+            ))
         })?;
         let mut withheld = one.withheld.clone();
         withheld.sort_unstable();
@@ -80,7 +87,11 @@ pub(super) async fn observe(
             latency_ms: latency_ms(&item),
             acknowledged: one.acknowledged,
             hashes: item.parts.iter().filter(|part| part.withheld).count(),
-            held: item.parts.iter().filter_map(|part| part.class.clone()).collect(),
+            held: item
+                .parts
+                .iter()
+                .filter_map(|part| part.class.clone())
+                .collect(),
             verified: item.quarantined.is_none(),
         });
     }
@@ -105,7 +116,10 @@ pub(super) async fn observe(
 }
 
 fn latency_ms(item: &ItemView) -> f64 {
-    let created = item.header.as_ref().map_or(item.received, |header| header.created);
+    let created = item
+        .header
+        .as_ref()
+        .map_or(item.received, |header| header.created);
     let micros = item.received.since(created).as_micros();
     // Microseconds of a demo fit a double.
     f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1_000.0
@@ -122,33 +136,63 @@ pub(super) fn compare(says: &str, expected: &Expected, observed: &Observed) -> V
     let expected_to: Vec<&str> = expected.to.iter().map(|(to, ..)| *to).collect();
     for one in &observed.recipients {
         let known = expected_to.contains(&one.partner.as_str());
-        claim(known, format!("{} received it and should not have", one.partner));
-        claim(one.acknowledged, format!("{} did not acknowledge it", one.partner));
+        claim(
+            known,
+            format!("{} received it and should not have", one.partner),
+        );
+        claim(
+            one.acknowledged,
+            format!("{} did not acknowledge it", one.partner),
+        );
         claim(one.verified, format!("{} could not verify it", one.partner));
         claim(
             one.hashes == one.withheld.len(),
-            format!("{} holds {} hashes for {:?}", one.partner, one.hashes, one.withheld),
+            format!(
+                "{} holds {} hashes for {:?}",
+                one.partner, one.hashes, one.withheld
+            ),
         );
         let leaked = one.held.iter().any(|class| one.withheld.contains(class));
-        claim(!leaked, format!("{} holds a class that was to be withheld", one.partner));
+        claim(
+            !leaked,
+            format!("{} holds a class that was to be withheld", one.partner),
+        );
     }
     for (to, clauses, withheld) in expected.to {
-        let found = observed.recipients.iter().find(|one| one.partner.as_str() == *to);
+        let found = observed
+            .recipients
+            .iter()
+            .find(|one| one.partner.as_str() == *to);
         let Some(one) = found else {
             claim(false, format!("{to} did not receive it"));
             continue;
         };
-        claim(one.clauses == *clauses, format!("{to} received it under {:?}", one.clauses));
-        claim(one.withheld == *withheld, format!("from {to} was withheld {:?}", one.withheld));
+        claim(
+            one.clauses == *clauses,
+            format!("{to} received it under {:?}", one.clauses),
+        );
+        claim(
+            one.withheld == *withheld,
+            format!("from {to} was withheld {:?}", one.withheld),
+        );
     }
-    claim(observed.refused.len() == expected.not_to.len(), "others were refused".to_owned());
+    claim(
+        observed.refused.len() == expected.not_to.len(),
+        "others were refused".to_owned(),
+    );
     for (to, code) in expected.not_to {
-        let found = observed.refused.iter().find(|one| one.partner.as_str() == *to);
+        let found = observed
+            .refused
+            .iter()
+            .find(|one| one.partner.as_str() == *to);
         let Some(one) = found else {
             claim(false, format!("{to} was not refused"));
             continue;
         };
-        claim(one.code == *code, format!("{to} was refused for {}", one.code));
+        claim(
+            one.code == *code,
+            format!("{to} was refused for {}", one.code),
+        );
         claim(!one.holds, format!("{to} was refused and holds it"));
     }
     broken

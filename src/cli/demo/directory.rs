@@ -5,8 +5,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::CliError;
-use crate::clock::random;
 use crate::cli::files::entropy;
+use crate::clock::random;
 
 /// The directory of a deployment.
 #[derive(Debug)]
@@ -25,7 +25,10 @@ impl Directory {
             let suffix: [u8; 4] = random(entropy().as_ref()).map_err(CliError::failed)?;
             let name = format!("entente-demo-{:08x}", u32::from_be_bytes(suffix));
             let path = std::env::temp_dir().join(name);
-            DirBuilder::new().mode(0o700).create(&path).map_err(CliError::file(&path))?;
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .map_err(CliError::file(&path))?;
             path
         };
         Ok(Self { path, stays })

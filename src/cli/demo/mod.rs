@@ -17,8 +17,10 @@ use directory::Directory;
 use stage::Stage;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 4 if anything it claims was not so.\n\nExample: entente demo --dir \
-    alliance --serve")]
+#[command(
+    after_help = "Exit code 4 if anything it claims was not so.\n\nExample: entente demo --dir \
+    alliance --serve"
+)]
 pub(super) struct Args {
     /// Publishes the objects of these STIX 2.1 bundles instead of the built-in scenario.
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -33,7 +35,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
     let directory = Directory::new(args.dir)?;
-    report.note(&format!("building an alliance in {}", directory.path().display()));
+    report.note(&format!(
+        "building an alliance in {}",
+        directory.path().display()
+    ));
     let mut stage = Stage::build(directory.path()).await?;
     let outcome = if args.stix.is_empty() {
         scenario::play(&mut stage, report).await

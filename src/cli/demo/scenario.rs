@@ -13,20 +13,20 @@ use crate::cli::report::Report;
 use crate::deployment::{AgreementPlan, Plan};
 use crate::partner::PartnerId;
 
-pub(super) const NORLAND: &str = "cert.norland.example";
-pub(super) const ESTMARK: &str = "interior.estmark.example";
-const FINANCE: &str = "isac.finance.example";
-const SUDLAND: &str = "cert.sudland.example";
-pub(super) const VESTRIA: &str = "police.vestria.example";
-const OSTLAND: &str = "port.ostland.example";
+pub(super) const NORLAND: &str = "norland.example";
+pub(super) const ESTMARK: &str = "estmark.example";
+const FINANCE: &str = "finance-isac.example";
+const SUDLAND: &str = "sudland.example";
+pub(super) const VESTRIA: &str = "vestria.example";
+const OSTLAND: &str = "ostland.example";
 
 /// Bilateral: Norland gives Estmark everything; Estmark gives back less, and neither sources nor
 /// persons.
 const BILATERAL: &str = r#"
 [[clause]]
 id = "all"
-from = ["cert.norland.example"]
-to = ["interior.estmark.example"]
+from = ["norland.example"]
+to = ["estmark.example"]
 kinds = ["counterterrorism", "cyber"]
 topics = ["*"]
 regions = ["*"]
@@ -34,8 +34,8 @@ tlp = "TLP:RED"
 
 [[clause]]
 id = "back"
-from = ["interior.estmark.example"]
-to = ["cert.norland.example"]
+from = ["estmark.example"]
+to = ["norland.example"]
 kinds = ["counterterrorism", "cyber"]
 topics = ["*"]
 regions = ["*"]
@@ -61,7 +61,7 @@ onward = "within-agreement"
 const EXERCISE: &str = r#"
 [[clause]]
 id = "play"
-from = ["cert.norland.example", "police.vestria.example"]
+from = ["norland.example", "vestria.example"]
 to = ["*"]
 kinds = ["counterterrorism", "cyber"]
 topics = ["*"]
@@ -76,7 +76,11 @@ struct Act {
     from: &'static str,
     file: &'static str,
     /// Recipient, clauses, classes withheld.
-    to: &'static [(&'static str, &'static [&'static str], &'static [&'static str])],
+    to: &'static [(
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    )],
     /// Everybody else, with the reason's code.
     not_to: &'static [(&'static str, &'static str)],
 }
@@ -102,7 +106,7 @@ place = "Market square"
 [[part]]
 type = "vehicle"
 kind = "road"
-plate = "EK 12345"
+registration = "EK 12345"
 country = "NO"
 [[part]]
 type = "person"
@@ -180,7 +184,11 @@ type = "source"
 description = "Forensics at a utility that must not be named."
 "#,
         to: &[
-            (ESTMARK, &["cyber-alliance@1/feed", "norland-estmark@1/all"], &[]),
+            (
+                ESTMARK,
+                &["cyber-alliance@1/feed", "norland-estmark@1/all"],
+                &[],
+            ),
             (FINANCE, &["cyber-alliance@1/feed"], &["source"]),
             (SUDLAND, &["cyber-alliance@1/feed"], &["source"]),
         ],
@@ -202,7 +210,11 @@ text = "EXERCISE EXERCISE EXERCISE: hostages at the central station."
             (ESTMARK, &["norland-estmark@1/all"], &[]),
             (VESTRIA, &["exercise-vestria@1/play"], &[]),
         ],
-        not_to: &[(FINANCE, "no_clause"), (SUDLAND, "no_clause"), (OSTLAND, "no_agreement")],
+        not_to: &[
+            (FINANCE, "no_clause"),
+            (SUDLAND, "no_clause"),
+            (OSTLAND, "no_agreement"),
+        ],
     },
     Act {
         says: "cyber: payment fraud, too strictly marked",
@@ -235,7 +247,7 @@ kinds = ["cyber"]
 topics = ["cyber/malware"]
 tlp = "TLP:AMBER"
 precedence = "IMMEDIATE"
-releasable_to = ["cert.norland.example"]
+releasable_to = ["norland.example"]
 hide_audience = true
 [[part]]
 type = "url"
@@ -264,7 +276,7 @@ kinds = ["counterterrorism"]
 topics = ["counterterrorism/organisation"]
 tlp = "TLP:RED"
 precedence = "PRIORITY"
-releasable_to = ["interior.estmark.example"]
+releasable_to = ["estmark.example"]
 caveats = ["ORCON"]
 [[part]]
 type = "person"
@@ -314,18 +326,39 @@ pub(super) fn partner(name: &str) -> Result<PartnerId, CliError> {
 /// The deployment: six partners, three agreements.
 pub(super) fn plan() -> Result<Plan, CliError> {
     let all = [NORLAND, ESTMARK, FINANCE, SUDLAND, VESTRIA, OSTLAND];
-    let partners = all.into_iter().map(partner).collect::<Result<Vec<_>, _>>()?;
+    let partners = all
+        .into_iter()
+        .map(partner)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut plan = Plan::new(partner("alliance.example")?, partners);
     let agreements = [
-        ("norland-estmark", "More one way than the other", &[NORLAND, ESTMARK][..], BILATERAL),
-        ("cyber-alliance", "Cyber indicators for all", &[NORLAND, ESTMARK, FINANCE, SUDLAND], MULTILATERAL),
-        ("exercise-vestria", "Exercises only", &[NORLAND, VESTRIA], EXERCISE),
+        (
+            "norland-estmark",
+            "More one way than the other",
+            &[NORLAND, ESTMARK][..],
+            BILATERAL,
+        ),
+        (
+            "cyber-alliance",
+            "Cyber indicators for all",
+            &[NORLAND, ESTMARK, FINANCE, SUDLAND],
+            MULTILATERAL,
+        ),
+        (
+            "exercise-vestria",
+            "Exercises only",
+            &[NORLAND, VESTRIA],
+            EXERCISE,
+        ),
     ];
     for (name, title, parties, clauses) in agreements {
         plan.agreements.push(AgreementPlan {
             name: name.to_owned(),
             title: title.to_owned(),
-            parties: parties.iter().map(|one| partner(one)).collect::<Result<_, _>>()?,
+            parties: parties
+                .iter()
+                .map(|one| partner(one))
+                .collect::<Result<_, _>>()?,
             clauses: clauses.to_owned(),
         });
     }
@@ -335,7 +368,9 @@ pub(super) fn plan() -> Result<Plan, CliError> {
 async fn publish(stage: &Stage, act: &Act) -> Result<BulletinId, CliError> {
     let draft = Draft::from_toml(act.file).map_err(CliError::failed)?;
     let ids = stage.publish(&partner(act.from)?, vec![draft]).await?;
-    ids.first().copied().ok_or_else(crate::cli::files::unexpected)
+    ids.first()
+        .copied()
+        .ok_or_else(crate::cli::files::unexpected)
 }
 
 /// Publishes everything, kills a node and brings it back, and shows what became of it all.
@@ -363,7 +398,10 @@ pub(super) async fn play(stage: &mut Stage, report: &Report) -> Result<(), CliEr
     let mut broken = Vec::new();
     for (act, id) in published {
         let view = stage.delivered(id).await?;
-        let expected = Expected { to: act.to, not_to: act.not_to };
+        let expected = Expected {
+            to: act.to,
+            not_to: act.not_to,
+        };
         let observed = claims::observe(stage, act.says, &view).await?;
         broken.extend(claims::compare(act.says, &expected, &observed));
         shown.push(observed);

@@ -45,15 +45,28 @@ impl Outcome {
         if !verified {
             broken.push("the ledger has no signed checkpoint".to_owned());
         }
-        let audit = Audit { records: audited.records, verified, found: audited };
-        Self { partners, bulletins, audit, seconds: took.as_secs_f64(), broken }
+        let audit = Audit {
+            records: audited.records,
+            verified,
+            found: audited,
+        };
+        Self {
+            partners,
+            bulletins,
+            audit,
+            seconds: took.as_secs_f64(),
+            broken,
+        }
     }
 
     pub(super) fn verdict(&self) -> Result<(), CliError> {
         if self.broken.is_empty() {
             return Ok(());
         }
-        Err(CliError::Untrue(format!("not as promised:\n  {}", self.broken.join("\n  "))))
+        Err(CliError::Untrue(format!(
+            "not as promised:\n  {}",
+            self.broken.join("\n  ")
+        )))
     }
 }
 
@@ -66,18 +79,18 @@ pub(super) fn people(outcome: &Outcome) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for bulletin in &outcome.bulletins {
         let mut title = format!(
-            "{}\n{} · {} · from {}",
+            "{}: {}\n{}, {}",
+            short(&bulletin.originator),
             bulletin.says,
             bulletin.precedence,
             bulletin.tlp,
-            short(&bulletin.originator)
         );
         for one in &bulletin.recipients {
             rows.push([
                 std::mem::take(&mut title),
                 short(&one.partner),
-                list(&one.clauses),
                 dash(list(&one.withheld)),
+                list(&one.clauses),
                 format!("{:.0}", one.latency_ms),
             ]);
         }
@@ -92,16 +105,25 @@ pub(super) fn people(outcome: &Outcome) -> String {
         for (reason, partners) in reasons {
             rows.push([
                 std::mem::take(&mut title),
-                format!("not: {}", partners.join(", ")),
-                reason,
+                format!("not {}", partners.join(", ")),
                 String::new(),
+                reason,
                 String::new(),
             ]);
         }
     }
     format!(
         "{}\nOne node was killed and came back; it missed nothing.\n{}",
-        table(["bulletin", "to", "under / because", "withheld", "ms"], rows),
+        table(
+            [
+                "bulletin",
+                "received by",
+                "withheld",
+                "under / because",
+                "ms"
+            ],
+            rows
+        ),
         summary(outcome)
     )
 }
@@ -111,9 +133,16 @@ pub(super) fn summary(outcome: &Outcome) -> String {
     let claims = if outcome.broken.is_empty() {
         "everything is as the agreements say".to_owned()
     } else {
-        format!("{} things are NOT as the agreements say", outcome.broken.len())
+        format!(
+            "{} things are NOT as the agreements say",
+            outcome.broken.len()
+        )
     };
-    format!("{}\n{claims}, in {:.1} s", sentence(&outcome.audit.found), outcome.seconds)
+    format!(
+        "{}\n{claims}, in {:.1} s",
+        sentence(&outcome.audit.found),
+        outcome.seconds
+    )
 }
 
 /// How to go on with a deployment that stays.
@@ -122,6 +151,6 @@ pub(super) fn how_to_go_on(directory: &Path) -> String {
     format!(
         "\nThe deployment is in {directory}. Start it again with:\n  entente broker run --config \
          {directory}/broker/broker.toml\n  entente node run --config \
-         {directory}/nodes/cert.norland.example/node.toml"
+         {directory}/nodes/norland.example/node.toml"
     )
 }

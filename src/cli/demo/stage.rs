@@ -18,7 +18,7 @@ use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
 /// How long anything may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One broker and its partners' nodes.
 #[derive(Debug)]
@@ -45,7 +45,12 @@ impl Stage {
         for node in nodes.values_mut() {
             node.node_ready(PATIENCE).await?;
         }
-        Ok(Self { layout, program, broker, nodes })
+        Ok(Self {
+            layout,
+            program,
+            broker,
+            nodes,
+        })
     }
 
     pub(super) fn partners(&self) -> impl Iterator<Item = &PartnerId> {
@@ -84,7 +89,10 @@ impl Stage {
         ids: &[BulletinId],
     ) -> Result<Vec<OutboxStatus>, CliError> {
         let wait = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let command = Command::Outbox { ids: ids.to_vec(), wait };
+        let command = Command::Outbox {
+            ids: ids.to_vec(),
+            wait,
+        };
         let Response::Outbox(statuses) = self.ask(partner, &command).await? else {
             return Err(unexpected());
         };
@@ -154,16 +162,31 @@ impl Stage {
         Ok(())
     }
 
-    /// Verifies the ledger from its records.
+    /// Verifies the ledger from its records, once a signed checkpoint covers all of them.
     pub(super) async fn audit(&self, report: &Report) -> Result<Audited, CliError> {
-        let file = BrokerFile { config: self.layout.broker_config() };
+        let look = || async {
+            let Ok(Reply::Status(status)) = self.broker.ask(&Request::Status).await else {
+                return None;
+            };
+            let signed = status
+                .checkpoint
+                .as_deref()
+                .and_then(|note| note.lines().nth(1)?.parse().ok());
+            (signed == Some(status.size)).then_some(())
+        };
+        until("a signed checkpoint over all records", PATIENCE, look).await?;
+        let file = BrokerFile {
+            config: self.layout.broker_config(),
+        };
         audit::verified(&file, report).await
     }
 
     /// What somebody who plays with a served demo needs.
     pub(super) fn addresses(&self) -> String {
         let first = self.nodes.keys().next();
-        let node = first.map(|one| self.layout.node_config(one)).unwrap_or_default();
+        let node = first
+            .map(|one| self.layout.node_config(one))
+            .unwrap_or_default();
         format!(
             "\nThe alliance is up; stop it with Ctrl-C. In another terminal:\n  entente status \
              --config {}\n  entente inbox --config {}",

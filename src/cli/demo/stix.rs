@@ -1,7 +1,7 @@
 //! `demo --stix`: the objects of real bundles, from one partner to those who are entitled.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -66,7 +66,13 @@ pub(super) async fn play(
     let mut shown: Vec<Observed> = Vec::new();
     let mut broken = Vec::new();
     for one in &mut published {
-        let name = one.view.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = one
+            .view
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         for (id, texts) in &one.texts {
             let view = stage.delivered(*id).await?;
             shown.push(claims::observe(stage, &name, &view).await?);
@@ -74,7 +80,9 @@ pub(super) async fn play(
             one.view.arrived += arrived;
             if arrived != texts.len() {
                 let missing = texts.len() - arrived;
-                broken.push(format!("{name}: {missing} objects did not arrive byte for byte"));
+                broken.push(format!(
+                    "{name}: {missing} objects did not arrive byte for byte"
+                ));
             }
         }
         bar.inc(1);
@@ -90,8 +98,13 @@ pub(super) async fn play(
     outcome.outcome.verdict()
 }
 
-async fn publish(stage: &Stage, file: &PathBuf, labels: &Labels) -> Result<Published, CliError> {
-    let mut view = FileView { file: file.clone(), objects: 0, arrived: 0, refused: Vec::new() };
+async fn publish(stage: &Stage, file: &Path, labels: &Labels) -> Result<Published, CliError> {
+    let mut view = FileView {
+        file: file.to_owned(),
+        objects: 0,
+        arrived: 0,
+        refused: Vec::new(),
+    };
     let mut texts = Vec::new();
     let bundle = match stix::read_bundle(&read(file)?) {
         Ok(bundle) => bundle,
@@ -107,7 +120,11 @@ async fn publish(stage: &Stage, file: &PathBuf, labels: &Labels) -> Result<Publi
         if draft.tlp == Tlp::Red {
             draft.releasable_to = vec![partner(ESTMARK)?];
         }
-        let objects: Vec<String> = draft.parts.iter().filter_map(|part| text(&part.content)).collect();
+        let objects: Vec<String> = draft
+            .parts
+            .iter()
+            .filter_map(|part| text(&part.content))
+            .collect();
         let ids = stage.publish(&originator, vec![draft]).await?;
         stage.promised(&originator, &ids).await?;
         texts.extend(ids.first().map(|id| (*id, objects)));
@@ -124,7 +141,9 @@ fn text(content: &Content) -> Option<String> {
 
 /// How many of these objects Estmark, which is entitled to all, holds byte for byte.
 async fn arrived(stage: &Stage, id: BulletinId, texts: &[String]) -> Result<usize, CliError> {
-    let Some(item) = stage.received(&partner(ESTMARK)?, id).await? else { return Ok(0) };
+    let Some(item) = stage.received(&partner(ESTMARK)?, id).await? else {
+        return Ok(0);
+    };
     let mut held: HashMap<String, usize> = HashMap::new();
     for content in item.parts.iter().filter_map(|part| part.content.as_ref()) {
         if let Some(text) = text(content) {
@@ -153,7 +172,10 @@ fn people(outcome: &Outcome) -> String {
             first,
         ]
     });
-    let files = table(["file", "objects", "arrived", "refused", "the first refusal"], rows);
+    let files = table(
+        ["file", "objects", "arrived", "refused", "the first refusal"],
+        rows,
+    );
     // One line a bulletin would be long for real bundles; the files above are the summary.
     format!("{files}\n{}", show::summary(&outcome.outcome))
 }

@@ -127,14 +127,26 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
             markings.define(id, map);
         }
     }
-    let mut bundle = Bundle { id, objects: Vec::new(), refused: Vec::new() };
+    let mut bundle = Bundle {
+        id,
+        objects: Vec::new(),
+        refused: Vec::new(),
+    };
     for (index, (raw, parsed)) in objects.iter().zip(parsed).enumerate() {
-        let named = parsed.as_ref().ok().and_then(|value| value.get("id")?.as_str());
+        let named = parsed
+            .as_ref()
+            .ok()
+            .and_then(|value| value.get("id")?.as_str());
         let named = named.map(|id| id.chars().take(200).collect());
         match parsed.and_then(|value| object(raw, &value, &markings)) {
             Ok(object) => bundle.objects.push(object),
             Err(Violation { property, reason }) => {
-                bundle.refused.push(RefusedObject { index, id: named, property, reason });
+                bundle.refused.push(RefusedObject {
+                    index,
+                    id: named,
+                    property,
+                    reason,
+                });
             }
         }
     }
@@ -144,15 +156,22 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
 fn parse(raw: &RawValue) -> Result<Value, Violation> {
     let limit = MAX_PART_BYTES - MARGIN;
     if raw.get().len() > limit {
-        let reason = format!("it has {} bytes; at most {limit} fit in a part", raw.get().len());
+        let reason = format!(
+            "it has {} bytes; at most {limit} fit in a part",
+            raw.get().len()
+        );
         return Err(Violation::of("", reason));
     }
     let strict: Result<Strict, _> = serde_json::from_str(raw.get());
-    strict.map(|strict| strict.0).map_err(|error| Violation::of("", error.to_string()))
+    strict
+        .map(|strict| strict.0)
+        .map_err(|error| Violation::of("", error.to_string()))
 }
 
 fn object(raw: &RawValue, value: &Value, markings: &Markings) -> Result<Object, Violation> {
-    let map = value.as_object().ok_or_else(|| Violation::of("", "it is no JSON object"))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| Violation::of("", "it is no JSON object"))?;
     let (kind, id) = rules::check(map)?;
     Ok(Object {
         class: class_of(kind, map),

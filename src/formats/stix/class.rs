@@ -9,8 +9,14 @@ pub(super) fn class_of(kind: &str, object: &Map<String, Value>) -> PartClass {
     match kind {
         "ipv4-addr" | "ipv6-addr" | "domain-name" | "url" | "network-traffic"
         | "autonomous-system" | "mac-addr" | "infrastructure" => PartClass::Network,
-        "file" | "artifact" | "directory" | "process" | "mutex" | "software"
-        | "windows-registry-key" | "malware-analysis" => PartClass::File,
+        "file"
+        | "artifact"
+        | "directory"
+        | "process"
+        | "mutex"
+        | "software"
+        | "windows-registry-key"
+        | "malware-analysis" => PartClass::File,
         "email-addr" | "email-message" => PartClass::Email,
         "x509-certificate" => PartClass::Certificate,
         "vulnerability" => PartClass::Vulnerability,

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::bundle::{Bundle, Object};
-use crate::bulletin::{
-    Content, Draft, DraftPart, Kind, Marking, Precedence, Region, Tlp, Topic,
-};
 use crate::bulletin::content::Stix;
+use crate::bulletin::{Content, Draft, DraftPart, Kind, Marking, Precedence, Region, Tlp, Topic};
 use crate::partner::PartnerId;
 
 /// Objects and bytes of one bulletin: well within the limits of a bulletin, and of what one
@@ -53,8 +51,14 @@ pub fn drafts(bundle: Bundle, labels: &Labels) -> Vec<Draft> {
                 bytes = 0;
             }
             bytes += object.json.len();
-            let content = Content::Stix(Stix { class: object.class, json: object.json });
-            parts.push(DraftPart { content, marking: Marking::default() });
+            let content = Content::Stix(Stix {
+                class: object.class,
+                json: object.json,
+            });
+            parts.push(DraftPart {
+                content,
+                marking: Marking::default(),
+            });
         }
         drafts.push(draft(labels, tlp, parts));
     }

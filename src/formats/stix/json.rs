@@ -65,7 +65,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some((name, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if map.insert(name.clone(), value).is_some() {
-                return Err(A::Error::custom(format_args!("the property `{name}` is there twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the property `{name}` is there twice"
+                )));
             }
         }
         Ok(Value::Object(map))

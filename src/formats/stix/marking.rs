@@ -12,16 +12,46 @@ const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
 /// The standard marking definitions of TLP 2.0 and TLP 1, and OpenCTI's own AMBER+STRICT. TLP 1
 /// WHITE is CLEAR; TLP 1 AMBER let clients know, as TLP 2.0 AMBER does.
 const KNOWN: [(&str, Tlp); 10] = [
-    ("marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487", Tlp::Clear),
-    ("marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb", Tlp::Green),
-    ("marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421", Tlp::Amber),
-    ("marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003", Tlp::AmberStrict),
-    ("marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1", Tlp::Red),
-    ("marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9", Tlp::Clear),
-    ("marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da", Tlp::Green),
-    ("marking-definition--f88d31f6-486f-44da-b317-01333bde0b82", Tlp::Amber),
-    ("marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed", Tlp::Red),
-    ("marking-definition--826578e1-40ad-459f-bc73-ede076f81f37", Tlp::AmberStrict),
+    (
+        "marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487",
+        Tlp::Clear,
+    ),
+    (
+        "marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb",
+        Tlp::Green,
+    ),
+    (
+        "marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421",
+        Tlp::Amber,
+    ),
+    (
+        "marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003",
+        Tlp::AmberStrict,
+    ),
+    (
+        "marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1",
+        Tlp::Red,
+    ),
+    (
+        "marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9",
+        Tlp::Clear,
+    ),
+    (
+        "marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da",
+        Tlp::Green,
+    ),
+    (
+        "marking-definition--f88d31f6-486f-44da-b317-01333bde0b82",
+        Tlp::Amber,
+    ),
+    (
+        "marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed",
+        Tlp::Red,
+    ),
+    (
+        "marking-definition--826578e1-40ad-459f-bc73-ede076f81f37",
+        Tlp::AmberStrict,
+    ),
 ];
 
 /// What a marking definition says about how far a marked object may go.
@@ -59,7 +89,13 @@ impl Markings {
     /// The strictest of all that an object is marked with, its granular markings and its
     /// `tlp:` labels included; `None` where nothing marks it.
     pub(super) fn tlp_of(&self, object: &Map<String, Value>) -> Option<Tlp> {
-        let list = |name: &str| object.get(name).and_then(Value::as_array).into_iter().flatten();
+        let list = |name: &str| {
+            object
+                .get(name)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
         let whole = list("object_marking_refs").map(Value::as_str);
         let granular = list("granular_markings")
             .filter_map(|one| one.get("marking_ref"))
@@ -68,14 +104,21 @@ impl Markings {
         let labelled = list("labels").filter_map(Value::as_str).filter_map(label);
         // A marking definition is not marked by what it defines, but an extension on any object
         // that says a TLP level is one.
-        let own = object.get("extensions").and_then(|all| all.get(TLP_2)).map(extension);
-        let own = own.filter(|_| object.get("type").and_then(Value::as_str) != Some("marking-definition"));
+        let own = object
+            .get("extensions")
+            .and_then(|all| all.get(TLP_2))
+            .map(extension);
+        let own = own
+            .filter(|_| object.get("type").and_then(Value::as_str) != Some("marking-definition"));
         marked.chain(labelled).chain(own).max()
     }
 
     fn level(&self, id: Option<&str>) -> Option<Tlp> {
         let Some(id) = id else { return Some(Tlp::Red) };
-        let known = KNOWN.iter().find(|(known, _)| *known == id).map(|(_, tlp)| *tlp);
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, tlp)| *tlp);
         match (known, self.defined.get(id)) {
             // The id counts; a bundle that says something stricter under it is believed.
             (Some(known), Some(Meaning::Tlp(tlp))) => Some(known.max(*tlp)),
@@ -114,7 +157,11 @@ fn meaning(definition: &Map<String, Value>) -> Meaning {
 
 /// The level of a TLP 2.0 extension; RED where it cannot be read.
 fn extension(extension: &Value) -> Tlp {
-    extension.get("tlp_2_0").and_then(Value::as_str).and_then(name).unwrap_or(Tlp::Red)
+    extension
+        .get("tlp_2_0")
+        .and_then(Value::as_str)
+        .and_then(name)
+        .unwrap_or(Tlp::Red)
 }
 
 /// A TLP level by name, as `TLP:AMBER+STRICT`, `amber+strict` or `white`.
@@ -132,7 +179,9 @@ fn name(text: &str) -> Option<Tlp> {
 
 /// A `tlp:` label, as MISP's converter writes them; one that cannot be read is RED.
 fn label(text: &str) -> Option<Tlp> {
-    let is_tlp = text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("tlp:"));
+    let is_tlp = text
+        .get(..4)
+        .is_some_and(|start| start.eq_ignore_ascii_case("tlp:"));
     is_tlp.then(|| name(text).unwrap_or(Tlp::Red))
 }
 
@@ -174,7 +223,8 @@ mod tests {
         assert_eq!(with(acs), Some(Tlp::Red));
         let iep = json!({"definition_type": "iep", "definition": {}});
         assert_eq!(with(iep), Some(Tlp::Red));
-        let disagree = json!({"definition_type": "tlp", "definition": {"tlp": "green"}, "name": "TLP:RED"});
+        let disagree =
+            json!({"definition_type": "tlp", "definition": {"tlp": "green"}, "name": "TLP:RED"});
         assert_eq!(with(disagree), Some(Tlp::Red));
         let strict = json!({"extensions": {TLP_2: {"tlp_2_0": "amber+strict"}}});
         assert_eq!(with(strict), Some(Tlp::AmberStrict));

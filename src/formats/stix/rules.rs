@@ -16,7 +16,10 @@ pub(super) struct Violation {
 
 impl Violation {
     pub(super) fn of(property: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { property: property.into(), reason: reason.into() }
+        Self {
+            property: property.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -45,12 +48,27 @@ const TYPES: &[(&str, Category, &[&str], &[&str])] = &[
     ("grouping", Versioned, &["context", "object_refs"], &[]),
     ("identity", Versioned, &["name"], &[]),
     ("incident", Versioned, &["name"], &[]),
-    ("indicator", Versioned, &["pattern", "pattern_type", "valid_from"], &[]),
+    (
+        "indicator",
+        Versioned,
+        &["pattern", "pattern_type", "valid_from"],
+        &[],
+    ),
     ("infrastructure", Versioned, &["name"], &[]),
     ("intrusion-set", Versioned, &["name"], &[]),
-    ("location", Versioned, &[], &["region", "country", "latitude"]),
+    (
+        "location",
+        Versioned,
+        &[],
+        &["region", "country", "latitude"],
+    ),
     ("malware", Versioned, &["is_family"], &[]),
-    ("malware-analysis", Versioned, &["product"], &["result", "analysis_sco_refs"]),
+    (
+        "malware-analysis",
+        Versioned,
+        &["product"],
+        &["result", "analysis_sco_refs"],
+    ),
     ("note", Versioned, &["content", "object_refs"], &[]),
     (
         "observed-data",
@@ -59,20 +77,46 @@ const TYPES: &[(&str, Category, &[&str], &[&str])] = &[
         &["objects", "object_refs"],
     ),
     ("opinion", Versioned, &["opinion", "object_refs"], &[]),
-    ("report", Versioned, &["name", "published", "object_refs"], &[]),
+    (
+        "report",
+        Versioned,
+        &["name", "published", "object_refs"],
+        &[],
+    ),
     ("threat-actor", Versioned, &["name"], &[]),
     ("tool", Versioned, &["name"], &[]),
     ("vulnerability", Versioned, &["name"], &[]),
-    ("relationship", Versioned, &["relationship_type", "source_ref", "target_ref"], &[]),
+    (
+        "relationship",
+        Versioned,
+        &["relationship_type", "source_ref", "target_ref"],
+        &[],
+    ),
     ("sighting", Versioned, &["sighting_of_ref"], &[]),
-    ("language-content", Versioned, &["object_ref", "contents"], &[]),
+    (
+        "language-content",
+        Versioned,
+        &["object_ref", "contents"],
+        &[],
+    ),
     (
         "extension-definition",
         Versioned,
-        &["name", "schema", "version", "extension_types", "created_by_ref"],
+        &[
+            "name",
+            "schema",
+            "version",
+            "extension_types",
+            "created_by_ref",
+        ],
         &[],
     ),
-    ("marking-definition", Marking, &[], &["definition", "extensions"]),
+    (
+        "marking-definition",
+        Marking,
+        &[],
+        &["definition", "extensions"],
+    ),
     ("artifact", Observable, &[], &["payload_bin", "url"]),
     ("autonomous-system", Observable, &["number"], &[]),
     ("directory", Observable, &["path"], &[]),
@@ -84,7 +128,12 @@ const TYPES: &[(&str, Category, &[&str], &[&str])] = &[
     ("ipv6-addr", Observable, &["value"], &[]),
     ("mac-addr", Observable, &["value"], &[]),
     ("mutex", Observable, &["name"], &[]),
-    ("network-traffic", Observable, &["protocols"], &["src_ref", "dst_ref"]),
+    (
+        "network-traffic",
+        Observable,
+        &["protocols"],
+        &["src_ref", "dst_ref"],
+    ),
     ("process", Observable, &[], &[]),
     ("software", Observable, &["name"], &[]),
     ("url", Observable, &["value"], &[]),
@@ -95,32 +144,99 @@ const TYPES: &[(&str, Category, &[&str], &[&str])] = &[
 
 /// Properties that are strings in every type of the specification.
 const STRINGS: &[&str] = &[
-    "name", "description", "pattern", "pattern_type", "pattern_version", "context", "content",
-    "abstract", "explanation", "opinion", "relationship_type", "identity_class",
-    "contact_information", "objective", "product", "result", "lang", "definition_type", "schema",
-    "country", "region", "administrative_area", "city", "street_address", "postal_code",
-    "tool_version", "resource_level", "primary_motivation", "sophistication",
+    "name",
+    "description",
+    "pattern",
+    "pattern_type",
+    "pattern_version",
+    "context",
+    "content",
+    "abstract",
+    "explanation",
+    "opinion",
+    "relationship_type",
+    "identity_class",
+    "contact_information",
+    "objective",
+    "product",
+    "result",
+    "lang",
+    "definition_type",
+    "schema",
+    "country",
+    "region",
+    "administrative_area",
+    "city",
+    "street_address",
+    "postal_code",
+    "tool_version",
+    "resource_level",
+    "primary_motivation",
+    "sophistication",
 ];
 
 /// Properties that are timestamps in every type of the specification.
 const TIMESTAMPS: &[&str] = &[
-    "created", "modified", "valid_from", "valid_until", "first_seen", "last_seen",
-    "first_observed", "last_observed", "published", "start_time", "stop_time", "submitted",
-    "analysis_started", "analysis_ended", "ctime", "mtime", "atime", "start", "end",
-    "created_time", "modified_time", "account_created", "account_expires",
-    "credential_last_changed", "account_first_login", "account_last_login",
-    "validity_not_before", "validity_not_after", "object_modified",
+    "created",
+    "modified",
+    "valid_from",
+    "valid_until",
+    "first_seen",
+    "last_seen",
+    "first_observed",
+    "last_observed",
+    "published",
+    "start_time",
+    "stop_time",
+    "submitted",
+    "analysis_started",
+    "analysis_ended",
+    "ctime",
+    "mtime",
+    "atime",
+    "start",
+    "end",
+    "created_time",
+    "modified_time",
+    "account_created",
+    "account_expires",
+    "credential_last_changed",
+    "account_first_login",
+    "account_last_login",
+    "validity_not_before",
+    "validity_not_after",
+    "object_modified",
 ];
 
 /// Properties that are booleans.
-const BOOLEANS: &[&str] = &["revoked", "is_family", "is_multipart", "defanged", "summary"];
+const BOOLEANS: &[&str] = &[
+    "revoked",
+    "is_family",
+    "is_multipart",
+    "defanged",
+    "summary",
+];
 
 /// Properties that are lists of strings.
 const LISTS: &[&str] = &[
-    "labels", "aliases", "roles", "sectors", "goals", "indicator_types", "malware_types",
-    "report_types", "tool_types", "threat_actor_types", "infrastructure_types",
-    "secondary_motivations", "protocols", "authors", "extension_types",
-    "architecture_execution_envs", "implementation_languages", "capabilities",
+    "labels",
+    "aliases",
+    "roles",
+    "sectors",
+    "goals",
+    "indicator_types",
+    "malware_types",
+    "report_types",
+    "tool_types",
+    "threat_actor_types",
+    "infrastructure_types",
+    "secondary_motivations",
+    "protocols",
+    "authors",
+    "extension_types",
+    "architecture_execution_envs",
+    "implementation_languages",
+    "capabilities",
 ];
 
 /// Pairs of times; the later one must not come first, and where `true` must be later.
@@ -145,14 +261,18 @@ const HASHES: &[(&str, usize)] = &[
 ];
 
 /// References whose target's type is fixed.
-const TARGETS: &[(&str, &str)] =
-    &[("created_by_ref", "identity"), ("object_marking_refs", "marking-definition")];
+const TARGETS: &[(&str, &str)] = &[
+    ("created_by_ref", "identity"),
+    ("object_marking_refs", "marking-definition"),
+];
 
 /// Checks an object; returns its type and id.
 pub(super) fn check(object: &Properties) -> Checked<(&str, &str)> {
     let kind = text(object, "type")?;
     let well_named = (3..=250).contains(&kind.len())
-        && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && kind
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !well_named {
         return Err(Violation::of("type", "a type is 3 to 250 of a-z 0-9 -"));
     }
@@ -207,14 +327,22 @@ fn check_common(object: &Properties, category: Category, known: bool) -> Checked
         text(object, "modified")?;
     }
     if category == Marking && object.contains_key("modified") {
-        return Err(Violation::of("modified", "a marking definition has no versions"));
+        return Err(Violation::of(
+            "modified",
+            "a marking definition has no versions",
+        ));
     }
     for (name, value) in object {
         let well_named = (1..=250).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !well_named {
             let shown: String = name.chars().take(60).collect();
-            return Err(Violation::of(shown, "a property's name is 1 to 250 of a-z 0-9 _"));
+            return Err(Violation::of(
+                shown,
+                "a property's name is 1 to 250 of a-z 0-9 _",
+            ));
         }
         if value.is_null() {
             return Err(Violation::of(name, "a property is left out, never null"));
@@ -242,13 +370,26 @@ fn check_common(object: &Properties, category: Category, known: bool) -> Checked
 
 /// Properties that mean the same in every type, custom ones too.
 const COMMON: &[&str] = &[
-    "created", "modified", "created_by_ref", "revoked", "labels", "confidence", "lang",
-    "external_references", "object_marking_refs", "granular_markings", "defanged",
+    "created",
+    "modified",
+    "created_by_ref",
+    "revoked",
+    "labels",
+    "confidence",
+    "lang",
+    "external_references",
+    "object_marking_refs",
+    "granular_markings",
+    "defanged",
 ];
 
 fn check_value(name: &str, value: &Value) -> Checked {
     let must = |right: bool, what: &str| {
-        if right { Ok(()) } else { Err(Violation::of(name, format!("it must be {what}"))) }
+        if right {
+            Ok(())
+        } else {
+            Err(Violation::of(name, format!("it must be {what}")))
+        }
     };
     if STRINGS.contains(&name) {
         return must(value.is_string(), "a string");
@@ -261,29 +402,44 @@ fn check_value(name: &str, value: &Value) -> Checked {
         return must(value.is_boolean(), "true or false");
     }
     if LISTS.contains(&name) {
-        let strings = value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+        let strings = value
+            .as_array()
+            .is_some_and(|list| list.iter().all(Value::is_string));
         return must(strings, "a list of strings");
     }
     if name == "confidence" {
-        return must(value.as_i64().is_some_and(|n| (0..=100).contains(&n)), "a whole number, 0 to 100");
+        return must(
+            value.as_i64().is_some_and(|n| (0..=100).contains(&n)),
+            "a whole number, 0 to 100",
+        );
     }
     if name == "number_observed" {
-        let right = value.as_i64().is_some_and(|n| (1..=999_999_999).contains(&n));
+        let right = value
+            .as_i64()
+            .is_some_and(|n| (1..=999_999_999).contains(&n));
         return must(right, "a whole number, 1 to 999999999");
     }
     if name == "count" {
-        let right = value.as_i64().is_some_and(|n| (0..=999_999_999).contains(&n));
+        let right = value
+            .as_i64()
+            .is_some_and(|n| (0..=999_999_999).contains(&n));
         return must(right, "a whole number, 0 to 999999999");
     }
     if name.ends_with("_ref") {
-        let id = value.as_str().ok_or_else(|| Violation::of(name, "it must be an id"))?;
+        let id = value
+            .as_str()
+            .ok_or_else(|| Violation::of(name, "it must be an id"))?;
         return check_id(name, id, target(name));
     }
     if name.ends_with("_refs") {
-        let list = value.as_array().ok_or_else(|| Violation::of(name, "it must be a list of ids"))?;
+        let list = value
+            .as_array()
+            .ok_or_else(|| Violation::of(name, "it must be a list of ids"))?;
         for (at, item) in list.iter().enumerate() {
             let path = format!("{name}[{at}]");
-            let id = item.as_str().ok_or_else(|| Violation::of(&path, "it must be an id"))?;
+            let id = item
+                .as_str()
+                .ok_or_else(|| Violation::of(&path, "it must be an id"))?;
             check_id(&path, id, target(name))?;
         }
     }
@@ -291,14 +447,20 @@ fn check_value(name: &str, value: &Value) -> Checked {
 }
 
 fn target(name: &str) -> Option<&'static str> {
-    TARGETS.iter().find(|(property, _)| *property == name).map(|(_, kind)| *kind)
+    TARGETS
+        .iter()
+        .find(|(property, _)| *property == name)
+        .map(|(_, kind)| *kind)
 }
 
 /// An id is `type--UUID` (section 2.9).
 fn check_id(property: &str, id: &str, kind: Option<&str>) -> Checked {
     let wrong = || {
         let shown: String = id.chars().take(100).collect();
-        Violation::of(property, format!("`{shown}` is no id: {}--UUID", kind.unwrap_or("type")))
+        Violation::of(
+            property,
+            format!("`{shown}` is no id: {}--UUID", kind.unwrap_or("type")),
+        )
     };
     let (found, uuid) = id.split_once("--").ok_or_else(wrong)?;
     let right = kind.is_none_or(|kind| found == kind)
@@ -330,12 +492,20 @@ fn check_hashes(path: &str, hashes: Option<&Value>) -> Checked {
         .ok_or_else(|| Violation::of(path, "it must name at least one hash"))?;
     for (algorithm, value) in hashes {
         let at = format!("{path}.{algorithm}");
-        let value = value.as_str().ok_or_else(|| Violation::of(&at, "it must be a string"))?;
-        let length = HASHES.iter().find(|(name, _)| name == algorithm).map(|(_, length)| *length);
+        let value = value
+            .as_str()
+            .ok_or_else(|| Violation::of(&at, "it must be a string"))?;
+        let length = HASHES
+            .iter()
+            .find(|(name, _)| name == algorithm)
+            .map(|(_, length)| *length);
         if let Some(length) = length {
             let right = value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit());
             if !right {
-                return Err(Violation::of(at, format!("it must have {length} hexadecimal digits")));
+                return Err(Violation::of(
+                    at,
+                    format!("it must have {length} hexadecimal digits"),
+                ));
             }
         }
     }
@@ -345,12 +515,19 @@ fn check_hashes(path: &str, hashes: Option<&Value>) -> Checked {
 /// External references and kill chain phases (sections 2.5 and 2.11).
 fn check_references(object: &Properties) -> Checked {
     let each = |name: &'static str, check: &dyn Fn(&str, &Properties) -> Checked| -> Checked {
-        let Some(value) = object.get(name) else { return Ok(()) };
-        let list = value.as_array().ok_or_else(|| Violation::of(name, "it must be a list"))?;
+        let Some(value) = object.get(name) else {
+            return Ok(());
+        };
+        let list = value
+            .as_array()
+            .ok_or_else(|| Violation::of(name, "it must be a list"))?;
         for (at, item) in list.iter().enumerate() {
             let path = format!("{name}[{at}]");
             let item = item.as_object();
-            check(&path, item.ok_or_else(|| Violation::of(&path, "it must be an object"))?)?;
+            check(
+                &path,
+                item.ok_or_else(|| Violation::of(&path, "it must be an object"))?,
+            )?;
         }
         Ok(())
     };
@@ -362,10 +539,16 @@ fn check_references(object: &Properties) -> Checked {
     each("external_references", &|path, item| {
         has(path, item, "source_name")?;
         check_hashes(&format!("{path}.hashes"), item.get("hashes"))?;
-        if ["description", "url", "external_id"].iter().any(|name| item.contains_key(*name)) {
+        if ["description", "url", "external_id"]
+            .iter()
+            .any(|name| item.contains_key(*name))
+        {
             return Ok(());
         }
-        Err(Violation::of(path, "it must have a description, a url or an external_id"))
+        Err(Violation::of(
+            path,
+            "it must have a description, a url or an external_id",
+        ))
     })?;
     each("kill_chain_phases", &|path, item| {
         has(path, item, "kill_chain_name")?;
@@ -375,7 +558,9 @@ fn check_references(object: &Properties) -> Checked {
 
 /// Granular markings (section 7.2.3): what they select must be there.
 fn check_granular(object: &Properties) -> Checked {
-    let Some(value) = object.get("granular_markings") else { return Ok(()) };
+    let Some(value) = object.get("granular_markings") else {
+        return Ok(());
+    };
     let list = value
         .as_array()
         .ok_or_else(|| Violation::of("granular_markings", "it must be a list"))?;
@@ -384,11 +569,16 @@ fn check_granular(object: &Properties) -> Checked {
         let one = match (marking.get("marking_ref"), marking.get("lang")) {
             (Some(id), None) => {
                 let path = format!("{path}.marking_ref");
-                let id = id.as_str().ok_or_else(|| Violation::of(&path, "it must be an id"))?;
+                let id = id
+                    .as_str()
+                    .ok_or_else(|| Violation::of(&path, "it must be an id"))?;
                 check_id(&path, id, Some("marking-definition"))
             }
             (None, Some(lang)) if lang.is_string() => Ok(()),
-            _ => Err(Violation::of(&path, "it must have either a marking_ref or a lang")),
+            _ => Err(Violation::of(
+                &path,
+                "it must have either a marking_ref or a lang",
+            )),
         };
         one?;
         let selectors = marking.get("selectors").and_then(Value::as_array);
@@ -412,7 +602,9 @@ fn selects(object: &Properties, selector: &str) -> bool {
     let mut steps = selector.split('.');
     let mut here = steps.next().and_then(|name| object.get(name));
     for step in steps {
-        let index = step.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let index = step
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         here = match (here, index) {
             (Some(Value::Array(list)), Some(index)) => {
                 index.parse::<usize>().ok().and_then(|at| list.get(at))
@@ -430,38 +622,55 @@ fn check_known(kind: &str, object: &Properties) -> Checked {
     match kind {
         "location" => {
             if has("latitude") != has("longitude") {
-                return Err(Violation::of("latitude", "latitude and longitude come together"));
+                return Err(Violation::of(
+                    "latitude",
+                    "latitude and longitude come together",
+                ));
             }
             let within = |name: &str, limit: f64| {
-                let number = object.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
+                let number = object
+                    .get(name)
+                    .map(|value| value.as_f64().unwrap_or(f64::NAN));
                 number.is_none_or(|number| number.abs() <= limit)
             };
             if !within("latitude", 90.0) {
                 return Err(Violation::of("latitude", "it must be a number, -90 to 90"));
             }
             if !within("longitude", 180.0) {
-                return Err(Violation::of("longitude", "it must be a number, -180 to 180"));
+                return Err(Violation::of(
+                    "longitude",
+                    "it must be a number, -180 to 180",
+                ));
             }
             Ok(())
         }
         "malware" if object.get("is_family") == Some(&Value::Bool(true)) && !has("name") => {
             Err(Violation::of("name", "a malware family must have it"))
         }
-        "marking-definition" if has("definition") != has("definition_type") => {
-            Err(Violation::of("definition_type", "definition and definition_type come together"))
-        }
-        "observed-data" if has("objects") && has("object_refs") => {
-            Err(Violation::of("objects", "it must have objects or object_refs, not both"))
-        }
-        "artifact" if has("payload_bin") && has("url") => {
-            Err(Violation::of("url", "it must have payload_bin or url, not both"))
-        }
+        "marking-definition" if has("definition") != has("definition_type") => Err(Violation::of(
+            "definition_type",
+            "definition and definition_type come together",
+        )),
+        "observed-data" if has("objects") && has("object_refs") => Err(Violation::of(
+            "objects",
+            "it must have objects or object_refs, not both",
+        )),
+        "artifact" if has("payload_bin") && has("url") => Err(Violation::of(
+            "url",
+            "it must have payload_bin or url, not both",
+        )),
         "artifact" if has("url") && !has("hashes") => {
             Err(Violation::of("hashes", "an artifact by url must have them"))
         }
         "process" | "user-account" | "windows-registry-key" | "x509-certificate" => {
-            let general =
-                ["type", "id", "spec_version", "object_marking_refs", "granular_markings", "defanged"];
+            let general = [
+                "type",
+                "id",
+                "spec_version",
+                "object_marking_refs",
+                "granular_markings",
+                "defanged",
+            ];
             if object.keys().all(|name| general.contains(&name.as_str())) {
                 return Err(Violation::of("", format!("a {kind} must say something")));
             }
