@@ -30,4 +30,5 @@ pub mod proof;
 pub mod proto;
 pub mod session;
 pub mod store;
+pub mod testing;
 pub mod transport;

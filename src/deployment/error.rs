@@ -10,6 +10,7 @@ use crate::broker::BrokerError;
 use crate::identity::{HomeError, KeyFileError};
 use crate::partner::InvalidSpiffeId;
 use crate::proof::SignError;
+use crate::transport::LocalError;
 
 /// A deployment that cannot be built or run.
 #[derive(Debug, Error)]
@@ -54,6 +55,20 @@ pub enum DeploymentError {
     /// The broker did not record an act.
     #[error("the broker refuses: {0}")]
     Refused(String),
+    /// A running program says no.
+    #[error("{message}")]
+    Trouble {
+        /// Stable, for machines.
+        code: String,
+        /// For people.
+        message: String,
+    },
+    /// A running program gave another answer than was asked for.
+    #[error("the program answered something else; is it another version?")]
+    Unexpected,
+    /// A running program cannot be asked.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// No free port.
     #[error("no free port on {address}: {error}")]
     Port {

@@ -4,12 +4,14 @@
 //! In scope: building the directory as operators would, starting, killing and awaiting processes.
 //! Out of scope: what is published and what is expected of it.
 
+mod alliance;
 mod build;
 mod error;
 mod layout;
 mod plan;
 mod process;
 
+pub use alliance::Alliance;
 pub use build::build;
 pub use error::DeploymentError;
 pub use layout::{Layout, OPERATOR};

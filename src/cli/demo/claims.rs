@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::CliError;
-use super::stage::Stage;
 use crate::broker::BulletinView;
 use crate::bulletin::BulletinId;
+use crate::deployment::Alliance;
 use crate::node::ItemView;
 use crate::partner::PartnerId;
 
@@ -65,13 +65,13 @@ pub(super) struct Refused {
 
 /// Reads back what became of a bulletin: from the broker, and from every node.
 pub(super) async fn observe(
-    stage: &Stage,
+    alliance: &Alliance,
     says: &str,
     view: &BulletinView,
 ) -> Result<Observed, CliError> {
     let mut recipients = Vec::new();
     for one in &view.recipients {
-        let item = stage.received(&one.partner, view.id).await?;
+        let item = alliance.received(&one.partner, view.id).await?;
         let item = item.ok_or_else(|| {
             CliError::Untrue(format!(
                 "{} has acknowledged {} and does not hold it",
@@ -101,7 +101,7 @@ pub(super) async fn observe(
             partner: one.partner.clone(),
             code: one.code.clone(),
             reason: one.reason.clone(),
-            holds: stage.received(&one.partner, view.id).await?.is_some(),
+            holds: alliance.received(&one.partner, view.id).await?.is_some(),
         });
     }
     Ok(Observed {

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use super::error::CliError;
 use super::report::Report;
 use directory::Directory;
-use stage::Stage;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -39,20 +38,20 @@ pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
         "building an alliance in {}",
         directory.path().display()
     ));
-    let mut stage = Stage::build(directory.path()).await?;
+    let mut alliance = stage::raise(directory.path()).await?;
     let outcome = if args.stix.is_empty() {
-        scenario::play(&mut stage, report).await
+        scenario::play(&mut alliance, report).await
     } else {
-        stix::play(&mut stage, &args.stix, report).await
+        stix::play(&alliance, &args.stix, report).await
     };
     if outcome.is_ok() && args.serve {
-        report.note(&stage.addresses());
+        report.note(&stage::addresses(&alliance));
         super::broker::interrupted()?.await;
     }
-    let stopped = stage.stop().await;
+    let stopped = alliance.stop().await;
     if directory.stays() {
         report.note(&show::how_to_go_on(directory.path()));
     }
     outcome?;
-    stopped
+    Ok(stopped?)
 }

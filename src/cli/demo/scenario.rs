@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::CliError;
 use super::claims::{self, Expected};
 use super::show;
-use super::stage::Stage;
+use super::stage;
 use crate::bulletin::{BulletinId, Draft};
 use crate::cli::report::Report;
-use crate::deployment::{AgreementPlan, Plan};
+use crate::deployment::{AgreementPlan, Alliance, Plan};
 use crate::partner::PartnerId;
 
 pub(super) const NORLAND: &str = "norland.example";
@@ -365,57 +365,49 @@ pub(super) fn plan() -> Result<Plan, CliError> {
     Ok(plan)
 }
 
-async fn publish(stage: &Stage, act: &Act) -> Result<BulletinId, CliError> {
+async fn publish(alliance: &Alliance, act: &Act) -> Result<BulletinId, CliError> {
     let draft = Draft::from_toml(act.file).map_err(CliError::failed)?;
-    let ids = stage.publish(&partner(act.from)?, vec![draft]).await?;
+    let originator = partner(act.from)?;
+    let ids = alliance.publish(&originator, vec![draft]).await?;
+    alliance.promised(&originator, &ids).await?;
     ids.first()
         .copied()
         .ok_or_else(crate::cli::files::unexpected)
 }
 
 /// Publishes everything, kills a node and brings it back, and shows what became of it all.
-pub(super) async fn play(stage: &mut Stage, report: &Report) -> Result<(), CliError> {
+pub(super) async fn play(alliance: &mut Alliance, report: &Report) -> Result<(), CliError> {
     let started = Instant::now();
     let mut published = Vec::new();
     for act in ACTS {
-        published.push((act, publish(stage, act).await?));
+        published.push((act, publish(alliance, act).await?));
     }
     for (_, id) in &published {
-        // What is acknowledged by all who run is done before the failure below.
-        stage_promised(stage, &published).await?;
-        stage.delivered(*id).await?;
+        alliance.delivered(*id).await?;
     }
     let finance = partner(FINANCE)?;
-    stage.kill(&finance).await?;
+    alliance.kill_node(&finance).await?;
     for act in MEANWHILE {
-        let id = publish(stage, act).await?;
+        let id = publish(alliance, act).await?;
+        alliance.delivered(id).await?;
         published.push((act, id));
-        stage.promised(&partner(act.from)?, &[id]).await?;
-        stage.delivered(id).await?;
     }
-    stage.restart(&finance).await?;
+    alliance.start_nodes([&finance]).await?;
     let mut shown = Vec::new();
     let mut broken = Vec::new();
     for (act, id) in published {
-        let view = stage.delivered(id).await?;
+        let view = alliance.delivered(id).await?;
         let expected = Expected {
             to: act.to,
             not_to: act.not_to,
         };
-        let observed = claims::observe(stage, act.says, &view).await?;
+        let observed = claims::observe(alliance, act.says, &view).await?;
         broken.extend(claims::compare(act.says, &expected, &observed));
         shown.push(observed);
     }
-    let audited = stage.audit(report).await?;
-    let partners = stage.partners().cloned().collect();
+    let audited = stage::audited(alliance, report).await?;
+    let partners = alliance.running().cloned().collect();
     let outcome = show::Outcome::new(partners, shown, audited, started.elapsed(), broken);
     report.show(&outcome, || show::people(&outcome))?;
     outcome.verdict()
-}
-
-async fn stage_promised(stage: &Stage, published: &[(&Act, BulletinId)]) -> Result<(), CliError> {
-    for (act, id) in published {
-        stage.promised(&partner(act.from)?, &[*id]).await?;
-    }
-    Ok(())
 }

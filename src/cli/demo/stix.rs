@@ -10,10 +10,11 @@ use super::CliError;
 use super::claims::{self, Observed};
 use super::scenario::{ESTMARK, NORLAND, partner};
 use super::show;
-use super::stage::Stage;
+use super::stage;
 use crate::bulletin::{BulletinId, Content, Kind, Precedence, Tlp};
 use crate::cli::files::read;
 use crate::cli::report::{Report, table};
+use crate::deployment::Alliance;
 use crate::formats::stix::{self, Labels};
 
 /// What became of one file.
@@ -40,7 +41,7 @@ struct Published {
 }
 
 pub(super) async fn play(
-    stage: &mut Stage,
+    alliance: &Alliance,
     files: &[PathBuf],
     report: &Report,
 ) -> Result<(), CliError> {
@@ -58,7 +59,7 @@ pub(super) async fn play(
     let bar = report.progress("publishing", files.len() as u64);
     let mut published = Vec::new();
     for file in files {
-        published.push(publish(stage, file, &labels).await?);
+        published.push(publish(alliance, file, &labels).await?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -74,9 +75,9 @@ pub(super) async fn play(
             .to_string_lossy()
             .into_owned();
         for (id, texts) in &one.texts {
-            let view = stage.delivered(*id).await?;
-            shown.push(claims::observe(stage, &name, &view).await?);
-            let arrived = arrived(stage, *id, texts).await?;
+            let view = alliance.delivered(*id).await?;
+            shown.push(claims::observe(alliance, &name, &view).await?);
+            let arrived = arrived(alliance, *id, texts).await?;
             one.view.arrived += arrived;
             if arrived != texts.len() {
                 let missing = texts.len() - arrived;
@@ -88,8 +89,8 @@ pub(super) async fn play(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let audited = stage.audit(report).await?;
-    let partners = stage.partners().cloned().collect();
+    let audited = stage::audited(alliance, report).await?;
+    let partners = alliance.running().cloned().collect();
     let outcome = Outcome {
         outcome: show::Outcome::new(partners, shown, audited, started.elapsed(), broken),
         stix: published.into_iter().map(|one| one.view).collect(),
@@ -98,7 +99,7 @@ pub(super) async fn play(
     outcome.outcome.verdict()
 }
 
-async fn publish(stage: &Stage, file: &Path, labels: &Labels) -> Result<Published, CliError> {
+async fn publish(alliance: &Alliance, file: &Path, labels: &Labels) -> Result<Published, CliError> {
     let mut view = FileView {
         file: file.to_owned(),
         objects: 0,
@@ -125,8 +126,8 @@ async fn publish(stage: &Stage, file: &Path, labels: &Labels) -> Result<Publishe
             .iter()
             .filter_map(|part| text(&part.content))
             .collect();
-        let ids = stage.publish(&originator, vec![draft]).await?;
-        stage.promised(&originator, &ids).await?;
+        let ids = alliance.publish(&originator, vec![draft]).await?;
+        alliance.promised(&originator, &ids).await?;
         texts.extend(ids.first().map(|id| (*id, objects)));
     }
     Ok(Published { view, texts })
@@ -140,8 +141,8 @@ fn text(content: &Content) -> Option<String> {
 }
 
 /// How many of these objects Estmark, which is entitled to all, holds byte for byte.
-async fn arrived(stage: &Stage, id: BulletinId, texts: &[String]) -> Result<usize, CliError> {
-    let Some(item) = stage.received(&partner(ESTMARK)?, id).await? else {
+async fn arrived(alliance: &Alliance, id: BulletinId, texts: &[String]) -> Result<usize, CliError> {
+    let Some(item) = alliance.received(&partner(ESTMARK)?, id).await? else {
         return Ok(0);
     };
     let mut held: HashMap<String, usize> = HashMap::new();
