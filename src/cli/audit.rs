@@ -81,6 +81,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
 /// One line for people.
 pub(super) fn sentence(audited: &Audited) -> String {
     let signed = match audited.signed {
+        Some(signed) if signed == audited.records => "all under a signed checkpoint".to_owned(),
         Some(signed) => format!("{signed} of them under a signed checkpoint"),
         None => "no checkpoint was signed".to_owned(),
     };

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstream::{eprintln, println};
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -105,7 +105,28 @@ pub(super) fn table<const N: usize>(
     for row in rows {
         table.add_row(row);
     }
-    format!("{table}\n")
+    format!("{}\n", table.trim_fmt())
+}
+
+/// A table whose first column has a width of its own.
+pub(super) fn titled_table<const N: usize>(
+    title: u16,
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(STYLE)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(title)));
+    }
+    format!("{}\n", table.trim_fmt())
 }
 
 /// Names joined for a table.

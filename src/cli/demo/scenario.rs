@@ -15,7 +15,7 @@ use crate::partner::PartnerId;
 
 pub(super) const NORLAND: &str = "norland.example";
 pub(super) const ESTMARK: &str = "estmark.example";
-const FINANCE: &str = "finance-isac.example";
+const FINANCE: &str = "finance.example";
 const SUDLAND: &str = "sudland.example";
 pub(super) const VESTRIA: &str = "vestria.example";
 const OSTLAND: &str = "ostland.example";
@@ -87,7 +87,7 @@ struct Act {
 
 const ACTS: &[Act] = &[
     Act {
-        says: "warning: lorry attack on a market",
+        says: "Lorry attack on a market is feared",
         from: NORLAND,
         file: r#"
 kinds = ["counterterrorism"]
@@ -118,7 +118,7 @@ description = "A walk-in at the consulate."
 type = "action"
 text = "Close the square to vehicles; check rental lorries."
 "#,
-        to: &[(ESTMARK, &["norland-estmark@1/all"], &[])],
+        to: &[(ESTMARK, &["bilateral@1/all"], &[])],
         not_to: &[
             (FINANCE, "no_clause"),
             (SUDLAND, "no_clause"),
@@ -127,7 +127,7 @@ text = "Close the square to vehicles; check rental lorries."
         ],
     },
     Act {
-        says: "warning: suspect crosses the border",
+        says: "Suspect crosses the border tonight",
         from: ESTMARK,
         file: r#"
 kinds = ["counterterrorism"]
@@ -147,7 +147,7 @@ number = "+4720123456"
 type = "source"
 description = "Intercept."
 "#,
-        to: &[(NORLAND, &["norland-estmark@1/back"], &["person", "source"])],
+        to: &[(NORLAND, &["bilateral@1/back"], &["person", "source"])],
         not_to: &[
             (FINANCE, "no_clause"),
             (SUDLAND, "no_clause"),
@@ -156,7 +156,7 @@ description = "Intercept."
         ],
     },
     Act {
-        says: "cyber: intrusion set at power utilities",
+        says: "Intrusion set at power utilities",
         from: NORLAND,
         file: r#"
 kinds = ["cyber"]
@@ -184,18 +184,14 @@ type = "source"
 description = "Forensics at a utility that must not be named."
 "#,
         to: &[
-            (
-                ESTMARK,
-                &["cyber-alliance@1/feed", "norland-estmark@1/all"],
-                &[],
-            ),
-            (FINANCE, &["cyber-alliance@1/feed"], &["source"]),
-            (SUDLAND, &["cyber-alliance@1/feed"], &["source"]),
+            (ESTMARK, &["cyber@1/feed", "bilateral@1/all"], &[]),
+            (FINANCE, &["cyber@1/feed"], &["source"]),
+            (SUDLAND, &["cyber@1/feed"], &["source"]),
         ],
         not_to: &[(VESTRIA, "no_clause"), (OSTLAND, "no_agreement")],
     },
     Act {
-        says: "EXERCISE: hostage taking at a station",
+        says: "EXERCISE: hostages at a station",
         from: NORLAND,
         file: r#"
 kinds = ["counterterrorism"]
@@ -207,8 +203,8 @@ type = "warning"
 text = "EXERCISE EXERCISE EXERCISE: hostages at the central station."
 "#,
         to: &[
-            (ESTMARK, &["norland-estmark@1/all"], &[]),
-            (VESTRIA, &["exercise-vestria@1/play"], &[]),
+            (ESTMARK, &["bilateral@1/all"], &[]),
+            (VESTRIA, &["exercise@1/play"], &[]),
         ],
         not_to: &[
             (FINANCE, "no_clause"),
@@ -217,7 +213,7 @@ text = "EXERCISE EXERCISE EXERCISE: hostages at the central station."
         ],
     },
     Act {
-        says: "cyber: payment fraud, too strictly marked",
+        says: "Payment fraud, marked too strictly",
         from: FINANCE,
         file: r#"
 kinds = ["cyber"]
@@ -240,7 +236,7 @@ iban = "NO9386011117947"
         ],
     },
     Act {
-        says: "cyber: implant, for one partner only",
+        says: "Implant, releasable to one partner",
         from: SUDLAND,
         file: r#"
 kinds = ["cyber"]
@@ -260,7 +256,7 @@ rule = "rule implant { strings: $a = \"svc32\" condition: $a }"
 type = "source"
 description = "A partner's honeypot."
 "#,
-        to: &[(NORLAND, &["cyber-alliance@1/feed"], &["audience", "source"])],
+        to: &[(NORLAND, &["cyber@1/feed"], &["audience", "source"])],
         not_to: &[
             (ESTMARK, "not_releasable"),
             (FINANCE, "not_releasable"),
@@ -269,7 +265,7 @@ description = "A partner's honeypot."
         ],
     },
     Act {
-        says: "TLP:RED: cell leader, for Estmark only",
+        says: "Cell leader, named recipients only",
         from: NORLAND,
         file: r#"
 kinds = ["counterterrorism"]
@@ -285,7 +281,7 @@ name = "Carl Imaginary"
 type = "narrative"
 text = "He leads the cell and will meet its members on Thursday."
 "#,
-        to: &[(ESTMARK, &["norland-estmark@1/all"], &[])],
+        to: &[(ESTMARK, &["bilateral@1/all"], &[])],
         not_to: &[
             (FINANCE, "not_releasable"),
             (SUDLAND, "not_releasable"),
@@ -297,7 +293,7 @@ text = "He leads the cell and will meet its members on Thursday."
 
 /// Published while the node of the finance ISAC is dead.
 const MEANWHILE: &[Act] = &[Act {
-    says: "cyber: phishing kit, while finance is down",
+    says: "Phishing kit, while finance is dead",
     from: SUDLAND,
     file: r#"
 kinds = ["cyber"]
@@ -312,9 +308,9 @@ type = "source"
 description = "A victim."
 "#,
     to: &[
-        (NORLAND, &["cyber-alliance@1/feed"], &["source"]),
-        (ESTMARK, &["cyber-alliance@1/feed"], &["source"]),
-        (FINANCE, &["cyber-alliance@1/feed"], &["source"]),
+        (NORLAND, &["cyber@1/feed"], &["source"]),
+        (ESTMARK, &["cyber@1/feed"], &["source"]),
+        (FINANCE, &["cyber@1/feed"], &["source"]),
     ],
     not_to: &[(VESTRIA, "no_agreement"), (OSTLAND, "no_agreement")],
 }];
@@ -333,23 +329,18 @@ pub(super) fn plan() -> Result<Plan, CliError> {
     let mut plan = Plan::new(partner("alliance.example")?, partners);
     let agreements = [
         (
-            "norland-estmark",
+            "bilateral",
             "More one way than the other",
             &[NORLAND, ESTMARK][..],
             BILATERAL,
         ),
         (
-            "cyber-alliance",
+            "cyber",
             "Cyber indicators for all",
             &[NORLAND, ESTMARK, FINANCE, SUDLAND],
             MULTILATERAL,
         ),
-        (
-            "exercise-vestria",
-            "Exercises only",
-            &[NORLAND, VESTRIA],
-            EXERCISE,
-        ),
+        ("exercise", "Exercises only", &[NORLAND, VESTRIA], EXERCISE),
     ];
     for (name, title, parties, clauses) in agreements {
         plan.agreements.push(AgreementPlan {

@@ -9,7 +9,7 @@ use super::CliError;
 use super::claims::Observed;
 use crate::audit::Audited;
 use crate::cli::audit::sentence;
-use crate::cli::report::{dash, list, table};
+use crate::cli::report::{dash, list, titled_table};
 use crate::partner::PartnerId;
 
 /// What the demo has to tell.
@@ -75,13 +75,18 @@ fn short(partner: &PartnerId) -> String {
     partner.as_str().trim_end_matches(".example").to_owned()
 }
 
+/// Clauses without the version, which is always the first here.
+fn clauses(clauses: &[String]) -> String {
+    list(clauses).replace("@1", "")
+}
+
 pub(super) fn people(outcome: &Outcome) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for bulletin in &outcome.bulletins {
         let mut title = format!(
-            "{}: {}\n{}, {}",
-            short(&bulletin.originator),
+            "{}\n  {}, {}, {}",
             bulletin.says,
+            short(&bulletin.originator),
             bulletin.precedence,
             bulletin.tlp,
         );
@@ -90,8 +95,8 @@ pub(super) fn people(outcome: &Outcome) -> String {
                 std::mem::take(&mut title),
                 short(&one.partner),
                 dash(list(&one.withheld)),
-                list(&one.clauses),
-                format!("{:.0}", one.latency_ms),
+                clauses(&one.clauses),
+                format!("{:.1}", one.latency_ms),
             ]);
         }
         let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
@@ -114,7 +119,8 @@ pub(super) fn people(outcome: &Outcome) -> String {
     }
     format!(
         "{}\nOne node was killed and came back; it missed nothing.\n{}",
-        table(
+        titled_table(
+            36,
             [
                 "bulletin",
                 "received by",
