@@ -108,9 +108,9 @@ pub(super) fn table<const N: usize>(
     format!("{}\n", table.trim_fmt())
 }
 
-/// A table whose first column has a width of its own.
+/// A table whose first columns have widths of their own.
 pub(super) fn titled_table<const N: usize>(
-    title: u16,
+    widths: &[u16],
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
@@ -123,8 +123,8 @@ pub(super) fn titled_table<const N: usize>(
     for row in rows {
         table.add_row(row);
     }
-    if let Some(column) = table.column_mut(0) {
-        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(title)));
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(*width)));
     }
     format!("{}\n", table.trim_fmt())
 }

@@ -184,7 +184,7 @@ type = "source"
 description = "Forensics at a utility that must not be named."
 "#,
         to: &[
-            (ESTMARK, &["cyber@1/feed", "bilateral@1/all"], &[]),
+            (ESTMARK, &["bilateral@1/all", "cyber@1/feed"], &[]),
             (FINANCE, &["cyber@1/feed"], &["source"]),
             (SUDLAND, &["cyber@1/feed"], &["source"]),
         ],
@@ -293,7 +293,7 @@ text = "He leads the cell and will meet its members on Thursday."
 
 /// Published while the node of the finance ISAC is dead.
 const MEANWHILE: &[Act] = &[Act {
-    says: "Phishing kit, while finance is dead",
+    says: "Phishing kit, finance being down",
     from: SUDLAND,
     file: r#"
 kinds = ["cyber"]
