@@ -120,7 +120,7 @@ pub(super) fn people(outcome: &Outcome) -> String {
     format!(
         "{}\nOne node was killed and came back; it missed nothing.\n{}",
         titled_table(
-            &[36, 25],
+            &[35, 22, 16, 20, 7],
             [
                 "bulletin",
                 "received by",
