@@ -1,6 +1,8 @@
 //! `entente agreement`: what may be shared, signed by every party.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,10 +13,30 @@ use crate::agreement::{
     Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft,
 };
 use crate::broker::{AgreementView, Reply, Request};
-use crate::identity::{Home, read_secret_key, write_public};
+use crate::identity::{Home, read_key_set, read_secret_key, write_public};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Writes the text of a new agreement, with the ledger's id and the parties' key sets filled in
+    /// and one clause to edit.
+    ///
+    /// Example: entente agreement draft sharing --party certs/norland.example/key-set.pem --party
+    /// certs/estmark.example/key-set.pem
+    Draft {
+        /// The agreement's name: a-z, 0-9 and dashes.
+        name: String,
+        /// A party's key set, version 1, compared with that party out of band; at least two.
+        #[arg(long, required = true, value_name = "KEYSET")]
+        party: Vec<PathBuf>,
+        /// Days that it is valid.
+        #[arg(long, default_value_t = 365)]
+        days: u64,
+        /// Where it goes; absent: NAME.toml.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        broker: BrokerFile,
+    },
     /// Checks an agreement's text and says in sentences what it lets flow.
     Check {
         /// The text in TOML, or a signed agreement.
@@ -79,6 +101,29 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
     match command {
+        Command::Draft {
+            name,
+            party,
+            days,
+            out,
+            broker,
+        } => {
+            let ledger = super::partner::ledger(&broker).await?;
+            let text = draft(&name, &party, days, &ledger.to_string())?;
+            let out = out.unwrap_or_else(|| format!("{name}.toml").into());
+            if out.exists() {
+                let message = format!("{} is there already", out.display());
+                return Err(CliError::refused("exists", message));
+            }
+            parse_draft(&text).map_err(|error| CliError::refused("invalid", error.message))?;
+            write_public(&out, text.as_bytes())?;
+            report.show(&json!({"file": out}), || {
+                format!(
+                    "{}: edit its clauses, then have every party sign it",
+                    out.display()
+                )
+            })
+        }
         Command::Check { file } => {
             let signed = open(&file)?;
             let terms = signed.terms()?;
@@ -162,6 +207,31 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             super::partner::record(&broker, request, &what, report).await
         }
     }
+}
+
+fn draft(name: &str, parties: &[PathBuf], days: u64, ledger: &str) -> Result<String, CliError> {
+    let now = clock().now();
+    let until = now.saturating_add(Duration::from_secs(days.saturating_mul(86_400)));
+    let mut text = format!(
+        "name = \"{name}\"\ntitle = \"\"\nversion = 1\nledger = \"{ledger}\"\n\
+         valid_from = \"{now}\"\nvalid_until = \"{until}\"\n\n\
+         # Each party with the hash of its key set, version 1.\n[parties]\n"
+    );
+    for path in parties {
+        let key_set = read_key_set(path)?;
+        let _ = writeln!(
+            text,
+            "\"{}\" = \"{}\"",
+            key_set.claimed().partner,
+            key_set.hash()
+        );
+    }
+    text.push_str(
+        "\n# What flows from whom to whom. `*` is every party, topic or region.\n[[clause]]\n\
+         id = \"cyber\"\nfrom = [\"*\"]\nto = [\"*\"]\nkinds = [\"cyber\"]\ntopics = [\"cyber\"]\n\
+         regions = [\"*\"]\ntlp = \"TLP:AMBER\"\nwithhold = [\"source\"]\n",
+    );
+    Ok(text)
 }
 
 /// Reads a text or a signed agreement.

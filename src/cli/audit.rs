@@ -86,7 +86,7 @@ pub(super) fn sentence(audited: &Audited) -> String {
         None => "no checkpoint was signed".to_owned(),
     };
     format!(
-        "audit: {} records verified, {signed}: {} bulletins, {} releases, {} acknowledgements",
+        "audit: {} records verified, {signed} (bulletins {}, releases {}, acknowledgements {})",
         audited.records, audited.bulletins, audited.releases, audited.acknowledgements
     )
 }

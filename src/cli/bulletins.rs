@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::files::{NodeFile, read, read_text, unexpected};
-use super::report::{Report, dash, list, table};
+use super::report::{Report, dash, list, table, titled_table};
 use crate::bulletin::{BulletinId, Draft, Kind, MAX_PART_BYTES, Precedence, Region, Tlp, Topic};
 use crate::formats::stix;
 use crate::node::{Command, ItemView, Response};
@@ -283,16 +283,20 @@ pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliErr
                 state,
             ]
         });
-        table(["#", "bulletin", "from", "TLP", "says"], rows)
+        titled_table(
+            &[5, 38, 18, 12],
+            ["#", "bulletin", "from", "TLP", "says"],
+            rows,
+        )
     })
 }
 
 /// A bulletin for people: labels, then every part or that it is withheld.
 fn whole(item: &ItemView) -> String {
-    let mut text = format!("bulletin  {}\n", item.id);
+    let mut text = format!("bulletin    {}\n", item.id);
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            let _ = writeln!(text, "{name:<10}{value}");
+            let _ = writeln!(text, "{name:<12}{value}");
         }
     };
     if let Some(reason) = &item.quarantined {
@@ -314,7 +318,7 @@ fn whole(item: &ItemView) -> String {
         );
         line("caveats", list(&header.caveats));
         line("precedence", header.precedence.to_string());
-        line("source", header.admiralty.clone());
+        line("source", header.admiralty.trim_matches('-').to_owned());
         line(
             "valid",
             format!("{} to {}", header.valid_from, header.valid_until),

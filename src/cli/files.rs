@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,6 +66,21 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 impl BrokerFile {
     pub(super) fn load(&self) -> Result<crate::broker::Config, CliError> {
         Ok(crate::broker::Config::load(&self.config)?)
+    }
+
+    /// Waits until a broker runs; an error where none does in time.
+    pub(super) async fn running(&self, patience: Duration) -> Result<(), CliError> {
+        const LOOK: Duration = Duration::from_millis(50);
+        let control = self.load()?.control;
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            match ask::<_, Reply>(&control, &Request::Status).await {
+                Ok(_) => return Ok(()),
+                Err(LocalError::NotRunning(_)) if tokio::time::Instant::now() < end => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Asks the running broker, or works on its files where none runs.

@@ -145,7 +145,7 @@ fn log_to_stderr(format: LogFormat, noun: &Noun) {
         noun,
         Noun::Broker(broker::Command::Run(_)) | Noun::Node(node::Command::Run(_))
     );
-    let usual = if runs { "info" } else { "error" };
+    let usual = if runs { "warn,entente=info" } else { "error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,10 +1,11 @@
 //! `entente status`: how a broker or node stands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::error::CliError;
 use super::files::{BrokerFile, NodeFile, read_text, unexpected};
-use super::report::{Report, dash, list, table};
+use super::report::{Report, dash, list, titled_table};
 use crate::broker::{Reply, Request, StatusView};
 use crate::node::{self, Command, Response};
 
@@ -13,7 +14,13 @@ pub(super) struct Args {
     /// The configuration of a broker or node; absent: broker.toml or node.toml, whichever is here.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Waits up to so many seconds until the broker runs, or the node is connected.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
 }
+
+/// How often a program that is not there yet is asked again.
+const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
     let config = args.config.unwrap_or_else(|| {
@@ -24,19 +31,37 @@ pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
             "node.toml".into()
         }
     });
+    let wait = Duration::from_secs(args.wait);
     // A node names its broker; a broker does not.
     if read_text(&config)?.contains("broker_id") {
-        let asked = NodeFile { config }.ask(&Command::Status).await?;
-        let Response::Status(status) = asked else {
-            return Err(unexpected());
-        };
+        let status = node_status(&NodeFile { config }, wait).await?;
         return report.show(&status, || node(&status));
     }
-    let asked = BrokerFile { config }.ask(Request::Status).await?;
-    let Reply::Status(status) = asked else {
+    let file = BrokerFile { config };
+    if !wait.is_zero() {
+        file.running(wait).await?;
+    }
+    let Reply::Status(status) = file.ask(Request::Status).await? else {
         return Err(unexpected());
     };
     report.show(&status, || broker(&status))
+}
+
+/// Asks until the node is connected, or the patience is at its end.
+async fn node_status(file: &NodeFile, wait: Duration) -> Result<node::StatusView, CliError> {
+    let end = tokio::time::Instant::now() + wait;
+    loop {
+        let asked = file.ask(&Command::Status).await;
+        let late = tokio::time::Instant::now() >= end;
+        match asked {
+            Ok(Response::Status(status)) if status.connected || late => return Ok(*status),
+            Ok(Response::Status(_)) => {}
+            Ok(_) => return Err(unexpected()),
+            Err(CliError::NotRunning(_)) if !late => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn broker(status: &StatusView) -> String {
@@ -56,7 +81,7 @@ fn broker(status: &StatusView) -> String {
         ["bulletins".to_owned(), status.bulletins.to_string()],
         ["connected".to_owned(), dash(list(&status.connected))],
     ];
-    table(["broker", ""], rows)
+    titled_table(&[22, 76], ["broker", ""], rows)
 }
 
 fn node(status: &node::StatusView) -> String {
@@ -90,5 +115,5 @@ fn node(status: &node::StatusView) -> String {
         ],
         ["agreements verified".to_owned(), dash(list(&agreements))],
     ];
-    table([&format!("node {}", status.node), ""], rows)
+    titled_table(&[22, 76], ["node", status.node.to_string().as_str()], rows)
 }

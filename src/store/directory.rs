@@ -118,8 +118,11 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError>
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        path.parent()
-            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        // A name alone has an empty parent, which means this directory.
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
     };
     write().map_err(StoreError::io(path))
 }

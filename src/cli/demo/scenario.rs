@@ -87,7 +87,7 @@ struct Act {
 
 const ACTS: &[Act] = &[
     Act {
-        says: "Lorry attack on a market is feared",
+        says: "Lorry attack on a market",
         from: NORLAND,
         file: r#"
 kinds = ["counterterrorism"]
@@ -127,7 +127,7 @@ text = "Close the square to vehicles; check rental lorries."
         ],
     },
     Act {
-        says: "Suspect crosses the border tonight",
+        says: "Suspect crosses the border",
         from: ESTMARK,
         file: r#"
 kinds = ["counterterrorism"]
@@ -213,7 +213,7 @@ text = "EXERCISE EXERCISE EXERCISE: hostages at the central station."
         ],
     },
     Act {
-        says: "Payment fraud, marked too strictly",
+        says: "Payment fraud, over the ceiling",
         from: FINANCE,
         file: r#"
 kinds = ["cyber"]
@@ -236,7 +236,7 @@ iban = "NO9386011117947"
         ],
     },
     Act {
-        says: "Implant, releasable to one partner",
+        says: "Implant, for one partner",
         from: SUDLAND,
         file: r#"
 kinds = ["cyber"]
@@ -265,7 +265,7 @@ description = "A partner's honeypot."
         ],
     },
     Act {
-        says: "Cell leader, named recipients only",
+        says: "Cell leader, named recipients",
         from: NORLAND,
         file: r#"
 kinds = ["counterterrorism"]
@@ -293,7 +293,7 @@ text = "He leads the cell and will meet its members on Thursday."
 
 /// Published while the node of the finance ISAC is dead.
 const MEANWHILE: &[Act] = &[Act {
-    says: "Phishing kit, finance being down",
+    says: "Phishing kit, finance is down",
     from: SUDLAND,
     file: r#"
 kinds = ["cyber"]

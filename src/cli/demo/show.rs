@@ -84,7 +84,7 @@ pub(super) fn people(outcome: &Outcome) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for bulletin in &outcome.bulletins {
         let mut title = format!(
-            "{}\n  {}, {}, {}",
+            "{}\n{}, {}, {}",
             bulletin.says,
             short(&bulletin.originator),
             bulletin.precedence,
@@ -120,7 +120,7 @@ pub(super) fn people(outcome: &Outcome) -> String {
     format!(
         "{}\nOne node was killed and came back; it missed nothing.\n{}",
         titled_table(
-            &[35, 22, 16, 20, 7],
+            &[34, 21, 14, 17, 6],
             [
                 "bulletin",
                 "received by",
