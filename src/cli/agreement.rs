@@ -22,21 +22,7 @@ pub(super) enum Command {
     ///
     /// Example: entente agreement draft sharing --party certs/norland.example/key-set.pem --party
     /// certs/estmark.example/key-set.pem
-    Draft {
-        /// The agreement's name: a-z, 0-9 and dashes.
-        name: String,
-        /// A party's key set, version 1, compared with that party out of band; at least two.
-        #[arg(long, required = true, value_name = "KEYSET")]
-        party: Vec<PathBuf>,
-        /// Days that it is valid.
-        #[arg(long, default_value_t = 365)]
-        days: u64,
-        /// Where it goes; absent: NAME.toml.
-        #[arg(long)]
-        out: Option<PathBuf>,
-        #[command(flatten)]
-        broker: BrokerFile,
-    },
+    Draft(DraftArgs),
     /// Checks an agreement's text and says in sentences what it lets flow.
     Check {
         /// The text in TOML, or a signed agreement.
@@ -99,31 +85,26 @@ pub(super) enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct DraftArgs {
+    /// The agreement's name: a-z, 0-9 and dashes.
+    name: String,
+    /// A party's key set, version 1, compared with that party out of band; at least two.
+    #[arg(long, required = true, value_name = "KEYSET")]
+    party: Vec<PathBuf>,
+    /// Days that it is valid.
+    #[arg(long, default_value_t = 365)]
+    days: u64,
+    /// Where it goes; absent: NAME.toml.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    broker: BrokerFile,
+}
+
 pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
     match command {
-        Command::Draft {
-            name,
-            party,
-            days,
-            out,
-            broker,
-        } => {
-            let ledger = super::partner::ledger(&broker).await?;
-            let text = draft(&name, &party, days, &ledger.to_string())?;
-            let out = out.unwrap_or_else(|| format!("{name}.toml").into());
-            if out.exists() {
-                let message = format!("{} is there already", out.display());
-                return Err(CliError::refused("exists", message));
-            }
-            parse_draft(&text).map_err(|error| CliError::refused("invalid", error.message))?;
-            write_public(&out, text.as_bytes())?;
-            report.show(&json!({"file": out}), || {
-                format!(
-                    "{}: edit its clauses, then have every party sign it",
-                    out.display()
-                )
-            })
-        }
+        Command::Draft(args) => write_draft(args, report).await,
         Command::Check { file } => {
             let signed = open(&file)?;
             let terms = signed.terms()?;
@@ -207,6 +188,26 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             super::partner::record(&broker, request, &what, report).await
         }
     }
+}
+
+async fn write_draft(args: DraftArgs, report: &Report) -> Result<(), CliError> {
+    let ledger = super::partner::ledger(&args.broker).await?;
+    let text = draft(&args.name, &args.party, args.days, &ledger.to_string())?;
+    let out = args
+        .out
+        .unwrap_or_else(|| format!("{}.toml", args.name).into());
+    if out.exists() {
+        let message = format!("{} is there already", out.display());
+        return Err(CliError::refused("exists", message));
+    }
+    parse_draft(&text).map_err(|error| CliError::refused("invalid", error.message))?;
+    write_public(&out, text.as_bytes())?;
+    report.show(&json!({"file": out}), || {
+        format!(
+            "{}: edit its clauses, then have every party sign it",
+            out.display()
+        )
+    })
 }
 
 fn draft(name: &str, parties: &[PathBuf], days: u64, ledger: &str) -> Result<String, CliError> {

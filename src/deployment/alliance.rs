@@ -14,7 +14,7 @@ use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
 /// How long anything may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Items read from an inbox at once.
 const PAGE: usize = 64;
 

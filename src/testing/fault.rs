@@ -106,22 +106,21 @@ async fn relay(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         let Ok((length, node)) = socket.recv_from(&mut packet).await else {
             continue;
         };
-        let upstream = match towards.get(&node) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let Ok(new) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else {
-                    continue;
-                };
-                let new = Arc::new(new);
-                tokio::spawn(back(
-                    Arc::clone(&shared),
-                    Arc::downgrade(&new),
-                    Arc::clone(&socket),
-                    node,
-                ));
-                towards.insert(node, Arc::clone(&new));
-                new
-            }
+        let upstream = if let Some(known) = towards.get(&node) {
+            Arc::clone(known)
+        } else {
+            let Ok(new) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else {
+                continue;
+            };
+            let new = Arc::new(new);
+            tokio::spawn(back(
+                Arc::clone(&shared),
+                Arc::downgrade(&new),
+                Arc::clone(&socket),
+                node,
+            ));
+            towards.insert(node, Arc::clone(&new));
+            new
         };
         pass(&shared, upstream, packet[..length].to_vec(), shared.broker);
     }
