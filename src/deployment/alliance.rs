@@ -103,6 +103,11 @@ impl Alliance {
         }
     }
 
+    /// The broker's process id, while it runs.
+    pub fn broker_process(&self) -> Option<u32> {
+        self.broker.as_ref().and_then(Process::id)
+    }
+
     /// The partners whose nodes run.
     pub fn running(&self) -> impl Iterator<Item = &PartnerId> {
         self.nodes.keys()

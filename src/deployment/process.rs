@@ -162,6 +162,11 @@ impl Process {
         }
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Its log.
     pub fn log(&self) -> &Path {
         &self.log

@@ -178,8 +178,19 @@ impl Trust {
     }
 }
 
+/// rustls shows the `Debug` of other people's errors; this one is the sentence.
+#[derive(Clone, Error)]
+#[error("{0}")]
+struct Sentence(TrustError);
+
+impl fmt::Debug for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 fn to_rustls(error: &TrustError) -> rustls::Error {
-    let reason = CertificateError::Other(rustls::OtherError(Arc::new(error.clone())));
+    let reason = CertificateError::Other(rustls::OtherError(Arc::new(Sentence(error.clone()))));
     rustls::Error::InvalidCertificate(reason)
 }
 
