@@ -40,7 +40,9 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Entropy};
 use crate::identity::read_secret_key;
 use crate::proof::Signer;
-use crate::transport::{Credentials, LocalListener, Trust, server_config, server_endpoint};
+use crate::transport::{
+    Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
+};
 use metrics::Metrics;
 use sessions::Sessions;
 
@@ -109,7 +111,8 @@ impl Broker {
             Arc::clone(&trust),
             Arc::clone(&clock),
         )?;
-        let (endpoint, buffers) = server_endpoint(config.listen, tls)?;
+        let secret = ResetSecret::derive(log_key.seed());
+        let (endpoint, buffers) = server_endpoint(config.listen, tls, secret)?;
         if !buffers.is_enough() {
             tracing::warn!("{buffers}");
         }

@@ -10,6 +10,8 @@ use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
     TransportConfig,
 };
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use thiserror::Error;
 
 use super::socket::{BufferReport, bind};
@@ -24,9 +26,9 @@ const SEND_WINDOW: u64 = 4 * 1024 * 1024;
 /// Streams a peer may open: control and publish, or the lanes, and room for a newer version.
 const MAX_STREAMS: u32 = 16;
 /// A connection on which nothing is heard is dead.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(20);
 /// One side asks often enough that a live connection is never idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Handshakes waiting, and bytes they may have sent already, each and all together.
 const MAX_INCOMING: usize = 1024;
 const INCOMING_BYTES: u64 = 64 * 1024;
@@ -59,10 +61,41 @@ fn transport() -> TransportConfig {
     transport
 }
 
+/// The secret with which an endpoint tells peers of a process before it that their connections are
+/// gone (RFC 9000, section 10.3). With a new secret at each start, a node would learn of its
+/// broker's restart only when the connection times out.
+pub struct ResetSecret {
+    reset: hmac::Key,
+    connection_ids: u64,
+}
+
+impl std::fmt::Debug for ResetSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResetSecret")
+    }
+}
+
+impl ResetSecret {
+    /// Derived from a secret that outlives the process.
+    pub fn derive(secret: &[u8; 32]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let derive = |label: &[u8]| hmac::sign(&key, label);
+        let reset = derive(b"entente/stateless-reset/v1");
+        let ids = derive(b"entente/connection-ids/v1");
+        let mut connection_ids = [0; 8];
+        connection_ids.copy_from_slice(&ids.as_ref()[..8]);
+        Self {
+            reset: hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref()),
+            connection_ids: u64::from_be_bytes(connection_ids),
+        }
+    }
+}
+
 /// The broker's endpoint.
 pub fn server_endpoint(
     address: SocketAddr,
     tls: Arc<QuicServerConfig>,
+    secret: ResetSecret,
 ) -> Result<(Endpoint, BufferReport), EndpointError> {
     let mut config = ServerConfig::with_crypto(tls);
     config
@@ -70,7 +103,10 @@ pub fn server_endpoint(
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(INCOMING_TOTAL_BYTES);
-    open(address, Some(config))
+    let connection_ids = secret.connection_ids;
+    let mut endpoint = EndpointConfig::new(Arc::new(secret.reset));
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_ids)));
+    open(address, endpoint, Some(config))
 }
 
 /// A node's endpoint, which connects with `tls`.
@@ -78,7 +114,7 @@ pub fn client_endpoint(
     address: SocketAddr,
     tls: Arc<QuicClientConfig>,
 ) -> Result<(Endpoint, BufferReport), EndpointError> {
-    let (mut endpoint, report) = open(address, None)?;
+    let (mut endpoint, report) = open(address, EndpointConfig::default(), None)?;
     let mut transport = transport();
     transport.keep_alive_interval(Some(KEEP_ALIVE));
     let mut config = ClientConfig::new(tls);
@@ -89,11 +125,11 @@ pub fn client_endpoint(
 
 fn open(
     address: SocketAddr,
+    mut config: EndpointConfig,
     server: Option<ServerConfig>,
 ) -> Result<(Endpoint, BufferReport), EndpointError> {
     let failed = |error| EndpointError { address, error };
     let (socket, report) = bind(address).map_err(failed)?;
-    let mut config = EndpointConfig::default();
     config
         .max_udp_payload_size(1472)
         .map_err(|error| failed(io::Error::other(error)))?;

@@ -22,7 +22,7 @@ mod stream;
 mod tls;
 mod verifier;
 
-pub use endpoint::{EndpointError, client_endpoint, server_endpoint};
+pub use endpoint::{EndpointError, ResetSecret, client_endpoint, server_endpoint};
 pub use local::{LocalError, LocalListener, ask};
 pub use peer::{PeerError, PeerIdentity};
 pub use socket::{BUFFER_BYTES, BufferReport};
