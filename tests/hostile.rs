@@ -1,7 +1,14 @@
 //! Hostile input: each gets the named error, nobody else notices, and memory stays bounded.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "the count is shown; a table is one piece"
+)]
+
+mod support;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +27,8 @@ use entente::proof::{Digest, KeyId, PayloadType, SecretKey, Signature, Signer, m
 use entente::session::{Frame, Hello, Limits, MAX_FRAME_BYTES, Refusal, Rejected, decode, encode};
 use entente::testing::{Cluster, Scratch};
 use entente::transport::{ALPN, FrameReader, client_endpoint, write_frame};
-use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, RecvStream, SendStream};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use support::{Identity, closed_with, tls};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -157,7 +160,7 @@ impl Siege {
             .map_err(|error| error.to_string())
     }
 
-    fn hello(&self) -> Hello {
+    fn hello() -> Hello {
         Hello {
             versions: vec![1],
             limits: Limits::OURS,
@@ -177,7 +180,7 @@ impl Siege {
             .expect("a connection");
         let (mut send, receive) = connection.open_bi().await.expect("a stream");
         let mut reader = FrameReader::new(receive, MAX_FRAME_BYTES);
-        let hello = encode(&Frame::Hello(self.hello()));
+        let hello = encode(&Frame::Hello(Self::hello()));
         write_frame(&mut send, &hello).await.expect("sent");
         let answer = reader.next().await.expect("an answer").expect("a frame");
         assert!(matches!(decode(answer), Ok(Frame::Welcome(_))));
@@ -193,97 +196,6 @@ struct Session {
     connection: Connection,
     send: SendStream,
     _reader: FrameReader<RecvStream>,
-}
-
-/// What a client shows of itself.
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl Identity {
-    fn of(certificate: &[u8], key: &[u8]) -> Self {
-        let chain = CertificateDer::pem_slice_iter(certificate);
-        Self {
-            chain: chain.collect::<Result<_, _>>().expect("a certificate"),
-            key: PrivateKeyDer::from_pem_slice(key).expect("a key"),
-        }
-    }
-}
-
-/// A client that believes anybody: it is the broker that must be careful here.
-#[derive(Debug)]
-struct Gullible;
-
-impl ServerCertVerifier for Gullible {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ED25519,
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-        ]
-    }
-}
-
-fn tls(identity: Option<&Identity>, alpn: &[u8]) -> Arc<QuicClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Gullible));
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-            .expect("a pair"),
-    };
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Arc::new(QuicClientConfig::try_from(config).expect("a QUIC suite"))
-}
-
-/// The code of the refusal with which the broker closed a connection.
-async fn closed_with(connection: &Connection) -> String {
-    let closed = tokio::time::timeout(PATIENCE, connection.closed())
-        .await
-        .expect("it is closed");
-    let quinn::ConnectionError::ApplicationClosed(close) = closed else {
-        return closed.to_string();
-    };
-    let reason = String::from_utf8_lossy(&close.reason).into_owned();
-    let code = reason
-        .strip_suffix(')')
-        .and_then(|reason| reason.rsplit_once('('))
-        .map(|(_, code)| code);
-    code.unwrap_or(&reason).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -380,7 +292,7 @@ async fn strangers(siege: &mut Siege) {
             .expect("a certificate");
         Identity::of(issued.certificate.as_bytes(), issued.key.as_bytes())
     };
-    let year = Duration::from_secs(365 * 86_400);
+    let year = Duration::from_hours(8760);
 
     // Another partner's authority: a root of the same key names whatever domain it likes.
     let other = Scratch::new().expect("a directory");
@@ -575,7 +487,7 @@ fn stand(order: &[u8], operator: &str, signature: &Signature) -> Request {
 
 /// First frames and later ones that do not belong.
 async fn rude_sessions(siege: &mut Siege) {
-    let hello = siege.hello();
+    let hello = Siege::hello();
     let framed = |hello: Hello| {
         let frame = encode(&Frame::Hello(hello));
         [
@@ -585,7 +497,7 @@ async fn rude_sessions(siege: &mut Siege) {
         .concat()
     };
     let raw = |length: u32, bytes: &[u8]| [&length.to_be_bytes()[..], bytes].concat();
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let ahead = LaneAck {
         precedence: entente::bulletin::Precedence::Flash,
         up_to: 7,
@@ -858,7 +770,7 @@ fn part(class: &str, body: Vec<u8>) -> Part {
 async fn forged_bulletins(siege: &mut Siege) {
     let good = sealed(siege);
     let stranger = SecretKey::from_seed([9; 32]).expect("a key");
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     let mut cases: Vec<(&str, Sealed, &str)> = Vec::new();
     let mut change = |name, expected, change: &dyn Fn(&mut Sealed)| {
         let mut one = sealed(siege);
@@ -866,7 +778,7 @@ async fn forged_bulletins(siege: &mut Siege) {
         cases.push((name, one, expected));
     };
     change("another id outside", "envelope_contradicts", &|one| {
-        one.id.0[0] ^= 1
+        one.id.0[0] ^= 1;
     });
     change(
         "another precedence outside",
@@ -876,7 +788,7 @@ async fn forged_bulletins(siege: &mut Siege) {
         },
     );
     change("a bad signature", "bad_signature", &|one| {
-        one.burst.signature.bytes[0] ^= 1
+        one.burst.signature.bytes[0] ^= 1;
     });
     change("a changed header", "bad_signature", &|one| {
         let mut bytes = one.header.to_vec();
@@ -892,16 +804,16 @@ async fn forged_bulletins(siege: &mut Siege) {
         },
     );
     change("a burst of three", "not_in_burst", &|one| {
-        one.burst.size = 3
+        one.burst.size = 3;
     });
     change("a burst of four billion", "not_in_burst", &|one| {
-        one.burst.size = 1 << 31
+        one.burst.size = 1 << 31;
     });
     change("a place outside the burst", "not_in_burst", &|one| {
-        one.burst.index = 9
+        one.burst.index = 9;
     });
     change("a path too long", "count", &|one| {
-        one.burst.path = vec![Digest([0; 32]); 40]
+        one.burst.path = vec![Digest([0; 32]); 40];
     });
     change("a changed body", "wrong_root", &|one| {
         if let Part::Open(part) = &mut one.parts[0] {
@@ -919,7 +831,7 @@ async fn forged_bulletins(siege: &mut Siege) {
         }
     });
     change("parts in another order", "wrong_root", &|one| {
-        one.parts.reverse()
+        one.parts.reverse();
     });
     change("a part left out", "envelope_contradicts", &|one| {
         one.parts.pop();
@@ -943,10 +855,10 @@ async fn forged_bulletins(siege: &mut Siege) {
         }
     });
     change("no header worth the name", "malformed", &|one| {
-        one.header = Bytes::from_static(&[0xff; 9])
+        one.header = Bytes::from_static(&[0xff; 9]);
     });
     change("a header of 100 KiB", "too_large", &|one| {
-        one.header = vec![0; 100 * 1024].into()
+        one.header = vec![0; 100 * 1024].into();
     });
     let extended = |field: &[u8]| signed([&good.header[..], field].concat(), &good, &siege.mallory);
     cases.extend([
@@ -1053,7 +965,7 @@ async fn forged_bulletins(siege: &mut Siege) {
         (
             "a part of 5 MB",
             with_parts(siege, |parts| {
-                parts.push(part("narrative", vec![0; 5_000_000]))
+                parts.push(part("narrative", vec![0; 5_000_000]));
             }),
             "too_large",
         ),
@@ -1230,19 +1142,15 @@ async fn forged_acts(siege: &mut Siege) {
         .home("estmark")
         .authority()
         .expect("an authority")
-        .revoke(
-            &[],
-            now(),
-            now().saturating_add(Duration::from_secs(86_400)),
-        );
+        .revoke(&[], now(), now().saturating_add(Duration::from_hours(24)));
     let old_list = siege
         .home("mallory")
         .authority()
         .expect("an authority")
         .revoke(
             &[],
-            now().saturating_sub(Duration::from_secs(86_400)),
-            now().saturating_sub(Duration::from_secs(60)),
+            now().saturating_sub(Duration::from_hours(24)),
+            now().saturating_sub(Duration::from_mins(1)),
         );
     let cases = vec![
         (

@@ -261,7 +261,7 @@ async fn flash_does_not_wait_behind_a_backlog() {
     let flash = publish(&cluster, vec![draft("FLASH", "now")]).await;
     cluster.start_nodes([&estmark]).await.expect("back");
     let look = || async { cluster.received(&estmark, flash[0]).await.ok()? };
-    let item = until("the FLASH", Duration::from_secs(60), look)
+    let item = until("the FLASH", Duration::from_mins(1), look)
         .await
         .expect("received");
     let before = item.number - 1;

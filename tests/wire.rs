@@ -1,0 +1,436 @@
+//! What travels, seen from a client that keeps to no rule: the traps of TLS under QUIC, revocation
+//! of the connected, and what a recipient's bytes contain.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use entente::broker::Request;
+use entente::bulletin::{Draft, Part};
+use entente::clock::{Clock, SystemClock, SystemEntropy};
+use entente::deployment::{AgreementPlan, OPERATOR, Plan, until};
+use entente::identity::{certificates_from_pem, read_private, read_secret_key, serial_of};
+use entente::ledger::StandingOrder;
+use entente::node::{Command, Response};
+use entente::partner::{PartnerId, SpiffeId, Standing};
+use entente::proof::{PayloadType, Signer};
+use entente::session::{Frame, Hello, Limits, MAX_FRAME_BYTES, decode, encode};
+use entente::testing::{Cluster, Scratch};
+use entente::transport::{ALPN, FrameReader, Kex, client_endpoint, write_frame};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, ConnectionError};
+use rustls::client::{
+    ClientSessionStore, ResolvesClientCert, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{NamedGroup, SignatureScheme};
+use support::{Gullible, Identity, closed_with, tls};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn partner(name: &str) -> PartnerId {
+    format!("{name}.example").parse().expect("a partner")
+}
+
+fn node_id(name: &str) -> SpiffeId {
+    SpiffeId::new(&partner(name), "/node/1").expect("a SPIFFE ID")
+}
+
+fn plan() -> Plan {
+    let partners = ["norland", "estmark", "sudland", "ostland"]
+        .map(partner)
+        .to_vec();
+    let mut plan = Plan::new(partner("alliance"), partners);
+    let clause = "[[clause]]\nid = \"feed\"\nfrom = [\"*\"]\nto = [\"*\"]\nkinds = \
+                  [\"cyber\"]\ntopics = [\"*\"]\nregions = [\"*\"]\ntlp = \"TLP:AMBER\"\nwithhold = \
+                  [\"source\"]\n";
+    for (name, parties) in [
+        ("ours", &["norland", "estmark"][..]),
+        ("theirs", &["norland", "sudland"]),
+        ("secret", &["sudland", "ostland"]),
+    ] {
+        plan.agreements.push(AgreementPlan {
+            name: name.into(),
+            title: String::new(),
+            parties: parties.iter().map(|one| partner(one)).collect(),
+            clauses: clause.into(),
+        });
+    }
+    plan
+}
+
+async fn prepare(scratch: &Scratch, plan: Plan) -> Cluster {
+    let cluster = Cluster::prepare(Path::new(PROGRAM), scratch.path(), plan, 21).await;
+    let mut cluster = cluster.expect("a deployment");
+    cluster.start_broker().await.expect("a broker");
+    cluster
+}
+
+fn address(cluster: &Cluster) -> SocketAddr {
+    let config = entente::broker::Config::load(&cluster.layout().broker_config());
+    config.expect("a configuration").listen
+}
+
+fn identity(cluster: &Cluster, name: &str) -> Identity {
+    let leaf = cluster.layout().home(&partner(name)).leaf(&node_id(name));
+    Identity::of(
+        &std::fs::read(leaf.certificate).expect("a certificate"),
+        read_private(&leaf.key).expect("a key").as_bytes(),
+    )
+}
+
+async fn connect(
+    cluster: &Cluster,
+    tls: Arc<QuicClientConfig>,
+) -> Result<Connection, ConnectionError> {
+    let (endpoint, _) =
+        client_endpoint("0.0.0.0:0".parse().expect("an address"), tls).expect("an endpoint");
+    endpoint
+        .connect(address(cluster), "broker.invalid")
+        .expect("a connection")
+        .await
+}
+
+/// Greets and waits for the welcome; the control stream stays open with what it returns.
+async fn greet(connection: &Connection) -> (quinn::SendStream, FrameReader<quinn::RecvStream>) {
+    let (mut send, receive) = connection.open_bi().await.expect("a stream");
+    let mut reader = FrameReader::new(receive, MAX_FRAME_BYTES);
+    let hello = Hello {
+        versions: vec![1],
+        limits: Limits::OURS,
+        agent: "test".into(),
+        time: SystemClock.now(),
+        resume: vec![],
+        ledger: None,
+    };
+    write_frame(&mut send, &encode(&Frame::Hello(hello)))
+        .await
+        .expect("sent");
+    let welcome = reader.next().await.expect("an answer").expect("a frame");
+    assert!(matches!(decode(welcome), Ok(Frame::Welcome(_))));
+    (send, reader)
+}
+
+/// Notes every ticket that would let a client skip its certificate the next time.
+#[derive(Debug, Default)]
+struct Tickets(Mutex<usize>);
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {
+        *self.0.lock().expect("a count") += 1;
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {
+        *self.0.lock().expect("a count") += 1;
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
+    }
+}
+
+/// Shows a certificate, and notes whom the broker says it would believe.
+#[derive(Debug)]
+struct Curious {
+    key: Arc<CertifiedKey>,
+    hints: Mutex<Option<usize>>,
+}
+
+impl ResolvesClientCert for Curious {
+    fn resolve(&self, hints: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.hints.lock().expect("hints") = Some(hints.len());
+        Some(Arc::clone(&self.key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_resumed_hinted_or_sent_early() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = prepare(&scratch, plan()).await;
+    let shown = identity(&cluster, "estmark");
+    let provider = rustls::crypto::ring::default_provider();
+    let key = CertifiedKey::from_der(shown.chain, shown.key, &provider).expect("a pair");
+    let curious = Arc::new(Curious {
+        key: Arc::new(key),
+        hints: Mutex::new(None),
+    });
+    let tickets = Arc::new(Tickets::default());
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible))
+        .with_client_cert_resolver(Arc::clone(&curious) as Arc<dyn ResolvesClientCert>);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_early_data = true;
+    config.resumption =
+        rustls::client::Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
+    let tls = Arc::new(QuicClientConfig::try_from(config).expect("a QUIC suite"));
+    for _ in 0..2 {
+        let connection = connect(&cluster, Arc::clone(&tls))
+            .await
+            .expect("a connection");
+        // Tickets come after the handshake, before or with the first answer.
+        let _control = greet(&connection).await;
+        assert_eq!(connection.max_datagram_size(), None, "datagrams are off");
+        connection.close(0u8.into(), b"");
+    }
+    assert_eq!(
+        *tickets.0.lock().expect("a count"),
+        0,
+        "a resumed session skips the verifier"
+    );
+    assert_eq!(
+        *curious.hints.lock().expect("hints"),
+        Some(0),
+        "no partner's name is given away"
+    );
+    let (endpoint, _) =
+        client_endpoint("0.0.0.0:0".parse().expect("an address"), tls).expect("an endpoint");
+    let connecting = endpoint
+        .connect(address(&cluster), "broker.invalid")
+        .expect("a connection");
+    assert!(
+        connecting.into_0rtt().is_err(),
+        "nothing can be said before the certificate is seen"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hybrid_required_refuses_a_client_without_it() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut required = plan();
+    required.kex = Kex::HybridRequired;
+    let mut cluster = prepare(&scratch, required).await;
+    let shown = identity(&cluster, "estmark");
+    let refused = connect(&cluster, tls(Some(&shown), ALPN))
+        .await
+        .expect_err("no common group");
+    assert!(refused.to_string().contains("handshake"), "{refused}");
+    // A node as it comes offers X25519MLKEM768 first, and is let in.
+    let config = cluster.layout().node_config(&partner("estmark"));
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    assert!(text.contains("kex = \"hybrid-required\""));
+    std::fs::write(&config, text.replace("kex = \"hybrid-required\"\n", "")).expect("a file");
+    cluster
+        .start_nodes([&partner("estmark")])
+        .await
+        .expect("connected");
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_believes_its_own_broker_only() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepare(&scratch, plan()).await;
+    for (name, from, to, expected) in [
+        (
+            "norland",
+            "broker/1\"",
+            "broker/2\"",
+            "not `spiffe://alliance.example/broker/2`",
+        ),
+        (
+            "estmark",
+            "../../certs/alliance.example/ca.pem",
+            "../../certs/sudland.example/ca.pem",
+            "UnknownIssuer",
+        ),
+    ] {
+        let who = partner(name);
+        let config = cluster.layout().node_config(&who);
+        let text = std::fs::read_to_string(&config)
+            .expect("a configuration")
+            .replace(from, to);
+        std::fs::write(&config, text).expect("a file");
+        cluster.launch_node(&who).expect("started");
+        let look = || async {
+            match cluster.ask_node(&who, &Command::Status).await.ok()? {
+                Response::Status(status) => {
+                    assert!(!status.connected);
+                    status.reason.filter(|reason| reason.contains(expected))
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        until(expected, PATIENCE, look)
+            .await
+            .expect("refused by name");
+    }
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connected_are_looked_at_again() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = prepare(&scratch, plan()).await;
+    let now = || SystemClock.now();
+    // Revoked, suspended, and expired while connected; a bystander stays.
+    let bystander = connect(&cluster, tls(Some(&identity(&cluster, "norland")), ALPN)).await;
+    let bystander = bystander.expect("a connection");
+    let _control = greet(&bystander).await;
+    let home = cluster.layout().home(&partner("ostland"));
+    let short = home.authority().expect("an authority").issue(
+        &node_id("ostland"),
+        now(),
+        Duration::from_secs(4),
+        &SystemEntropy::new(),
+    );
+    let short = short.expect("a certificate");
+    let short = Identity::of(short.certificate.as_bytes(), short.key.as_bytes());
+    let shown = [
+        ("estmark", identity(&cluster, "estmark")),
+        ("sudland", identity(&cluster, "sudland")),
+        ("ostland", short),
+    ];
+    let mut live = Vec::new();
+    for (name, identity) in &shown {
+        let connection = connect(&cluster, tls(Some(identity), ALPN))
+            .await
+            .expect(name);
+        let control = greet(&connection).await;
+        live.push((connection, control));
+    }
+    let home = cluster.layout().home(&partner("estmark"));
+    let leaf = certificates_from_pem(&home.leaf(&node_id("estmark")).certificate);
+    let serial = serial_of(&leaf.expect("a certificate")[0]).expect("a serial");
+    let day = Duration::from_hours(24);
+    let authority = home.authority().expect("an authority");
+    let crl = authority
+        .revoke(&[serial], now(), now().saturating_add(day))
+        .expect("a list");
+    let request = Request::Revoke {
+        partner: partner("estmark"),
+        crl: BASE64.encode(&crl),
+    };
+    cluster.ask_broker(&request).await.expect("recorded");
+    let order = StandingOrder {
+        ledger: cluster.ledger(),
+        partner: partner("sudland"),
+        standing: Standing::Suspended,
+        reason: "a test".into(),
+        time: now(),
+    };
+    let bytes = order.to_bytes();
+    let key = read_secret_key(&cluster.layout().operator_key()).expect("a key");
+    let signature = key
+        .sign(PayloadType::StandingOrder, &bytes)
+        .expect("signed");
+    let request = Request::Stand {
+        order: BASE64.encode(&bytes),
+        operator: OPERATOR.into(),
+        key: signature.key_id.to_string(),
+        signature: BASE64.encode(&signature.bytes),
+    };
+    cluster.ask_broker(&request).await.expect("recorded");
+    for ((name, _), (connection, _)) in shown.iter().zip(&live) {
+        assert_eq!(closed_with(connection).await, "no_longer_trusted", "{name}");
+    }
+    assert!(
+        bystander.close_reason().is_none(),
+        "the bystander is still connected"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipients_bytes_hold_nothing_of_what_is_withheld_or_anothers() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepare(&scratch, plan()).await;
+    let norland = partner("norland");
+    cluster.start_nodes([&norland]).await.expect("connected");
+    let draft = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\nprecedence = \
+                 \"FLASH\"\n[[part]]\ntype = \"narrative\"\ntext = \"openly told\"\n[[part]]\ntype = \
+                 \"source\"\ndescription = \"deeply hidden\"\n";
+    let draft = Draft::from_toml(draft).expect("a bulletin");
+    let ids = cluster.publish(&norland, vec![draft]).await.expect("taken");
+    cluster.promised(&norland, &ids).await.expect("promised");
+    let view = cluster.decided(ids[0]).await.expect("decided");
+    assert_eq!(
+        view.recipients.len(),
+        2,
+        "Estmark and Sudland both receive it"
+    );
+
+    let connection = connect(&cluster, tls(Some(&identity(&cluster, "estmark")), ALPN)).await;
+    let connection = connection.expect("a connection");
+    let (_send, mut control) = greet(&connection).await;
+    let mut captured = control
+        .next()
+        .await
+        .expect("evidence")
+        .expect("a frame")
+        .to_vec();
+    let mut delivery = None;
+    while delivery.is_none() {
+        let lane = tokio::time::timeout(PATIENCE, connection.accept_uni())
+            .await
+            .expect("a lane");
+        let mut lane = FrameReader::new(lane.expect("a lane"), MAX_FRAME_BYTES);
+        let opened = lane.next().await.expect("a lane's name").expect("a frame");
+        captured.extend_from_slice(&opened);
+        let Ok(Frame::LaneOpen { precedence, .. }) = decode(opened) else {
+            panic!("a lane's name")
+        };
+        if precedence == entente::bulletin::Precedence::Flash {
+            let frame = lane.next().await.expect("a delivery").expect("a frame");
+            captured.extend_from_slice(&frame);
+            let Ok(Frame::Deliver {
+                item: Some(item), ..
+            }) = decode(frame)
+            else {
+                panic!("a delivery")
+            };
+            delivery = Some(item);
+        }
+    }
+    let holds = |needle: &[u8]| {
+        captured
+            .windows(needle.len())
+            .any(|window| window == needle)
+    };
+    assert!(holds(b"openly told"), "what is released is there");
+    let bulletin = &delivery.expect("a delivery").bulletin;
+    let withheld: Vec<_> = bulletin
+        .parts
+        .iter()
+        .filter_map(|part| {
+            if let Part::Withheld(leaf) = part {
+                Some(leaf)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(withheld.len(), 1);
+    assert!(
+        holds(withheld[0].as_bytes()),
+        "of what is withheld there is a hash"
+    );
+    assert!(!holds(b"deeply hidden"), "and nothing else");
+    for other in ["sudland", "ostland", "theirs", "secret"] {
+        assert!(!holds(other.as_bytes()), "nothing of `{other}`");
+    }
+    cluster.stop().await.expect("a clean end");
+}
