@@ -88,9 +88,13 @@ pub enum BundleError {
 }
 
 #[derive(Deserialize)]
-struct RawBundle<'a> {
+struct Kind {
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Deserialize)]
+struct RawBundle<'a> {
     id: Option<String>,
     #[serde(borrow, default)]
     objects: Vec<&'a RawValue>,
@@ -105,10 +109,11 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
     let text = std::str::from_utf8(bytes).map_err(|error| json(&error))?;
     // First that it is JSON at all, whatever is in it.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| json(&error))?;
-    let raw: RawBundle<'_> =
-        serde_json::from_str(text).map_err(|error| BundleError::NoBundle(error.to_string()))?;
+    let no_bundle = |error: serde_json::Error| BundleError::NoBundle(error.to_string());
+    let Kind { kind } = serde_json::from_str(text).map_err(no_bundle)?;
     let single: &RawValue;
-    let (id, objects) = if raw.kind == "bundle" {
+    let (id, objects) = if kind == "bundle" {
+        let raw: RawBundle<'_> = serde_json::from_str(text).map_err(no_bundle)?;
         if raw.objects.is_empty() {
             return Err(BundleError::NoBundle("it has no objects".into()));
         }
