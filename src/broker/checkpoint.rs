@@ -147,6 +147,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         sizes.borrow_and_update();
         let signing = Arc::clone(&shared);
         let signed = tokio::task::spawn_blocking(move || {
+            signing.log.snapshot_if_due()?;
             signing.log.sign_checkpoint(signing.log_key.as_ref())
         });
         match signed.await {

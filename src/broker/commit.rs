@@ -2,6 +2,7 @@
 //! and only then answers.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
@@ -89,6 +90,8 @@ struct Inner {
     governance: watch::Sender<u64>,
     failure: watch::Sender<Option<String>>,
     head: checkpoint::Head,
+    /// Records in the last snapshot.
+    snapshot: AtomicU64,
 }
 
 impl std::fmt::Debug for Job {
@@ -114,7 +117,7 @@ impl Log {
             return Err(BrokerError::NoLedger(config.ledger.clone()));
         }
         let head = checkpoint::Head::open(config, log_key)?;
-        let state = fold(&engine, &head)?;
+        let (state, snapshot) = fold(&engine, &head)?;
         head.check(config, &state)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let inner = Arc::new(Inner {
@@ -126,6 +129,7 @@ impl Log {
             governance: watch::Sender::new(0),
             failure: watch::Sender::new(None),
             head,
+            snapshot: AtomicU64::new(snapshot),
         });
         let writer = Writer {
             log: Arc::downgrade(&inner),
@@ -228,16 +232,44 @@ impl Log {
         self.inner.head.sign(size, root, log_key)
     }
 
-    /// Signs the last checkpoint and keeps a snapshot, before the program ends.
+    /// Keeps a snapshot of the fold where the log has grown much since the last one, so that a
+    /// restart reads few records. A checkpoint must be signed after it: a snapshot counts only
+    /// where a signed checkpoint covers it.
+    pub(super) fn snapshot_if_due(&self) -> Result<(), BrokerError> {
+        let size = self.size();
+        let last = self.inner.snapshot.load(Ordering::Relaxed);
+        if size < last.saturating_add(SNAPSHOT_EVERY) {
+            return Ok(());
+        }
+        self.snapshot()
+    }
+
+    fn snapshot(&self) -> Result<(), BrokerError> {
+        let (size, snapshot) = {
+            let state = self.state();
+            (state.size(), state.to_snapshot())
+        };
+        self.inner.engine.put_cache(SNAPSHOT, &snapshot)?;
+        self.inner.snapshot.store(size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps a snapshot and signs the last checkpoint, before the program ends.
     pub fn close(&self, log_key: &dyn Signer) -> Result<(), BrokerError> {
-        self.sign_checkpoint(log_key)?;
-        let snapshot = self.state().to_snapshot();
-        Ok(self.inner.engine.put_cache(SNAPSHOT, &snapshot)?)
+        self.snapshot()?;
+        self.sign_checkpoint(log_key)
+    }
+
+    /// Forgets the snapshot: the next start folds the whole log.
+    pub fn forget_snapshot(&self) -> Result<(), BrokerError> {
+        Ok(self.inner.engine.put_cache(SNAPSHOT, b"")?)
     }
 }
 
 /// Name of the snapshot among the engine's cached values.
 const SNAPSHOT: &str = "snapshot";
+/// Records after which another snapshot is kept: reading so many takes about a second.
+const SNAPSHOT_EVERY: u64 = 100_000;
 
 impl Inner {
     fn read_shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
@@ -265,8 +297,9 @@ impl Inner {
     }
 }
 
-/// Rebuilds the fold from the last snapshot, where it fits, and the records after it.
-fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<State, BrokerError> {
+/// Rebuilds the fold from the last snapshot, where it fits, and the records after it; tells how
+/// many records the snapshot spared.
+fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<(State, u64), BrokerError> {
     let snapshot = engine.cached(SNAPSHOT)?;
     let snapshot = snapshot.and_then(|bytes| State::from_snapshot(&bytes).ok());
     // A snapshot beyond the log, or beyond what was signed, cannot be checked: fold from the start.
@@ -274,6 +307,7 @@ fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<State, Broke
     let mut state = snapshot
         .filter(|state| state.size() <= engine.size() && state.size() <= signed)
         .unwrap_or_default();
+    let spared = state.size();
     while state.size() < engine.size() {
         let from = state.size();
         for bytes in engine.read(from, READ)? {
@@ -289,7 +323,7 @@ fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<State, Broke
     if state.size() == signed {
         head.check_root(signed, || state.root())?;
     }
-    Ok(state)
+    Ok((state, spared))
 }
 
 /// The thread that writes.

@@ -46,7 +46,7 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Certificate in PEM. Replaced on disk, it is taken up within a minute.
+    /// Certificate in PEM. Replaced on disk, it is taken up within seconds.
     pub certificate: PathBuf,
     /// Its private key in PEM, mode 0600.
     pub key: PathBuf,

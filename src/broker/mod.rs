@@ -191,7 +191,7 @@ fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
 
 /// Takes up a renewed certificate without a restart, and warns before the present one expires.
 async fn watch_certificate(shared: Arc<Shared>, credentials: Arc<Credentials>) {
-    const LOOK: std::time::Duration = std::time::Duration::from_mins(1);
+    const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
     const WARN: std::time::Duration = std::time::Duration::from_hours(336);
     let mut last = None;
     loop {
