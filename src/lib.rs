@@ -11,7 +11,7 @@
 //! | 2 facts and conversation, pure | [`ledger`], [`session`] |
 //! | 3 engines | [`identity`], [`store`], [`transport`] |
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
-//! | 5 doors | [`deployment`], [`gateway`], [`cli`], [`testing`] |
+//! | 5 doors | [`deployment`], [`cli`], [`testing`] |
 
 pub mod agreement;
 pub mod audit;

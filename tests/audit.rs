@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     fn admit(&mut self, name: &str, seed: u8) -> SignedKeySet {
-        let year = Duration::from_secs(365 * 86_400);
+        let year = Duration::from_hours(8760);
         let uses = |seed, uses: &[KeyUse]| SigningKey {
             public_key: key(seed).public_key(),
             uses: uses.to_vec(),

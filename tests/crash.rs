@@ -9,13 +9,12 @@
 )]
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::process::Command as Shell;
 use std::time::Duration;
 
 use entente::bulletin::{BulletinId, Draft, Precedence};
 use entente::clock::{Entropy, SeededEntropy, random};
-use entente::deployment::{AgreementPlan, Plan, until};
+use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::node::{Command, Response};
 use entente::partner::PartnerId;
 use entente::store::OutboxState;
@@ -76,9 +75,14 @@ async fn what_was_acknowledged_survives_every_crash() {
     println!("ENTENTE_SEED={seed}");
     let dice = Dice(SeededEntropy::new(seed));
     let scratch = Scratch::new().expect("a directory");
-    let mut cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), seed)
-        .await
-        .expect("a cluster");
+    let mut cluster = Cluster::start(
+        Runner::Processes(PROGRAM.into()),
+        scratch.path(),
+        plan(),
+        seed,
+    )
+    .await
+    .expect("a cluster");
     let (norland, sudland, estmark) = (partner("norland"), partner("sudland"), partner("estmark"));
     let publishers = [norland.clone(), sudland.clone()];
     let mut durable: BTreeMap<PartnerId, Vec<BulletinId>> = BTreeMap::new();

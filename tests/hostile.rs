@@ -6,18 +6,23 @@
     reason = "the count is shown; a table is one piece"
 )]
 
-mod support;
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/closing.rs"]
+mod closing;
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::{Identity, tls};
+use closing::closed_with;
 use data_encoding::BASE64;
 use entente::agreement::{SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft};
 use entente::broker::{Reply, Request};
 use entente::bulletin::{Draft, Header, Marking, OpenPart, Part, Sealed, Tlp, Unsealed, seal};
 use entente::clock::{Clock, SystemClock, SystemEntropy, Timestamp};
-use entente::deployment::{AgreementPlan, DeploymentError, OPERATOR, Plan, until};
+use entente::deployment::{AgreementPlan, DeploymentError, OPERATOR, Plan, Runner, until};
 use entente::identity::{
     Authority, Home, certificates_from_pem, read_private, read_secret_key, serial_of,
 };
@@ -28,7 +33,6 @@ use entente::session::{Frame, Hello, Limits, MAX_FRAME_BYTES, Refusal, Rejected,
 use entente::testing::{Cluster, Scratch};
 use entente::transport::{ALPN, FrameReader, client_endpoint, write_frame};
 use quinn::{Connection, RecvStream, SendStream};
-use support::{Identity, closed_with, tls};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -201,7 +205,13 @@ struct Session {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_input_is_refused_by_name_and_disturbs_nobody() {
     let scratch = Scratch::new().expect("a directory");
-    let cluster = Cluster::prepare(Path::new(PROGRAM), scratch.path(), plan(), 11).await;
+    let cluster = Cluster::prepare(
+        Runner::Processes(PROGRAM.into()),
+        scratch.path(),
+        plan(),
+        11,
+    )
+    .await;
     let mut cluster = cluster.expect("a deployment");
     cluster.start_broker().await.expect("a broker");
     cluster

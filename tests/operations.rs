@@ -1,6 +1,7 @@
 //! What operators do: configurations, backups, monitoring, renewals, webhooks, quotas.
 
-mod support;
+#[path = "support/client.rs"]
+mod client;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,15 +10,15 @@ use std::process::Command as Shell;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use client::{Identity, tls};
 use entente::broker::Config;
 use entente::bulletin::{BulletinId, Draft};
-use entente::deployment::{AgreementPlan, Plan, until};
+use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::partner::PartnerId;
 use entente::proof::Digest;
 use entente::testing::{Cluster, Scratch};
 use entente::transport::{ALPN, client_endpoint};
 use rustls::pki_types::CertificateDer;
-use support::{Identity, tls};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -41,7 +42,13 @@ fn plan() -> Plan {
 }
 
 async fn cluster(scratch: &Scratch) -> Cluster {
-    let cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 31).await;
+    let cluster = Cluster::start(
+        Runner::Processes(PROGRAM.into()),
+        scratch.path(),
+        plan(),
+        31,
+    )
+    .await;
     cluster.expect("a cluster")
 }
 
@@ -261,9 +268,8 @@ async fn a_webhook_is_called_until_it_takes_each_bulletin() {
     cluster.kill_node(&estmark).await.expect("killed");
     let config = cluster.layout().node_config(&estmark);
     let mut text = std::fs::read_to_string(&config).expect("a file");
-    text.push_str(&format!(
-        "\n[[webhook]]\nname = \"siem\"\nurl = \"http://{address}/in\"\n"
-    ));
+    text += "\n[[webhook]]\nname = \"siem\"\n";
+    text += &["url = \"http://", &address.to_string(), "/in\"\n"].concat();
     std::fs::write(&config, text).expect("a file");
     cluster.start_nodes([&estmark]).await.expect("connected");
     let ids = [

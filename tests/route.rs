@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command as Shell;
 
 use entente::bulletin::{BulletinId, Draft};
-use entente::deployment::{AgreementPlan, Plan, until};
+use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::node::{Command, Response};
 use entente::partner::PartnerId;
 use entente::testing::{Cluster, Faults, Scratch};
@@ -75,7 +75,7 @@ fn entente(directory: &Path, arguments: &[&str]) -> (bool, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_receives_what_it_may_and_nothing_else() {
     let scratch = Scratch::new().expect("a directory");
-    let mut cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 1)
+    let mut cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 1)
         .await
         .expect("a cluster");
     let ids = publish(
@@ -137,7 +137,7 @@ fn holds(directory: &Path, needle: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn applications_are_handed_each_bulletin_once() {
     let scratch = Scratch::new().expect("a directory");
-    let mut cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 2)
+    let mut cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 2)
         .await
         .expect("a cluster");
     let estmark = partner("estmark");
@@ -205,7 +205,7 @@ fn items(response: Response) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_stops_what_is_already_queued() {
     let scratch = Scratch::new().expect("a directory");
-    let mut cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 3)
+    let mut cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 3)
         .await
         .expect("a cluster");
     let estmark = partner("estmark");
@@ -248,7 +248,7 @@ async fn a_withdrawal_stops_what_is_already_queued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flash_does_not_wait_behind_a_backlog() {
     let scratch = Scratch::new().expect("a directory");
-    let mut cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 4)
+    let mut cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 4)
         .await
         .expect("a cluster");
     let estmark = partner("estmark");
@@ -274,7 +274,7 @@ async fn flash_does_not_wait_behind_a_backlog() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_network_loses_nothing() {
     let scratch = Scratch::new().expect("a directory");
-    let cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 5)
+    let cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 5)
         .await
         .expect("a cluster");
     let (norland, estmark) = (partner("norland"), partner("estmark"));
@@ -304,7 +304,7 @@ async fn a_bad_network_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sizes_have_limits_and_what_is_within_them_passes() {
     let scratch = Scratch::new().expect("a directory");
-    let cluster = Cluster::start(Path::new(PROGRAM), scratch.path(), plan(), 6)
+    let cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 6)
         .await
         .expect("a cluster");
     let file = scratch.path().join("large.toml");
@@ -329,4 +329,20 @@ async fn sizes_have_limits_and_what_is_within_them_passes() {
             "{size}: {said}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alliance_of_tasks_is_the_same() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = Cluster::start(Runner::Tasks, scratch.path(), plan(), 8).await;
+    let mut cluster = cluster.expect("a cluster");
+    let ids = publish(&cluster, vec![draft("IMMEDIATE", "in one process")]).await;
+    cluster.delivered(ids[0]).await.expect("delivered");
+    let estmark = partner("estmark");
+    cluster.kill_node(&estmark).await.expect("stopped");
+    let ids = publish(&cluster, vec![draft("IMMEDIATE", "while it was away")]).await;
+    cluster.start_nodes([&estmark]).await.expect("back");
+    cluster.delivered(ids[0]).await.expect("delivered");
+    assert_eq!(cluster.inbox(&estmark).await.expect("an inbox").len(), 2);
+    cluster.stop().await.expect("a clean end");
 }

@@ -1,18 +1,22 @@
 //! What travels, seen from a client that keeps to no rule: the traps of TLS under QUIC, revocation
 //! of the connected, and what a recipient's bytes contain.
 
-mod support;
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/closing.rs"]
+mod closing;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use client::{Gullible, Identity, tls};
+use closing::closed_with;
 use data_encoding::BASE64;
 use entente::broker::Request;
 use entente::bulletin::{Draft, Part};
 use entente::clock::{Clock, SystemClock, SystemEntropy};
-use entente::deployment::{AgreementPlan, OPERATOR, Plan, until};
+use entente::deployment::{AgreementPlan, OPERATOR, Plan, Runner, until};
 use entente::identity::{certificates_from_pem, read_private, read_secret_key, serial_of};
 use entente::ledger::StandingOrder;
 use entente::node::{Command, Response};
@@ -29,7 +33,6 @@ use rustls::client::{
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{NamedGroup, SignatureScheme};
-use support::{Gullible, Identity, closed_with, tls};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,7 +69,8 @@ fn plan() -> Plan {
 }
 
 async fn prepare(scratch: &Scratch, plan: Plan) -> Cluster {
-    let cluster = Cluster::prepare(Path::new(PROGRAM), scratch.path(), plan, 21).await;
+    let cluster =
+        Cluster::prepare(Runner::Processes(PROGRAM.into()), scratch.path(), plan, 21).await;
     let mut cluster = cluster.expect("a deployment");
     cluster.start_broker().await.expect("a broker");
     cluster

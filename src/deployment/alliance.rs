@@ -1,15 +1,17 @@
-//! A running deployment: one broker and its partners' nodes, each a process of its own.
+//! A running deployment: one broker and its partners' nodes, as processes or as tasks.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::DeploymentError;
 use super::layout::Layout;
 use super::process::{Process, until};
-use crate::broker::{self, BulletinView, Reply, Request};
+use crate::broker::{self, Broker, BulletinView, Reply, Request};
 use crate::bulletin::{BulletinId, Draft};
-use crate::node::{self, Command, ItemView, Response};
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::node::{self, Command, ItemView, Node, Response};
 use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
@@ -18,21 +20,37 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Items read from an inbox at once.
 const PAGE: usize = 64;
 
+/// How the programs of an alliance are run.
+#[derive(Clone, Debug)]
+pub enum Runner {
+    /// Each as a process of its own, of this `entente` binary.
+    Processes(PathBuf),
+    /// As tasks of this process: quicker to start, and cannot be killed, only stopped.
+    Tasks,
+}
+
 /// One broker and its partners' nodes.
 #[derive(Debug)]
 pub struct Alliance {
     layout: Layout,
-    program: PathBuf,
-    broker: Option<Process>,
-    nodes: BTreeMap<PartnerId, Process>,
+    runner: Runner,
+    broker: Option<Host<Broker>>,
+    nodes: BTreeMap<PartnerId, Host<Node>>,
+}
+
+/// A program that runs somehow.
+#[derive(Debug)]
+enum Host<T> {
+    Process(Box<Process>),
+    Task(T),
 }
 
 impl Alliance {
-    /// A built deployment that is not running yet; `program` is the `entente` binary.
-    pub fn new(layout: Layout, program: &Path) -> Self {
+    /// A built deployment that is not running yet.
+    pub fn new(layout: Layout, runner: Runner) -> Self {
         Self {
             layout,
-            program: program.to_owned(),
+            runner,
             broker: None,
             nodes: BTreeMap::new(),
         }
@@ -45,9 +63,19 @@ impl Alliance {
 
     /// Starts the broker and waits until it answers.
     pub async fn start_broker(&mut self) -> Result<(), DeploymentError> {
-        let mut broker = Process::broker(&self.program, &self.layout.broker_config())?;
-        broker.broker_ready(PATIENCE).await?;
-        self.broker = Some(broker);
+        let config = self.layout.broker_config();
+        self.broker = Some(match &self.runner {
+            Runner::Processes(program) => {
+                let mut broker = Process::broker(program, &config)?;
+                broker.broker_ready(PATIENCE).await?;
+                Host::Process(Box::new(broker))
+            }
+            Runner::Tasks => {
+                let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+                let config = broker::Config::load(&config)?;
+                Host::Task(Broker::start(config, clock, entropy).await?)
+            }
+        });
         Ok(())
     }
 
@@ -62,16 +90,31 @@ impl Alliance {
             started.push(partner.clone());
         }
         for partner in &started {
-            if let Some(node) = self.nodes.get_mut(partner) {
+            if let Some(Host::Process(node)) = self.nodes.get_mut(partner) {
                 node.node_ready(PATIENCE).await?;
+                continue;
             }
+            let look = || async {
+                match self.ask_node(partner, &Command::Status).await.ok()? {
+                    Response::Status(status) => status.connected.then_some(()),
+                    _ => None,
+                }
+            };
+            until(&format!("the connection of {partner}"), PATIENCE, look).await?;
         }
         Ok(())
     }
 
     /// Starts a node without waiting for it.
     pub fn launch_node(&mut self, partner: &PartnerId) -> Result<(), DeploymentError> {
-        let node = Process::node(&self.program, &self.layout.node_config(partner))?;
+        let config = self.layout.node_config(partner);
+        let node = match &self.runner {
+            Runner::Processes(program) => Host::Process(Box::new(Process::node(program, &config)?)),
+            Runner::Tasks => {
+                let config = node::Config::load(&config)?;
+                Host::Task(Node::start(config, Arc::new(SystemClock))?)
+            }
+        };
         self.nodes.insert(partner.clone(), node);
         Ok(())
     }
@@ -79,38 +122,50 @@ impl Alliance {
     /// Kills the broker at once, as a power failure would.
     pub async fn kill_broker(&mut self) -> Result<(), DeploymentError> {
         match self.broker.take() {
-            Some(broker) => broker.kill().await,
-            None => Ok(()),
+            Some(Host::Process(broker)) => broker.kill().await?,
+            Some(Host::Task(broker)) => broker.shutdown().await,
+            None => {}
         }
+        Ok(())
     }
 
     /// Kills a partner's node at once, as a power failure would.
     pub async fn kill_node(&mut self, partner: &PartnerId) -> Result<(), DeploymentError> {
         match self.nodes.remove(partner) {
-            Some(node) => node.kill().await,
-            None => Ok(()),
+            Some(Host::Process(node)) => node.kill().await?,
+            Some(Host::Task(node)) => node.shutdown().await,
+            None => {}
         }
+        Ok(())
     }
 
     /// Stops everybody in good order.
     pub async fn stop(&mut self) -> Result<(), DeploymentError> {
         for (_, node) in std::mem::take(&mut self.nodes) {
-            node.stop().await?;
+            match node {
+                Host::Process(node) => node.stop().await?,
+                Host::Task(node) => node.shutdown().await,
+            }
         }
         match self.broker.take() {
-            Some(broker) => broker.stop().await,
-            None => Ok(()),
+            Some(Host::Process(broker)) => broker.stop().await?,
+            Some(Host::Task(broker)) => broker.shutdown().await,
+            None => {}
         }
-    }
-
-    /// The broker's process id, while it runs.
-    pub fn broker_process(&self) -> Option<u32> {
-        self.broker.as_ref().and_then(Process::id)
+        Ok(())
     }
 
     /// The partners whose nodes run.
     pub fn running(&self) -> impl Iterator<Item = &PartnerId> {
         self.nodes.keys()
+    }
+
+    /// The broker's process id, while it runs as a process.
+    pub fn broker_process(&self) -> Option<u32> {
+        match &self.broker {
+            Some(Host::Process(broker)) => broker.id(),
+            _ => None,
+        }
     }
 
     /// Asks the broker.

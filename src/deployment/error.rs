@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::agreement::{AgreementError, DraftError};
 use crate::broker::BrokerError;
 use crate::identity::{HomeError, KeyFileError};
+use crate::node::NodeError;
 use crate::partner::InvalidSpiffeId;
 use crate::proof::SignError;
 use crate::transport::LocalError;
@@ -35,6 +36,9 @@ pub enum DeploymentError {
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// An agreement's text.
     #[error("agreement `{name}`: {error}")]
     Draft {

@@ -11,7 +11,7 @@ mod layout;
 mod plan;
 mod process;
 
-pub use alliance::Alliance;
+pub use alliance::{Alliance, Runner};
 pub use build::build;
 pub use error::DeploymentError;
 pub use layout::{Layout, OPERATOR};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fault::FaultLink;
 use crate::broker;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::deployment::{Alliance, DeploymentError, Plan, build};
+use crate::deployment::{Alliance, DeploymentError, Plan, Runner, build};
 use crate::identity::write_public;
 use crate::ledger::LedgerId;
 use crate::partner::PartnerId;
@@ -26,12 +26,12 @@ impl Cluster {
     /// Builds a deployment in a new directory and starts everybody. `seed` decides what the faults
     /// of the network do.
     pub async fn start(
-        program: &Path,
+        runner: Runner,
         directory: &Path,
         plan: Plan,
         seed: u64,
     ) -> Result<Self, DeploymentError> {
-        let mut cluster = Self::prepare(program, directory, plan, seed).await?;
+        let mut cluster = Self::prepare(runner, directory, plan, seed).await?;
         cluster.alliance.start_broker().await?;
         cluster.alliance.start_nodes(&cluster.plan.partners).await?;
         Ok(cluster)
@@ -39,7 +39,7 @@ impl Cluster {
 
     /// Builds a deployment in a new directory and starts nobody.
     pub async fn prepare(
-        program: &Path,
+        runner: Runner,
         directory: &Path,
         plan: Plan,
         seed: u64,
@@ -65,7 +65,7 @@ impl Cluster {
             write_public(&path, text.as_bytes())?;
             links.insert(partner.clone(), link);
         }
-        let alliance = Alliance::new(layout, program);
+        let alliance = Alliance::new(layout, runner);
         Ok(Self {
             alliance,
             plan,

@@ -1,18 +1,18 @@
-//! A cluster for integration tests: real processes, real QUIC, real disk, and a network that can be
+//! A cluster for integration tests: real processes (or tasks of the
+//! test), real QUIC, real disk, and a network that can be
 //! cut, delayed, thinned and reordered.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), entente::deployment::DeploymentError> {
-//! use entente::deployment::Plan;
+//! use entente::deployment::{Plan, Runner};
 //! use entente::testing::Cluster;
 //!
 //! let framework = "alliance.example".parse().expect("a trust domain");
 //! let norland = "norland.example".parse().expect("a trust domain");
 //! let plan = Plan::new(framework, vec![norland]);
 //! let directory = std::env::temp_dir().join("entente-cluster");
-//! // In an integration test of this package: env!("CARGO_BIN_EXE_entente").
-//! let program = std::path::Path::new("/usr/bin/entente");
-//! let mut cluster = Cluster::start(program, &directory, plan, 7).await?;
+//! // Or, to kill them: Runner::Processes("/usr/bin/entente".into())
+//! let mut cluster = Cluster::start(Runner::Tasks, &directory, plan, 7).await?;
 //! cluster.link(&"norland.example".parse().expect("a trust domain")).cut();
 //! # Ok(()) }
 //! ```

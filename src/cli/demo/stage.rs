@@ -8,14 +8,14 @@ use crate::audit::Audited;
 use crate::cli::audit;
 use crate::cli::files::{BrokerFile, clock, entropy};
 use crate::cli::report::Report;
-use crate::deployment::{Alliance, build};
+use crate::deployment::{Alliance, Runner, build};
 
 /// Builds the deployment and starts everybody.
 pub(super) async fn raise(directory: &Path) -> Result<Alliance, CliError> {
     let plan = scenario::plan()?;
     let (layout, _) = build(directory, &plan, clock(), entropy()).await?;
     let program = std::env::current_exe().map_err(CliError::failed)?;
-    let mut alliance = Alliance::new(layout, &program);
+    let mut alliance = Alliance::new(layout, Runner::Processes(program));
     alliance.start_broker().await?;
     alliance.start_nodes(&plan.partners).await?;
     Ok(alliance)

@@ -1,17 +1,12 @@
 //! A client of the broker that keeps to no rule, for tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use quinn::Connection;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
-
-/// How long a refusal may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a client shows of itself.
 pub(crate) struct Identity {
@@ -90,20 +85,4 @@ pub(crate) fn tls(identity: Option<&Identity>, alpn: &[u8]) -> Arc<QuicClientCon
     };
     config.alpn_protocols = vec![alpn.to_vec()];
     Arc::new(QuicClientConfig::try_from(config).expect("a QUIC suite"))
-}
-
-/// The code of the refusal with which the broker closed a connection.
-pub(crate) async fn closed_with(connection: &Connection) -> String {
-    let closed = tokio::time::timeout(PATIENCE, connection.closed())
-        .await
-        .expect("it is closed");
-    let quinn::ConnectionError::ApplicationClosed(close) = closed else {
-        return closed.to_string();
-    };
-    let reason = String::from_utf8_lossy(&close.reason).into_owned();
-    let code = reason
-        .strip_suffix(')')
-        .and_then(|reason| reason.rsplit_once('('))
-        .map(|(_, code)| code);
-    code.unwrap_or(&reason).to_owned()
 }
