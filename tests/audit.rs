@@ -9,7 +9,7 @@ use entente::bulletin::{Draft, Precedence, VerifiedBursts, open, seal};
 use entente::clock::{SeededEntropy, Timestamp};
 use entente::ledger::{
     Ack, Engine, Fact, Genesis, Group, LaneAck, LaneChain, LedgerId, MemoryEngine, Operator,
-    OperatorSignature, PartnerAdmitted, Proposal, SignedAck, State, StoredRecord, sequence,
+    OperatorSignature, PartnerAdmitted, Proposal, Record, SignedAck, State, StoredRecord, sequence,
 };
 use entente::partner::{KeySet, KeyUse, PartnerId, SignedKeySet, SigningKey};
 use entente::proof::{Checkpoint, NoteKey, PayloadType, SecretKey, Signer};
@@ -38,8 +38,8 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn new() -> Self {
-        let entropy = SeededEntropy::new(7);
+    fn new(seed: u64) -> Self {
+        let entropy = SeededEntropy::new(seed);
         let genesis = Genesis {
             framework: NAME.into(),
             log_key: NoteKey::new(NAME, key(1).public_key())
@@ -142,6 +142,31 @@ impl Ledger {
         self.record(Proposal::Bulletin(Box::new(submission)));
     }
 
+    fn acknowledge(&mut self, lanes: Vec<LaneAck>) {
+        let recipient = partner("estmark");
+        let ack = Ack {
+            ledger: self.id(),
+            recipient,
+            lanes,
+            time: self.now,
+        };
+        let ack = SignedAck::sign(ack, &key(21)).expect("signed");
+        self.record(Proposal::Acknowledgement(ack));
+    }
+
+    /// The chain over the first numbers of a recipient's ROUTINE lane, all delivered.
+    fn chain(&self, recipient: &PartnerId, count: usize) -> LaneChain {
+        let start = LaneChain::start(self.id(), recipient, Precedence::Routine);
+        let records = self.engine.read(0, 1_000).expect("records");
+        let records = records
+            .iter()
+            .map(|bytes| Record::from_bytes(bytes).expect("a record"));
+        let released = records.flat_map(|record| record.releases).take(count);
+        released.fold(start, |chain, one| {
+            chain.delivered(one.number, &one.bulletin, &one.release.withheld)
+        })
+    }
+
     fn stored(&self) -> Vec<StoredRecord> {
         let records = self.engine.read(0, 1_000).expect("records");
         let entries = self.engine.entries(0, 1_000).expect("entries");
@@ -165,9 +190,9 @@ impl Ledger {
     }
 }
 
-/// A ledger with something of everything.
-fn ledger() -> Ledger {
-    let mut ledger = Ledger::new();
+/// Bulletins under an agreement, and nothing acknowledged yet.
+fn ledger_until_the_acknowledgement() -> Ledger {
+    let mut ledger = Ledger::new(7);
     let norland = ledger.admit("norland", 10);
     let estmark = ledger.admit("estmark", 20);
     let text = format!(
@@ -188,32 +213,32 @@ fn ledger() -> Ledger {
     signed
         .ratify(&partner("estmark"), &key(20))
         .expect("signed");
-    ledger.record(Proposal::Fact(Fact::AgreementRatified(signed.clone())));
+    ledger.record(Proposal::Fact(Fact::AgreementRatified(signed)));
     for text in ["one", "two", "three"] {
         ledger.publish(Precedence::Routine, text);
     }
     ledger.publish(Precedence::Flash, "four");
-    let estmark = partner("estmark");
-    let chain = LaneChain::start(ledger.id(), &estmark, Precedence::Routine)
-        .void(1)
-        .void(2)
-        .0;
-    let lanes = vec![LaneAck {
+    ledger
+}
+
+/// A ledger with something of everything.
+fn ledger() -> Ledger {
+    let mut ledger = ledger_until_the_acknowledgement();
+    let chain = ledger.chain(&partner("estmark"), 2).0;
+    ledger.acknowledge(vec![LaneAck {
         precedence: Precedence::Routine,
         up_to: 2,
         chain,
-    }];
-    let ack = Ack {
-        ledger: ledger.id(),
-        recipient: estmark,
-        lanes,
-        time: ledger.now,
-    };
-    let ack = SignedAck::sign(ack, &key(21)).expect("signed");
-    ledger.record(Proposal::Acknowledgement(ack));
+    }]);
+    let agreement = *ledger
+        .state
+        .agreements()
+        .keys()
+        .next()
+        .expect("an agreement");
     let withdrawal = Withdrawal {
         ledger: ledger.id().0,
-        agreement: signed.id(),
+        agreement,
         partner: partner("norland"),
         time: ledger.now,
         reason: "a test".into(),
@@ -323,17 +348,21 @@ fn records_left_out_swapped_repeated_or_cut_off_are_found() {
 
 #[test]
 fn a_record_forged_with_its_entry_does_not_fit_the_checkpoint() {
-    // The same ledger with one bulletin more in its middle, written by whoever holds the disk.
     let honest = ledger();
-    let mut other = Ledger::new();
+    // The same admission under other salts, with an entry that fits it: only the root tells.
+    let mut other = Ledger::new(8);
     other.admit("norland", 10);
-    let forged = other.stored();
     let mut stored = honest.stored();
-    // A record that follows from the same state under another seed: only the root tells.
-    stored[1] = forged[1].clone();
-    let finding = audit(&stored, Some(honest.checkpoint()));
-    let same = forged[1].record == honest.stored()[1].record;
-    assert!(same || finding.is_err(), "{finding:?}");
+    assert_eq!(other.id(), honest.id());
+    assert_ne!(other.stored()[1].record, stored[1].record);
+    stored[1] = other.stored()[1].clone();
+    let finding = audit(&stored, Some(honest.checkpoint())).expect_err("another root");
+    assert!(matches!(finding, Finding::OtherRoot { .. }), "{finding}");
+    let finding = audit(&stored[..2], None);
+    assert!(
+        finding.is_ok(),
+        "without a checkpoint nothing tells: {finding:?}"
+    );
     let mut checkpoint = honest.checkpoint();
     checkpoint = checkpoint.replace("alliance.example\n", "other.example\n");
     assert!(matches!(
@@ -360,5 +389,35 @@ fn a_release_that_the_agreements_do_not_give_is_found() {
             assert_eq!(partner.as_str(), "estmark.example");
         }
         other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_something_else_than_was_released_is_found() {
+    let estmark = partner("estmark");
+    for (void, wrong) in [(true, true), (false, false)] {
+        let mut ledger = ledger_until_the_acknowledgement();
+        let chain = if void {
+            LaneChain::start(ledger.id(), &estmark, Precedence::Routine)
+                .void(1)
+                .void(2)
+        } else {
+            ledger.chain(&estmark, 2)
+        };
+        let lanes = vec![LaneAck {
+            precedence: Precedence::Routine,
+            up_to: 2,
+            chain: chain.0,
+        }];
+        ledger.acknowledge(lanes);
+        let audited = audit(&ledger.stored(), Some(ledger.checkpoint()));
+        match audited {
+            Err(Finding::Record {
+                fault: Fault::OtherChain { .. },
+                ..
+            }) => assert!(wrong),
+            Ok(_) => assert!(!wrong),
+            Err(other) => panic!("{other}"),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! not. Out of scope: writing anything.
 
 mod finding;
+mod trail;
 mod verify;
 
 pub use finding::{Fault, Finding};

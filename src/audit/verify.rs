@@ -11,6 +11,7 @@ use crate::ledger::{
 use crate::proof::{Checkpoint, Digest, NoteKey};
 
 use super::finding::{Fault, Finding};
+use super::trail::Trail;
 
 /// Records read at once.
 const READ: usize = 512;
@@ -45,6 +46,7 @@ pub struct Audited {
 pub struct Auditor {
     state: State,
     bursts: VerifiedBursts,
+    trail: Trail,
     bulletins: u64,
     releases: u64,
     acknowledgements: u64,
@@ -56,6 +58,7 @@ impl Default for Auditor {
         Self {
             state: State::new(),
             bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
+            trail: Trail::default(),
             bulletins: 0,
             releases: 0,
             acknowledgements: 0,
@@ -108,9 +111,19 @@ impl Auditor {
             }
             Fact::Acknowledged(signed) => {
                 signed.check(&self.state, record.time)?;
+                let recipient = &signed.ack.recipient;
+                self.trail
+                    .acknowledged(&signed.ack, record.time)
+                    .map_err(|lane| Fault::OtherChain {
+                        partner: recipient.clone(),
+                        lane: lane.to_string(),
+                    })?;
                 self.acknowledgements += 1;
             }
-            governing => check(&self.state, governing, record.time)?,
+            governing => {
+                check(&self.state, governing, record.time)?;
+                self.trail.governed();
+            }
         }
         self.state.apply(record);
         Ok(())
@@ -164,6 +177,12 @@ impl Auditor {
                     expected,
                     found,
                 });
+            }
+            if let Some(ledger) = self.state.ledger() {
+                let sent = (hash, one.release.withheld.as_slice());
+                let until = header.valid_until;
+                self.trail
+                    .released(ledger, partner, header.precedence, sent, until);
             }
         }
         Ok(())
