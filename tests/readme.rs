@@ -62,6 +62,8 @@ fn the_deployment_by_hand_works_as_it_stands() {
         "update.grid-portal.example",
         "withheld; its hash is",
         "audit: 6 records verified",
+        "everything is as the agreements say",
+        "exercise@1",
     ] {
         assert!(
             said.contains(expected),

@@ -438,3 +438,51 @@ async fn a_recipients_bytes_hold_nothing_of_what_is_withheld_or_anothers() {
     }
     cluster.stop().await.expect("a clean end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_that_does_not_read_holds_up_nobody() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepare(&scratch, plan()).await;
+    let norland = partner("norland");
+    cluster
+        .start_nodes(&["norland", "sudland"].map(partner))
+        .await
+        .expect("connected");
+    // Estmark connects, opens no lane it is offered, and acknowledges nothing.
+    let lazy = connect(&cluster, tls(Some(&identity(&cluster, "estmark")), ALPN)).await;
+    let lazy = lazy.expect("a connection");
+    let _control = greet(&lazy).await;
+    let text = "x".repeat(1_000_000);
+    let mut last = None;
+    for _ in 0..60 {
+        let draft = ["kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \"narrative\"\ntext = \"", &text, "\"\n"].concat();
+        let draft = Draft::from_toml(&draft).expect("a bulletin");
+        last = cluster
+            .publish(&norland, vec![draft])
+            .await
+            .expect("taken")
+            .pop();
+    }
+    let last = last.expect("sixty bulletins");
+    cluster.promised(&norland, &[last]).await.expect("promised");
+    let look = || async { cluster.received(&partner("sudland"), last).await.ok()? };
+    until("the last at Sudland", PATIENCE, look)
+        .await
+        .expect("received");
+    let pid = cluster.broker_process().expect("a process");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("a size");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    // The body cache of 64 MiB, the store's own, and a lane's window: not a backlog of all there is.
+    assert!(kib < 400 * 1024, "{kib} KiB");
+    assert!(lazy.close_reason().is_none(), "slow is no offence");
+    cluster.stop().await.expect("a clean end");
+}

@@ -130,6 +130,10 @@ where
         };
         text.push(b'\n');
         write.write_all(&text).await?;
+        // Of a line beyond the limit only its beginning was read: what follows begins nowhere.
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
     }
 }
 
