@@ -23,7 +23,7 @@ use crate::ledger::{
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
 use crate::proof::{Digest, KeyId, Signature};
-use crate::transport::LocalListener;
+use crate::transport::{LocalListener, Trouble};
 
 /// A command. Files travel in base64.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,24 +118,6 @@ pub enum Reply {
     Recorded(u64),
     /// It could not be done.
     Error(Trouble),
-}
-
-/// Why a command could not be done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Trouble {
-    /// Stable, for machines.
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
-impl Trouble {
-    fn new(code: &str, message: impl ToString) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.to_string(),
-        }
-    }
 }
 
 impl From<BrokerError> for Trouble {

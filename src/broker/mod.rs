@@ -22,7 +22,7 @@ mod view;
 
 pub use commit::{Answer, Log};
 pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig};
-pub use control::{Reply, Request, Trouble, execute};
+pub use control::{Reply, Request, execute};
 pub use error::BrokerError;
 pub use init::init;
 pub use view::{

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::transport::LocalError;
+use crate::transport::{LocalError, Trouble};
 
 /// A command that did not do what was asked, in a sentence for people.
 #[derive(Debug, Error)]
@@ -97,17 +97,8 @@ passed_on!(
     crate::store::StoreError,
 );
 
-impl From<crate::broker::Trouble> for CliError {
-    fn from(trouble: crate::broker::Trouble) -> Self {
-        Self::Failed {
-            code: trouble.code,
-            message: trouble.message,
-        }
-    }
-}
-
-impl From<crate::node::Trouble> for CliError {
-    fn from(trouble: crate::node::Trouble) -> Self {
+impl From<Trouble> for CliError {
+    fn from(trouble: Trouble) -> Self {
         Self::Failed {
             code: trouble.code,
             message: trouble.message,

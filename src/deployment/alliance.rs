@@ -172,9 +172,7 @@ impl Alliance {
     pub async fn ask_broker(&self, request: &Request) -> Result<Reply, DeploymentError> {
         let control = self.layout.broker_control();
         match crate::transport::ask(&control, request).await? {
-            Reply::Error(broker::Trouble { code, message }) => {
-                Err(DeploymentError::Trouble { code, message })
-            }
+            Reply::Error(trouble) => Err(trouble.into()),
             reply => Ok(reply),
         }
     }
@@ -187,9 +185,7 @@ impl Alliance {
     ) -> Result<Response, DeploymentError> {
         let control = self.layout.node_control(partner);
         match crate::transport::ask(&control, command).await? {
-            Response::Error(node::Trouble { code, message }) => {
-                Err(DeploymentError::Trouble { code, message })
-            }
+            Response::Error(trouble) => Err(trouble.into()),
             response => Ok(response),
         }
     }

@@ -11,7 +11,7 @@ use crate::identity::{HomeError, KeyFileError};
 use crate::node::NodeError;
 use crate::partner::InvalidSpiffeId;
 use crate::proof::SignError;
-use crate::transport::LocalError;
+use crate::transport::{LocalError, Trouble};
 
 /// A deployment that cannot be built or run.
 #[derive(Debug, Error)]
@@ -99,6 +99,15 @@ pub enum DeploymentError {
         /// How long.
         seconds: u64,
     },
+}
+
+impl From<Trouble> for DeploymentError {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble {
+            code: trouble.code,
+            message: trouble.message,
+        }
+    }
 }
 
 impl DeploymentError {

@@ -34,7 +34,7 @@ pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
     LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
-    StandingChanged, StandingOrder, bulletin_of,
+    StandingChanged, StandingOrder,
 };
 pub use registry::{Partner, Registry};
 pub use sequencer::{

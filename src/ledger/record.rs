@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::commitment::Commitment;
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
-use crate::bulletin::{BulletinId, BurstProof, Header, OpenPart, PartDigest, Precedence, Refused};
+use crate::bulletin::{BurstProof, Header, OpenPart, PartDigest, Precedence, Refused};
 use crate::clock::Timestamp;
 use crate::decision::Release;
 use crate::partner::{InvalidKeySet, PartnerId, SignedKeySet, Standing};
@@ -277,12 +277,4 @@ pub enum InvalidRecord {
     /// Its agreement.
     #[error("its agreement cannot be read: {0}")]
     Agreement(#[from] AgreementError),
-}
-
-/// A bulletin's short name in messages: its id.
-pub fn bulletin_of(fact: &Fact) -> Option<BulletinId> {
-    match fact {
-        Fact::Accepted(accepted) => Some(accepted.header.id),
-        _ => None,
-    }
 }

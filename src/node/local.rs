@@ -15,7 +15,7 @@ use crate::ledger::CertificatesRevoked;
 use crate::partner::SignedKeySet;
 use crate::session::Statement;
 use crate::store::{OutboxState, OutboxStatus, Outgoing, StoreError};
-use crate::transport::LocalListener;
+use crate::transport::{LocalListener, Trouble};
 
 /// Items and statuses in one answer: larger inboxes are read in pages.
 const MAX_PAGE: usize = 256;
@@ -113,24 +113,6 @@ pub enum Response {
     Recorded(u64),
     /// It could not be done.
     Error(Trouble),
-}
-
-/// Why a request could not be done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Trouble {
-    /// Stable, for machines.
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
-impl Trouble {
-    fn new(code: &str, message: impl ToString) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.to_string(),
-        }
-    }
 }
 
 impl From<StoreError> for Trouble {

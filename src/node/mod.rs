@@ -18,7 +18,7 @@ mod webhook;
 pub use config::{Config, TlsConfig, WebhookConfig};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
-pub use local::{Command, Response, Trouble};
+pub use local::{Command, Response};
 pub use view::{ItemView, PartView, StatusView, TrustedView};
 
 use std::sync::{Arc, RwLock};

@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -34,6 +34,25 @@ pub enum LocalError {
     /// The other side hung up, or said what is no answer.
     #[error("{} gave no answer that can be read", .0.display())]
     NoAnswer(PathBuf),
+}
+
+/// Why a request could not be done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Stable, for machines.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Trouble {
+    /// A code and what an error says.
+    pub fn new(code: &str, message: impl ToString) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.to_string(),
+        }
+    }
 }
 
 /// A listening local socket; the file goes when it does.

@@ -23,7 +23,7 @@ mod tls;
 mod verifier;
 
 pub use endpoint::{EndpointError, ResetSecret, client_endpoint, server_endpoint};
-pub use local::{LocalError, LocalListener, ask};
+pub use local::{LocalError, LocalListener, Trouble, ask};
 pub use peer::{PeerError, PeerIdentity};
 pub use socket::{BUFFER_BYTES, BufferReport};
 pub use stream::{FrameReader, ReadError, write_frame};
