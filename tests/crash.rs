@@ -179,9 +179,11 @@ async fn what_was_acknowledged_survives_every_crash() {
         .current_dir(cluster.layout().broker())
         .output()
         .expect("the program");
+    let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    assert!(!said.contains("disputed"), "{said}");
 }

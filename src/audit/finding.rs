@@ -120,12 +120,4 @@ pub enum Fault {
     /// Its acknowledgement.
     #[error(transparent)]
     Acknowledgement(#[from] AckError),
-    /// An acknowledgement of something else than what was delivered.
-    #[error("lane {lane} of `{partner}`: what was acknowledged is not what was released")]
-    OtherChain {
-        /// Whose lane.
-        partner: PartnerId,
-        /// Which.
-        lane: String,
-    },
 }

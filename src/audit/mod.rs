@@ -8,4 +8,4 @@ mod trail;
 mod verify;
 
 pub use finding::{Fault, Finding};
-pub use verify::{Audited, Auditor, Stored, Verification, verify};
+pub use verify::{Audited, Auditor, Disputed, Stored, Verification, verify};

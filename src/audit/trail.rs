@@ -1,25 +1,44 @@
-//! What a recipient signed that it received, recomputed from what was released to it.
+//! What a recipient signed that it received, compared with what was released to it.
+//!
+//! The log says what was released and when permission changed, not which number of a lane went out
+//! before a change and which after it. So each number has one variant or more: as released, as
+//! permitted after each later change, or void. An acknowledgement is in order when its chain is that
+//! of some choice among them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
-use crate::ledger::{Ack, LaneAck, LaneChain, LedgerId};
+use crate::ledger::{Accepted, Ack, LaneAck, LaneChain, LaneRelease, State};
 use crate::partner::PartnerId;
-use crate::proof::Digest;
 
-/// Chains that one acknowledgement may mean. Beyond it (many numbers that may have come void) the
-/// recipient's own statement is taken as it is.
+/// Chains that one acknowledgement may mean. Beyond it the recipient's statement cannot be told
+/// from others, and is taken as it is.
 const MAX_CANDIDATES: usize = 1_024;
+
+/// Indexes of the parts withheld from a delivery; `None`: the number came void.
+type Variant = Option<Vec<u32>>;
 
 /// One number of a lane, not acknowledged yet.
 #[derive(Debug)]
 struct Due {
-    header: Digest,
-    withheld: Vec<u32>,
-    /// Governing facts before it: where there was one since, its permission may have ended.
-    governed: u64,
-    valid_until: Timestamp,
+    accepted: Arc<Accepted>,
+    release: LaneRelease,
+    variants: Vec<Variant>,
+    /// When the bulletin, or an agreement that released it, ends by itself.
+    ends: Timestamp,
+}
+
+impl Due {
+    /// Adds what is permitted as of a state and a time.
+    fn permit(&mut self, state: &State, at: Timestamp) {
+        let permit = state.permit(&self.accepted, &self.release, at);
+        let variant = permit.map(|permit| permit.release().withheld.clone());
+        if !self.variants.contains(&variant) {
+            self.variants.push(variant);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -33,24 +52,26 @@ struct Lane {
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     lanes: BTreeMap<(PartnerId, Precedence), Lane>,
-    governed: u64,
 }
 
 impl Trail {
-    /// A fact about partners or agreements was recorded.
-    pub(super) fn governed(&mut self) {
-        self.governed += 1;
+    /// A fact about partners or agreements is folded: what waits may be permitted otherwise now.
+    pub(super) fn governed(&mut self, state: &State, at: Timestamp) {
+        for due in self.lanes.values_mut().flat_map(|lane| &mut lane.due) {
+            due.permit(state, at);
+        }
     }
 
     /// A bulletin was released under the next number of a lane.
     pub(super) fn released(
         &mut self,
-        ledger: LedgerId,
-        recipient: &PartnerId,
-        precedence: Precedence,
-        (header, withheld): (Digest, &[u32]),
-        valid_until: Timestamp,
+        state: &State,
+        accepted: &Arc<Accepted>,
+        release: &LaneRelease,
     ) {
+        let Some(ledger) = state.ledger() else { return };
+        let recipient = &release.release.recipient;
+        let precedence = accepted.header.precedence;
         let lane = self
             .lanes
             .entry((recipient.clone(), precedence))
@@ -59,56 +80,76 @@ impl Trail {
                 acked: 0,
                 due: VecDeque::new(),
             });
-        let (withheld, governed) = (withheld.to_vec(), self.governed);
+        let agreements = release.release.clauses.iter();
+        let ends = agreements
+            .filter_map(|clause| state.agreements().get(&clause.agreement))
+            .map(|entry| entry.agreement.agreement().valid_until)
+            .chain([accepted.header.valid_until])
+            .min();
         lane.due.push_back(Due {
-            header,
-            withheld,
-            governed,
-            valid_until,
+            accepted: Arc::clone(accepted),
+            release: release.clone(),
+            variants: vec![Some(release.release.withheld.clone())],
+            ends: ends.unwrap_or(accepted.header.valid_until),
         });
     }
 
-    /// Checks an acknowledgement; the precedence of the first lane whose chain is another than what
-    /// was released, delivered or, where its permission may have ended, void.
-    pub(super) fn acknowledged(&mut self, ack: &Ack, at: Timestamp) -> Result<(), Precedence> {
+    /// Checks an acknowledgement; returns the lanes in which it is for something else than what was
+    /// released.
+    pub(super) fn acknowledged(
+        &mut self,
+        state: &State,
+        ack: &Ack,
+        at: Timestamp,
+    ) -> Vec<Precedence> {
+        let mut disputed = Vec::new();
         for one in &ack.lanes {
             let lane = self.lanes.get_mut(&(ack.recipient.clone(), one.precedence));
-            if let Some(lane) = lane {
-                lane.acknowledged(one, self.governed, at)
-                    .map_err(|()| one.precedence)?;
+            if let Some(lane) = lane
+                && !lane.acknowledged(state, one, at)
+            {
+                disputed.push(one.precedence);
             }
         }
-        Ok(())
+        disputed
     }
 }
 
 impl Lane {
-    fn acknowledged(&mut self, ack: &LaneAck, governed: u64, at: Timestamp) -> Result<(), ()> {
+    /// Whether an acknowledgement is of what was released; either way the lane goes on from it.
+    fn acknowledged(&mut self, state: &State, ack: &LaneAck, at: Timestamp) -> bool {
         let Some(count) = ack.up_to.checked_sub(self.acked).filter(|count| *count > 0) else {
-            return Ok(());
+            return true;
         };
-        let count = usize::try_from(count).map_err(|_| ())?;
+        let count = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .min(self.due.len());
         let mut chains = vec![self.chain];
-        for (number, due) in (self.acked + 1..=ack.up_to).zip(&self.due) {
-            let may_be_void = due.governed != governed || due.valid_until <= at;
-            let mut next: Vec<LaneChain> = chains
+        let mut untold = false;
+        for (number, mut due) in (self.acked + 1..).zip(self.due.drain(..count)) {
+            // Where something ended by itself, several moments may have given several variants.
+            if due.ends <= at {
+                due.permit(state, at);
+                untold |= due.variants.len() > 1;
+            }
+            let header = due.release.bulletin;
+            chains = due
+                .variants
                 .iter()
-                .map(|chain| chain.delivered(number, &due.header, &due.withheld))
+                .flat_map(|variant| {
+                    chains.iter().map(move |chain| match variant {
+                        Some(withheld) => chain.delivered(number, &header, withheld),
+                        None => chain.void(number),
+                    })
+                })
                 .collect();
-            if may_be_void {
-                next.extend(chains.iter().map(|chain| chain.void(number)));
-            }
-            chains = next;
             if chains.len() > MAX_CANDIDATES {
-                chains = vec![LaneChain(ack.chain)];
-                break;
+                untold = true;
+                chains.truncate(1);
             }
         }
-        if !chains.iter().any(|chain| chain.0 == ack.chain) {
-            return Err(());
-        }
-        self.due.drain(..count.min(self.due.len()));
+        let known = chains.iter().any(|chain| chain.0 == ack.chain);
         (self.acked, self.chain) = (ack.up_to, LaneChain(ack.chain));
-        Ok(())
+        known || untold
     }
 }

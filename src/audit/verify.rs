@@ -1,13 +1,18 @@
 //! Verifies a ledger, record by record.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::bulletin::{OpenPart, Part, PartDigest, VerifiedBursts, open, read_audience};
+use crate::bulletin::{
+    OpenPart, Part, PartDigest, Precedence, VerifiedBursts, open, read_audience,
+};
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
     Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, State, check,
 };
+use crate::partner::PartnerId;
 use crate::proof::{Checkpoint, Digest, NoteKey};
 
 use super::finding::{Fault, Finding};
@@ -37,8 +42,22 @@ pub struct Audited {
     pub acknowledgements: u64,
     /// Bodies at hand and compared with what was signed.
     pub bodies: u64,
+    /// Acknowledgements in which a recipient signed something else than what was released to it.
+    /// The ledger holds; what that recipient received is in dispute.
+    pub disputed: Vec<Disputed>,
     /// Time of the last record.
     pub time: Timestamp,
+}
+
+/// An acknowledgement of something else than what was released.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Disputed {
+    /// Position of the acknowledgement.
+    pub position: u64,
+    /// Who signed it.
+    pub partner: PartnerId,
+    /// In which lane.
+    pub lane: Precedence,
 }
 
 /// Takes a ledger's records one after the other.
@@ -51,6 +70,7 @@ pub struct Auditor {
     releases: u64,
     acknowledgements: u64,
     bodies: u64,
+    disputed: Vec<Disputed>,
 }
 
 impl Default for Auditor {
@@ -63,6 +83,7 @@ impl Default for Auditor {
             releases: 0,
             acknowledgements: 0,
             bodies: 0,
+            disputed: Vec::new(),
         }
     }
 }
@@ -111,21 +132,29 @@ impl Auditor {
             }
             Fact::Acknowledged(signed) => {
                 signed.check(&self.state, record.time)?;
-                let recipient = &signed.ack.recipient;
-                self.trail
-                    .acknowledged(&signed.ack, record.time)
-                    .map_err(|lane| Fault::OtherChain {
-                        partner: recipient.clone(),
-                        lane: lane.to_string(),
-                    })?;
+                let lanes = self
+                    .trail
+                    .acknowledged(&self.state, &signed.ack, record.time);
+                let position = self.state.size();
+                self.disputed.extend(lanes.into_iter().map(|lane| Disputed {
+                    position,
+                    partner: signed.ack.recipient.clone(),
+                    lane,
+                }));
                 self.acknowledgements += 1;
             }
             governing => {
                 check(&self.state, governing, record.time)?;
-                self.trail.governed();
             }
         }
         self.state.apply(record);
+        let governs = !matches!(
+            record.fact,
+            Fact::Accepted(_) | Fact::Acknowledged(_) | Fact::Tick | Fact::SnapshotTaken(_)
+        );
+        if governs {
+            self.trail.governed(&self.state, record.time);
+        }
         Ok(())
     }
 
@@ -164,6 +193,7 @@ impl Auditor {
         let decision = decide(self.state.rulebook(), &labels, &parts, record.time);
         check_releases(&decision.releases, &record.releases)?;
         let hash = accepted.header_hash();
+        let known = Arc::new(accepted.clone());
         for one in &record.releases {
             if one.bulletin != hash {
                 return Err(Fault::OtherBulletin);
@@ -178,12 +208,7 @@ impl Auditor {
                     found,
                 });
             }
-            if let Some(ledger) = self.state.ledger() {
-                let sent = (hash, one.release.withheld.as_slice());
-                let until = header.valid_until;
-                self.trail
-                    .released(ledger, partner, header.precedence, sent, until);
-            }
+            self.trail.released(&self.state, &known, one);
         }
         Ok(())
     }
@@ -202,6 +227,7 @@ impl Auditor {
             releases: self.releases,
             acknowledgements: self.acknowledgements,
             bodies: self.bodies,
+            disputed: self.disputed,
             time: self.state.time(),
         }
     }

@@ -17,8 +17,8 @@ use super::sessions::Registration;
 use crate::bulletin::{Precedence, Refused, Sealed, VerifiedBursts, open};
 use crate::identity::check_crl;
 use crate::ledger::{
-    AckError, CertificatesRevoked, Fact, LaneChain, LedgerId, MERGE_DELAY, Promise, PromiseItem,
-    Proposal, SignedAck, SignedPromise,
+    AckError, CertificatesRevoked, Fact, Lane, LaneChain, LedgerId, MERGE_DELAY, Promise,
+    PromiseItem, Proposal, SignedAck, SignedPromise,
 };
 use crate::partner::PartnerId;
 use crate::session::{
@@ -199,7 +199,7 @@ fn welcome(
         let held = hello
             .resume
             .iter()
-            .find(|held| held.precedence == *precedence);
+            .find(|held| held.precedence == *precedence && held.up_to > 0);
         let (up_to, chain) = held.map_or_else(
             || (0, LaneChain::start(ledger, partner, *precedence)),
             |held| (held.up_to, LaneChain(held.chain)),
@@ -217,6 +217,13 @@ fn welcome(
             return Err(Refusal::new(
                 "resume_ahead",
                 format!("lane {precedence}: the node holds {up_to}, and {issued} were issued"),
+            ));
+        }
+        let signed = lane.and_then(Lane::chain);
+        if up_to == acked && signed.is_some_and(|signed| signed != chain.0) {
+            return Err(Refusal::new(
+                "resume_other_chain",
+                format!("lane {precedence}: the node holds another history than it acknowledged"),
             ));
         }
         let sender = LaneSender::resume(*precedence, up_to, chain);

@@ -1,5 +1,7 @@
 //! `entente audit`: proves that the ledger holds, and reads it.
 
+use std::fmt::Write as _;
+
 use data_encoding::BASE64;
 use serde_json::json;
 
@@ -78,15 +80,23 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
     }
 }
 
-/// One line for people.
+/// One line for people, and one for each dispute.
 pub(super) fn sentence(audited: &Audited) -> String {
     let signed = match audited.signed {
         Some(signed) if signed == audited.records => "all under a signed checkpoint".to_owned(),
         Some(signed) => format!("{signed} of them under a signed checkpoint"),
         None => "no checkpoint was signed".to_owned(),
     };
+    let mut disputed = String::new();
+    for one in &audited.disputed {
+        let _ = write!(
+            disputed,
+            "\ndisputed: in record {} {} acknowledges something else than was released in lane {}",
+            one.position, one.partner, one.lane
+        );
+    }
     format!(
-        "audit: {} records verified, {signed} (bulletins {}, releases {}, acknowledgements {})",
+        "audit: {} records verified, {signed} (bulletins {}, releases {}, acknowledgements {}){disputed}",
         audited.records, audited.bulletins, audited.releases, audited.acknowledgements
     )
 }

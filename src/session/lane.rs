@@ -48,6 +48,8 @@ pub struct LaneSender {
     precedence: Precedence,
     chain: LaneChain,
     acked: u64,
+    /// The chain at `acked`.
+    base: LaneChain,
     sent: VecDeque<Sent>,
     bytes: usize,
 }
@@ -65,6 +67,7 @@ impl LaneSender {
             precedence,
             chain,
             acked,
+            base: chain,
             sent: VecDeque::new(),
             bytes: 0,
         }
@@ -103,12 +106,17 @@ impl LaneSender {
         self.sent.push_back(Sent { chain, bytes });
     }
 
-    /// Checks an acknowledgement against what was sent, and opens the window. One of less than was
-    /// acknowledged before changes nothing.
+    /// Checks an acknowledgement against what was sent, and opens the window. What was acknowledged
+    /// before may be said again, and only that.
     pub fn acknowledge(&mut self, ack: &LaneAck) -> Result<(), LaneError> {
         let (precedence, up_to) = (self.precedence, ack.up_to);
         if up_to <= self.acked {
-            return Ok(());
+            let again = up_to == self.acked && ack.chain == self.base.0;
+            return if again {
+                Ok(())
+            } else {
+                Err(LaneError::OtherChain { precedence, up_to })
+            };
         }
         let sent = self.next() - 1;
         let count = usize::try_from(up_to - self.acked).unwrap_or(usize::MAX);
@@ -128,6 +136,7 @@ impl LaneSender {
             .map(|sent| sent.bytes)
             .sum::<usize>();
         self.acked = up_to;
+        self.base = LaneChain(ack.chain);
         Ok(())
     }
 }
@@ -232,9 +241,16 @@ mod tests {
                 up_to: 1
             }
         );
+        sender.sent_void();
+        receiver.received_void();
+        let older = LaneAck {
+            up_to: 0,
+            ..receiver.position()
+        };
+        assert!(sender.acknowledge(&older).is_err());
         let beyond = LaneAck {
             precedence: LANE,
-            up_to: 2,
+            up_to: 3,
             chain: Digest::of(b"x"),
         };
         assert!(matches!(
