@@ -438,7 +438,7 @@ async fn strangers(siege: &mut Siege) {
 }
 
 async fn revoke(siege: &Siege) {
-    for (name, valid) in [("revoked", 86_400), ("stale", 2)] {
+    for (name, valid) in [("revoked", 86_400), ("stale", 4)] {
         let home = siege.home(name);
         let leaf = home.leaf(&node_id(name)).certificate;
         let serial = serial_of(&certificates_from_pem(&leaf).expect("a certificate")[0]);

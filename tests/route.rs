@@ -116,6 +116,11 @@ async fn each_receives_what_it_may_and_nothing_else() {
             "{who} holds `{forbidden}`"
         );
     }
+    let store = cluster.layout().node(&partner("estmark")).join("store");
+    assert!(
+        holds(&store, b"narrative"),
+        "what was released is there, and would be found"
+    );
     let (fine, said) = entente(&cluster.layout().broker(), &["audit", "verify"]);
     assert!(fine, "{said}");
 }
@@ -345,4 +350,44 @@ async fn an_alliance_of_tasks_is_the_same() {
     cluster.delivered(ids[0]).await.expect("delivered");
     assert_eq!(cluster.inbox(&estmark).await.expect("an inbox").len(), 2);
     cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_delivered_under_what_still_holds() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut plan = plan();
+    let mut wide = plan.agreements[0].clone();
+    wide.name = "wide".into();
+    wide.clauses = wide.clauses.replace("withhold = [\"source\"]", "");
+    plan.agreements.push(wide);
+    let cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan, 9).await;
+    let mut cluster = cluster.expect("a cluster");
+    let estmark = partner("estmark");
+    cluster.kill_node(&estmark).await.expect("killed");
+    let ids = publish(&cluster, vec![draft("ROUTINE", "twice allowed")]).await;
+    let view = cluster.decided(ids[0]).await.expect("decided");
+    assert!(
+        view.recipients[0].withheld.is_empty(),
+        "the wider agreement gives all of it"
+    );
+    let home = "../certs/estmark.example";
+    let (fine, said) = entente(
+        &cluster.layout().broker(),
+        &["agreement", "withdraw", "wide", "--as", home],
+    );
+    assert!(fine, "{said}");
+    cluster.start_nodes([&estmark]).await.expect("back");
+    cluster.delivered(ids[0]).await.expect("delivered");
+    let item = cluster
+        .received(&estmark, ids[0])
+        .await
+        .expect("an answer")
+        .expect("received");
+    assert_eq!(item.clauses, ["cyber@1/feed"]);
+    assert_eq!(item.parts.iter().filter(|part| part.withheld).count(), 1);
+    cluster.stop().await.expect("a clean end");
+    let store = cluster.layout().node(&estmark).join("store");
+    assert!(!holds(&store, b"secret of"), "the source went out");
+    let (fine, said) = entente(&cluster.layout().broker(), &["audit", "verify"]);
+    assert!(fine && !said.contains("disputed"), "{said}");
 }
