@@ -417,3 +417,51 @@ async fn a_full_disk_or_a_used_up_quota_refuses_for_now_and_nothing_is_lost() {
     assert!(metrics.contains("code=\"quota\""), "{metrics}");
     cluster.stop().await.expect("a clean end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_key_is_replaced_without_losing_a_bulletin() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = cluster(&scratch).await;
+    let (norland, root) = (partner("norland"), cluster.layout().root().to_owned());
+    let before = publish(&cluster, "under the first key").await;
+    let rotate = |grace: &str| {
+        let (code, said) = entente(
+            &root,
+            &["pki", "rotate", "norland.example", "--grace", grace],
+        );
+        assert_eq!(code, Some(0), "{said}");
+        let submit = ["partner", "rotate", "certs/norland.example/key-set.pem"];
+        let (code, said) = entente(
+            &root,
+            &[&submit[..], &["-c", "broker/broker.toml"]].concat(),
+        );
+        assert_eq!(code, Some(0), "{said}");
+    };
+    rotate("7");
+    // The node still has the old key, which may sign for a while.
+    let between = publish(&cluster, "under the old key, in its grace").await;
+    cluster.kill_node(&norland).await.expect("killed");
+    cluster
+        .start_nodes([&norland])
+        .await
+        .expect("back, with the new key");
+    let after = publish(&cluster, "under the second key").await;
+    // A stolen key signs nothing more: what it signs is refused for good, and said to be.
+    rotate("0");
+    let ids = cluster
+        .publish(&norland, vec![draft("under a stolen key")])
+        .await
+        .expect("taken");
+    let refused = cluster.promised(&norland, &ids).await.expect_err("refused");
+    assert!(refused.to_string().contains("not one that"), "{refused}");
+    let inbox = cluster.inbox(&partner("estmark")).await.expect("an inbox");
+    assert!(
+        inbox.iter().all(|item| item.quarantined.is_none()),
+        "{inbox:?}"
+    );
+    let ids: Vec<_> = inbox.iter().map(|item| item.id).collect();
+    assert_eq!(ids, [before, between, after]);
+    let (code, said) = entente(&cluster.layout().broker(), &["audit", "verify"]);
+    assert_eq!(code, Some(0), "{said}");
+    cluster.stop().await.expect("a clean end");
+}

@@ -225,12 +225,18 @@ fn agreement(id: AgreementId, entry: &crate::ledger::AgreementEntry) -> Agreemen
     let terms = entry.agreement.agreement();
     let ended = entry.ended.as_ref().map(|ended| match &ended.by {
         Some(partner) => {
+            let reason = &ended.reason;
+            let reason = if reason.is_empty() {
+                String::new()
+            } else {
+                format!(": {reason}")
+            };
             format!(
-                "withdrawn by {partner} at position {}: {}",
-                ended.position, ended.reason
+                "withdrawn by {partner} in record {}{reason}",
+                ended.position
             )
         }
-        None => format!("at position {}: {}", ended.position, ended.reason),
+        None => format!("ended in record {}: {}", ended.position, ended.reason),
     });
     AgreementView {
         id: id.to_string(),

@@ -111,14 +111,12 @@ pub fn seal(
         leaves[*place] = burst_leaf(&Digest::of(header));
     }
     let size = u32::try_from(leaves.len()).map_err(|_| SealError::BurstSize(count))?;
-    let signature = signer.sign(
-        PayloadType::Burst,
-        &burst_payload(size, &merkle::root(&leaves)),
-    )?;
+    let tree = merkle::FullTree::new(leaves).ok_or(SealError::BurstSize(count))?;
+    let signature = signer.sign(PayloadType::Burst, &burst_payload(size, &tree.root()))?;
 
     let mut sealed = Vec::with_capacity(count);
     for ((id, precedence, header, parts), place) in bodies.into_iter().zip(places) {
-        let path = merkle::inclusion_path(&leaves, place).ok_or(SealError::BurstSize(count))?;
+        let path = tree.path(place).ok_or(SealError::BurstSize(count))?;
         let index = u32::try_from(place).map_err(|_| SealError::BurstSize(count))?;
         let burst = BurstProof {
             size,

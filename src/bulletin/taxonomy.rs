@@ -79,7 +79,7 @@ pub const TOPICS: &[(&str, &str)] = &[
 
 /// A text that is no topic.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not a topic of the taxonomy; `entente publish --topics` lists them")]
+#[error("`{0}` is not a topic of the taxonomy; `entente publish --list-topics` lists them")]
 pub struct UnknownTopic(String);
 
 /// A topic of the taxonomy, such as `cyber/malware/ransomware`.

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::error::CliError;
 use super::files::{NodeFile, read, read_text, unexpected};
 use super::report::{Report, dash, list, table, titled_table};
-use crate::bulletin::{BulletinId, Draft, Kind, MAX_PART_BYTES, Precedence, Region, Tlp, Topic};
+use crate::bulletin::{
+    BulletinId, Content, Draft, Kind, MAX_PART_BYTES, Precedence, Region, TOPICS, Tlp, Topic,
+};
 use crate::formats::stix;
 use crate::node::{Command, ItemView, Response};
 use crate::partner::PartnerId;
@@ -28,6 +31,9 @@ pub(super) struct PublishArgs {
     stix: Vec<PathBuf>,
     #[command(flatten)]
     labels: StixLabels,
+    /// Lists the topics of the taxonomy, and publishes nothing.
+    #[arg(long)]
+    list_topics: bool,
     /// Waits so many seconds for the broker to take or refuse it.
     #[arg(long, default_value_t = 10)]
     wait: u64,
@@ -90,6 +96,18 @@ struct RefusedView {
 }
 
 pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), CliError> {
+    if args.list_topics {
+        let topics: Vec<_> = TOPICS
+            .iter()
+            .map(|(topic, about)| json!({"topic": topic, "about": about}))
+            .collect();
+        return report.show(&topics, || {
+            let rows = TOPICS
+                .iter()
+                .map(|(topic, about)| [(*topic).to_owned(), (*about).to_owned()]);
+            table(["topic", "about"], rows)
+        });
+    }
     if args.files.is_empty() && args.stix.is_empty() {
         return Err(CliError::refused(
             "nothing",
@@ -140,6 +158,7 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     report.show(&published, || {
         let refused = match published.refused.len() {
             0 => String::new(),
+            1 => "One object was refused; the rest is published.\n".to_owned(),
             some => format!("{some} objects were refused; the rest is published.\n"),
         };
         outbox_table(&published.bulletins) + &refused
@@ -262,13 +281,7 @@ pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliErr
         let rows = items.iter().map(|item| {
             let header = item.header.as_ref();
             let state = item.quarantined.as_ref().map_or_else(
-                || {
-                    let open = item.parts.iter().find_map(|part| part.content.as_ref());
-                    dash(
-                        open.map(crate::bulletin::Content::summary)
-                            .unwrap_or_default(),
-                    )
-                },
+                || dash(gist(item)),
                 |reason| format!("QUARANTINED: {reason}"),
             );
             [
@@ -289,6 +302,16 @@ pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliErr
             rows,
         )
     })
+}
+
+/// What a bulletin says, in a line: its warning or narrative, or else its first part.
+fn gist(item: &ItemView) -> String {
+    let contents = || item.parts.iter().filter_map(|part| part.content.as_ref());
+    let told = contents().find(|content| matches!(content, Content::Warning(_)));
+    let told = told.or_else(|| contents().find(|one| matches!(one, Content::Narrative(_))));
+    told.or_else(|| contents().next())
+        .map(Content::summary)
+        .unwrap_or_default()
 }
 
 /// A bulletin for people: labels, then every part or that it is withheld.

@@ -19,6 +19,8 @@ use crate::proof::Signer;
 const DAYS: u64 = 90;
 /// Days until a revocation list must be renewed.
 const CRL_DAYS: u64 = 30;
+/// Days that a replaced key may still sign.
+const GRACE_DAYS: u64 = 7;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -65,10 +67,13 @@ pub(super) enum Command {
         certs: Certs,
     },
     /// Replaces a partner's signing key: makes the next version of its key set, to be submitted to
-    /// the broker.
+    /// the broker; then restart the node.
     Rotate {
         /// The partner.
         partner: PartnerId,
+        /// Days that the old key may still sign; 0 for a key that was stolen.
+        #[arg(long, default_value_t = GRACE_DAYS)]
+        grace: u64,
         #[command(flatten)]
         certs: Certs,
     },
@@ -155,9 +160,13 @@ pub(super) fn run(command: Command, report: &Report) -> Result<(), CliError> {
                 )
             })
         }
-        Command::Rotate { partner, certs } => {
+        Command::Rotate {
+            partner,
+            grace,
+            certs,
+        } => {
             let home = Home::at(&certs.of(&partner));
-            let next = home.rotate(now, entropy.as_ref())?;
+            let next = home.rotate(now, days_long(grace), entropy.as_ref())?;
             let version = next.claimed().version;
             let value = json!({"partner": partner, "version": version, "key_set": next.hash()});
             report.show(&value, || {

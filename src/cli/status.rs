@@ -81,7 +81,7 @@ fn broker(status: &StatusView) -> String {
         ["bulletins".to_owned(), status.bulletins.to_string()],
         ["connected".to_owned(), dash(list(&status.connected))],
     ];
-    titled_table(&[22, 76], ["broker", ""], rows)
+    titled_table(&[22, 75], ["broker", ""], rows)
 }
 
 fn node(status: &node::StatusView) -> String {
@@ -115,5 +115,5 @@ fn node(status: &node::StatusView) -> String {
         ],
         ["agreements verified".to_owned(), dash(list(&agreements))],
     ];
-    titled_table(&[22, 76], ["node", status.node.to_string().as_str()], rows)
+    titled_table(&[22, 75], ["node", status.node.to_string().as_str()], rows)
 }

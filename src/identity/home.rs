@@ -106,9 +106,15 @@ impl Home {
         Ok(home)
     }
 
-    /// Replaces the signing key, with the next version of the key set. The old files get the
-    /// version's number.
-    pub fn rotate(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<SignedKeySet, HomeError> {
+    /// Replaces the signing key, with the next version of the key set. The old key may sign for
+    /// `grace` longer, so that a node goes over to the new one without losing a bulletin; none for
+    /// a key that was stolen. The old files get the version's number.
+    pub fn rotate(
+        &self,
+        now: Timestamp,
+        grace: Duration,
+        entropy: &dyn Entropy,
+    ) -> Result<SignedKeySet, HomeError> {
         let current = self.key_set()?;
         let agreements = read_secret_key(&self.agreements_key())?;
         let signing = new_secret_key(entropy)?;
@@ -116,8 +122,19 @@ impl Home {
         let mut next = old.clone();
         next.version += 1;
         next.previous = Some(current.hash());
-        // The old key signs nothing from now on; what it signed before stays verifiable.
-        next.keys = keys(&agreements, &signing, now);
+        // What the old key signed before stays verifiable under the version before.
+        let end = now.saturating_add(grace);
+        let kept = old.keys.iter().filter(|key| {
+            !grace.is_zero() && key.public_key != agreements.public_key() && key.not_after > now
+        });
+        let kept = kept.cloned().map(|mut key| {
+            key.not_after = key.not_after.min(end);
+            key
+        });
+        next.keys = keys(&agreements, &signing, now)
+            .into_iter()
+            .chain(kept)
+            .collect();
         let signed = SignedKeySet::sign(next, &[&agreements])?;
         let key = self.signing_key();
         let retired = self.path.join(format!("signing.{}.key", old.version));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -113,6 +113,11 @@ impl Link {
         tracing::info!(broker = %shared.config.broker_id, "connected");
         shared.link.send_replace(LinkStatus::Up);
         let ended = self.serve(greeted, &connection).await;
+        // The broker's own words say more than the stream that broke under them.
+        let ended = match connection.close_reason() {
+            Some(reason @ ConnectionError::ApplicationClosed(_)) => Err(reason.into()),
+            _ => ended,
+        };
         connection.close(0u8.into(), b"the node ends the session");
         endpoint.wait_idle().await;
         ended

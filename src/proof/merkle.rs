@@ -75,6 +75,48 @@ pub fn inclusion_path(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
     Some(path)
 }
 
+/// A tree of a power of two of leaves with every node kept: many paths of one tree cost no more
+/// than its hashing.
+#[derive(Clone, Debug)]
+pub struct FullTree {
+    /// The leaves first, the root last.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl FullTree {
+    /// Hashes the tree; `None` where the number of leaves is no power of two.
+    pub fn new(leaves: Vec<Digest>) -> Option<Self> {
+        if !leaves.len().is_power_of_two() {
+            return None;
+        }
+        let mut levels = vec![leaves];
+        while let Some(last) = levels.last().filter(|last| last.len() > 1) {
+            let above = last
+                .chunks_exact(2)
+                .map(|pair| node_hash(&pair[0], &pair[1]))
+                .collect();
+            levels.push(above);
+        }
+        Some(Self { levels })
+    }
+
+    /// The root.
+    pub fn root(&self) -> Digest {
+        let top = self.levels.last().and_then(|top| top.first());
+        top.copied().unwrap_or_else(|| root(&[]))
+    }
+
+    /// From a leaf's sibling upward; `None` where there is no such leaf.
+    pub fn path(&self, index: usize) -> Option<Vec<Digest>> {
+        self.levels.first()?.get(index)?;
+        let below_root = self.levels.iter().take(self.levels.len() - 1);
+        let siblings = below_root
+            .enumerate()
+            .map(|(height, level)| level[(index >> height) ^ 1]);
+        Some(siblings.collect())
+    }
+}
+
 /// The proof that the tree over the first `old` leaves is a prefix of the tree over all of them;
 /// `None` where `old` is larger. Empty for 0 and for all.
 pub fn consistency_path(leaves: &[Digest], old: usize) -> Option<Vec<Digest>> {
@@ -284,6 +326,20 @@ mod tests {
         (0..count)
             .map(|at| leaf_hash(&[&at.to_be_bytes()]))
             .collect()
+    }
+
+    #[test]
+    fn a_full_tree_gives_the_root_and_the_paths_of_the_definition() {
+        for count in [1, 2, 4, 16, 64] {
+            let leaves = leaves(count);
+            let tree = FullTree::new(leaves.clone()).unwrap();
+            assert_eq!(tree.root(), root(&leaves));
+            for index in 0..count {
+                assert_eq!(tree.path(index), inclusion_path(&leaves, index));
+            }
+            assert_eq!(tree.path(count), None);
+        }
+        assert!(FullTree::new(leaves(3)).is_none() && FullTree::new(vec![]).is_none());
     }
 
     #[test]
