@@ -24,7 +24,7 @@ use entente::bulletin::{Draft, Header, Marking, OpenPart, Part, Sealed, Tlp, Uns
 use entente::clock::{Clock, SystemClock, SystemEntropy, Timestamp};
 use entente::deployment::{AgreementPlan, DeploymentError, OPERATOR, Plan, Runner, until};
 use entente::identity::{
-    Authority, Home, certificates_from_pem, read_private, read_secret_key, serial_of,
+    Authority, Home, certificates_from_pem, crl_from_pem, read_private, read_secret_key, serial_of,
 };
 use entente::ledger::{Ack, LaneAck, LedgerId, PartnerAdmitted, SignedAck, StandingOrder};
 use entente::partner::{KeySet, PartnerId, SignedKeySet, SpiffeId, Standing};
@@ -1270,6 +1270,17 @@ async fn forged_acts(siege: &mut Siege) {
             Request::Revoke {
                 partner: partner("mallory"),
                 crl: BASE64.encode(&old_list.expect("a list")),
+            },
+            "bad_crl",
+        ),
+        (
+            "a revocation list that was there before",
+            Request::Revoke {
+                partner: partner("revoked"),
+                crl: BASE64.encode(
+                    &crl_from_pem(&siege.home("revoked").roots().with_extension("crl"))
+                        .expect("a list"),
+                ),
             },
             "bad_crl",
         ),

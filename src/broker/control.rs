@@ -222,14 +222,12 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
         ),
         Request::Revoke { partner, crl } => {
             let crl = bytes(&crl)?;
-            let roots = {
-                let state = log.state();
-                let known = state.registry().partner(&partner);
-                known
-                    .map(|known| known.keys.current().roots.clone())
-                    .unwrap_or_default()
-            };
-            check_crl(&roots, &crl, clock.now()).map_err(|error| Trouble::new("bad_crl", error))?;
+            let state = log.state();
+            let known = state.registry().partner(&partner);
+            let roots = known.map_or(&[][..], |known| &known.keys.current().roots);
+            let last = known.and_then(|known| known.revocations.as_deref());
+            check_crl(roots, &crl, last, clock.now())
+                .map_err(|error| Trouble::new("bad_crl", error))?;
             Fact::CertificatesRevoked(CertificatesRevoked {
                 partner,
                 crl: crl.into(),

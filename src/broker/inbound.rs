@@ -343,13 +343,10 @@ impl Control {
         }
         let state = self.shared.log.state();
         let partner = state.registry().partner(&self.partner);
-        let roots = partner.map(|partner| partner.keys.current().roots.clone());
-        check_crl(
-            &roots.unwrap_or_default(),
-            &revoked.crl,
-            self.shared.clock.now(),
-        )
-        .map_err(|error| Refusal::new("bad_crl", error.to_string()))
+        let roots = partner.map_or(&[][..], |partner| &partner.keys.current().roots);
+        let last = partner.and_then(|partner| partner.revocations.as_deref());
+        check_crl(roots, &revoked.crl, last, self.shared.clock.now())
+            .map_err(|error| Refusal::new("bad_crl", error.to_string()))
     }
 
     /// The agreements in force to which the partner is a party, with the parties' key sets.

@@ -126,6 +126,7 @@ pub fn crl_from_pem(path: &Path) -> Result<Vec<u8>, CertificateError> {
 pub fn check_crl(
     roots: &[impl AsRef<[u8]>],
     crl: &[u8],
+    last: Option<&[u8]>,
     now: Timestamp,
 ) -> Result<(), CertificateError> {
     let malformed = |_| CertificateError::BadCrl("it cannot be read");
@@ -137,6 +138,16 @@ pub fn check_crl(
     if !signed {
         return Err(CertificateError::BadCrl(
             "none of the partner's roots signed it",
+        ));
+    }
+    // RFC 5280, section 5.2.3: numbers rise, so that an old list cannot bring back a certificate.
+    let number = |list: &CertificateRevocationList<'_>| list.crl_number().cloned();
+    let last = last.and_then(|last| CertificateRevocationList::from_der(last).ok());
+    if let Some((_, last)) = last
+        && number(&list) <= number(&last)
+    {
+        return Err(CertificateError::BadCrl(
+            "its number is not above that of the last one",
         ));
     }
     let seconds = now.micros() / 1_000_000;
