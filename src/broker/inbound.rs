@@ -12,7 +12,6 @@ use super::Shared;
 use super::commit::Answer;
 use super::error::BrokerError;
 use super::outbound::{self, SharedLane};
-use super::quota::Quota;
 use super::sessions::Registration;
 use crate::bulletin::{Precedence, Refused, Sealed, VerifiedBursts, open};
 use crate::identity::check_crl;
@@ -406,7 +405,6 @@ async fn publishing(
             shared: Arc::clone(&shared),
             partner: partner.clone(),
             bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
-            quota: Quota::new(shared.config.quota, shared.clock.now()),
             window: Arc::clone(&window),
             due,
         };
@@ -422,7 +420,6 @@ struct Submissions {
     shared: Arc<Shared>,
     partner: PartnerId,
     bursts: VerifiedBursts,
-    quota: Quota,
     window: Arc<Mutex<PublishWindow>>,
     due: mpsc::Sender<Due>,
 }
@@ -458,14 +455,17 @@ impl Submissions {
         };
         let sealed = *bulletin.map_err(refuse)?;
         let now = self.shared.clock.now();
-        self.quota.take(now).map_err(|wait| Rejected {
-            sequence,
-            refusal: Refusal::new(
-                "quota",
-                format!("the quota of this partner is used up; try again in {wait:?}"),
-            ),
-            retry: true,
-        })?;
+        self.shared
+            .quotas
+            .take(&self.partner, now)
+            .map_err(|wait| Rejected {
+                sequence,
+                refusal: Refusal::new(
+                    "quota",
+                    format!("the quota of this partner is used up; try again in {wait:?}"),
+                ),
+                retry: true,
+            })?;
         let submission = {
             let state = self.shared.log.state();
             open(sealed, now, state.registry(), &mut self.bursts)

@@ -44,6 +44,7 @@ use crate::transport::{
     Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
 };
 use metrics::Metrics;
+use quota::Quotas;
 use sessions::Sessions;
 
 /// What all tasks of a broker share.
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     log: Log,
     log_key: Arc<dyn Signer>,
     trust: Arc<ArcSwap<Trust>>,
+    quotas: Quotas,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -119,6 +121,7 @@ impl Broker {
         let address = endpoint.local_addr().map_err(BrokerError::Address)?;
         let control = LocalListener::bind(&config.control)?;
         let shared = Arc::new(Shared {
+            quotas: Quotas::new(config.quota),
             config,
             clock,
             log,
