@@ -1,7 +1,7 @@
 //! The broker: takes bulletins, decides, logs, and delivers what agreements allow.
 //!
 //! One writer (`commit`) owns the log; everything else proposes to it and reads the fold. The route
-//! of a bulletin through this room: `accept` lets a partner in, `inbound` reads and verifies what it
+//! of a bulletin through this room: `accept` lets a partner in, `publishing` reads and verifies what it
 //! submits, `commit` makes it durable, `outbound` delivers it, and `inbound` takes the
 //! acknowledgement.
 
@@ -16,6 +16,7 @@ mod inbound;
 mod init;
 mod metrics;
 mod outbound;
+mod publishing;
 mod quota;
 mod sessions;
 mod view;

@@ -11,6 +11,7 @@ mod drafts;
 mod json;
 mod marking;
 mod rules;
+mod tables;
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
 pub use drafts::{Labels, drafts};

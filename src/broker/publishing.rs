@@ -1,0 +1,249 @@
+//! A node's submissions: read, verified, proposed to the log, and answered in their order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::commit::Answer;
+use super::error::BrokerError;
+use super::inbound::{End, parse, unexpected};
+use crate::bulletin::{BulletinId, Refused, Sealed, VerifiedBursts, open};
+use crate::clock::Timestamp;
+use crate::ledger::{LedgerId, MERGE_DELAY, Promise, PromiseItem, Proposal, SignedPromise};
+use crate::partner::PartnerId;
+use crate::proof::Digest;
+use crate::session::{
+    Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode,
+};
+use crate::transport::{FrameReader, write_frame};
+
+/// Bursts a session remembers as verified.
+const REMEMBERED_BURSTS: usize = 256;
+
+/// A submission on its way, with its number on the stream.
+struct Open {
+    sequence: u64,
+    bulletin: BulletinId,
+    header: Digest,
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// What is to be said on the publish stream, in the order of the submissions.
+enum Due {
+    Rejected(Rejected),
+    Open(Open),
+}
+
+/// The publish stream: one task reads and verifies, this one promises.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connection: Connection,
+    partner: PartnerId,
+) -> Result<(), End> {
+    loop {
+        let (send, receive) = connection.accept_bi().await?;
+        // At most MAX_OUTSTANDING are ever due, so this channel never makes the reader wait.
+        let (due, waiting) = mpsc::channel(MAX_OUTSTANDING);
+        let window = Arc::new(Mutex::new(PublishWindow::new()));
+        let reader = Submissions {
+            shared: Arc::clone(&shared),
+            partner: partner.clone(),
+            bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
+            window: Arc::clone(&window),
+            due,
+        };
+        let answers = promise(Arc::clone(&shared), partner.clone(), send, waiting, window);
+        tokio::try_join!(
+            reader.run(FrameReader::new(receive, MAX_FRAME_BYTES)),
+            answers
+        )?;
+    }
+}
+
+struct Submissions {
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    bursts: VerifiedBursts,
+    window: Arc<Mutex<PublishWindow>>,
+    due: mpsc::Sender<Due>,
+}
+
+impl Submissions {
+    async fn run(mut self, mut reader: FrameReader<RecvStream>) -> Result<(), End> {
+        while let Some(bytes) = reader.next().await? {
+            let Frame::Submit { sequence, bulletin } = parse(bytes)? else {
+                return Err(unexpected("publish"));
+            };
+            lock(&self.window).handle_submit(sequence)?;
+            let due = match self.submit(sequence, bulletin).await {
+                Ok(open) => Due::Open(open),
+                Err(rejected) => {
+                    self.shared.metrics.refused(&rejected.refusal.code);
+                    Due::Rejected(rejected)
+                }
+            };
+            self.due.send(due).await.map_err(|_| BrokerError::Closed)?;
+        }
+        Ok(())
+    }
+
+    async fn submit(
+        &mut self,
+        sequence: u64,
+        bulletin: Result<Box<Sealed>, Refused>,
+    ) -> Result<Open, Rejected> {
+        let refuse = |error: Refused| Rejected {
+            sequence,
+            refusal: Refusal::new(error.code(), error.to_string()),
+            retry: false,
+        };
+        let sealed = *bulletin.map_err(refuse)?;
+        let now = self.shared.clock.now();
+        self.shared
+            .quotas
+            .take(&self.partner, now)
+            .map_err(|wait| Rejected {
+                sequence,
+                refusal: Refusal::new(
+                    "quota",
+                    format!("the quota of this partner is used up; try again in {wait:?}"),
+                ),
+                retry: true,
+            })?;
+        let submission = {
+            let state = self.shared.log.state();
+            open(sealed, now, state.registry(), &mut self.bursts)
+        };
+        let submission = submission
+            .and_then(|verified| verified.into_submission(&self.partner, now))
+            .map_err(refuse)?;
+        let header = submission.bulletin().header_hash();
+        let bulletin = submission.bulletin().header().id;
+        let proposal = Proposal::Bulletin(Box::new(submission));
+        let answer = self
+            .shared
+            .log
+            .submit(proposal)
+            .await
+            .map_err(|error| Rejected {
+                sequence,
+                refusal: Refusal::new("closed", error.to_string()),
+                retry: true,
+            })?;
+        Ok(Open {
+            sequence,
+            bulletin,
+            header,
+            answer,
+        })
+    }
+}
+
+/// Answers submissions in order; those that one group recorded share one signature.
+async fn promise(
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    mut send: SendStream,
+    mut waiting: mpsc::Receiver<Due>,
+    window: Arc<Mutex<PublishWindow>>,
+) -> Result<(), End> {
+    let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
+    while let Some(first) = waiting.recv().await {
+        let mut queue = VecDeque::from([first]);
+        while let Ok(next) = waiting.try_recv() {
+            queue.push_back(next);
+        }
+        let mut batch = Batch::default();
+        let mut answered = 0;
+        while let Some(due) = queue.pop_front() {
+            match due {
+                Due::Rejected(rejected) => batch.rejected.push(rejected),
+                Due::Open(open) => {
+                    let answer = open.answer.await.map_err(|_| BrokerError::Closed)?;
+                    batch.add(open.sequence, open.bulletin, open.header, answer);
+                }
+            }
+            answered += 1;
+        }
+        batch.write(&shared, ledger, &partner, &mut send).await?;
+        lock(&window).answered(answered);
+    }
+    let _ = send.finish();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Batch {
+    items: Vec<PromiseItem>,
+    sequences: Vec<u64>,
+    time: Timestamp,
+    rejected: Vec<Rejected>,
+}
+
+impl Batch {
+    fn add(&mut self, sequence: u64, bulletin: BulletinId, header: Digest, answer: Answer) {
+        let rejected = |code: &str, message: String, retry| Rejected {
+            sequence,
+            refusal: Refusal::new(code, message),
+            retry,
+        };
+        match answer {
+            Answer::Recorded { position, time } => {
+                self.items.push(PromiseItem {
+                    bulletin,
+                    header,
+                    position,
+                });
+                self.sequences.push(sequence);
+                self.time = self.time.max(time);
+            }
+            Answer::Refused(error) => {
+                self.rejected
+                    .push(rejected(error.code(), error.to_string(), false));
+            }
+            Answer::Later(reason) => self.rejected.push(rejected("later", reason, true)),
+            Answer::Stale => self
+                .rejected
+                .push(rejected("stale", "nothing new".into(), false)),
+        }
+    }
+
+    async fn write(
+        self,
+        shared: &Shared,
+        ledger: LedgerId,
+        partner: &PartnerId,
+        send: &mut SendStream,
+    ) -> Result<(), End> {
+        for rejected in self.rejected {
+            write_frame(send, &encode(&Frame::Rejected(rejected))).await?;
+        }
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let promise = Promise {
+            ledger,
+            originator: partner.clone(),
+            items: self.items,
+            time: self.time,
+            merge_delay: MERGE_DELAY,
+        };
+        let promise =
+            SignedPromise::sign(&promise, shared.log_key.as_ref()).map_err(BrokerError::from)?;
+        let frame = Frame::Promise {
+            promise,
+            sequences: self.sequences,
+        };
+        Ok(write_frame(send, &encode(&frame)).await?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Held for single steps only: a panic elsewhere leaves the value whole.
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
