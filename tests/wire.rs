@@ -121,6 +121,29 @@ async fn greet(connection: &Connection) -> (quinn::SendStream, FrameReader<quinn
     (send, reader)
 }
 
+/// Changes a partner's standing, as its operator.
+async fn stand(cluster: &Cluster, name: &str, standing: Standing) {
+    let order = StandingOrder {
+        ledger: cluster.ledger(),
+        partner: partner(name),
+        standing,
+        reason: "a test".into(),
+        time: SystemClock.now(),
+    };
+    let bytes = order.to_bytes();
+    let key = read_secret_key(&cluster.layout().operator_key()).expect("a key");
+    let signature = key
+        .sign(PayloadType::StandingOrder, &bytes)
+        .expect("signed");
+    let request = Request::Stand {
+        order: BASE64.encode(&bytes),
+        operator: OPERATOR.into(),
+        key: signature.key_id.to_string(),
+        signature: BASE64.encode(&signature.bytes),
+    };
+    cluster.ask_broker(&request).await.expect("recorded");
+}
+
 /// Notes every ticket that would let a client skip its certificate the next time.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<usize>);
@@ -330,25 +353,7 @@ async fn the_connected_are_looked_at_again() {
         crl: BASE64.encode(&crl),
     };
     cluster.ask_broker(&request).await.expect("recorded");
-    let order = StandingOrder {
-        ledger: cluster.ledger(),
-        partner: partner("sudland"),
-        standing: Standing::Suspended,
-        reason: "a test".into(),
-        time: now(),
-    };
-    let bytes = order.to_bytes();
-    let key = read_secret_key(&cluster.layout().operator_key()).expect("a key");
-    let signature = key
-        .sign(PayloadType::StandingOrder, &bytes)
-        .expect("signed");
-    let request = Request::Stand {
-        order: BASE64.encode(&bytes),
-        operator: OPERATOR.into(),
-        key: signature.key_id.to_string(),
-        signature: BASE64.encode(&signature.bytes),
-    };
-    cluster.ask_broker(&request).await.expect("recorded");
+    stand(&cluster, "sudland", Standing::Suspended).await;
     for ((name, _), (connection, _)) in shown.iter().zip(&live) {
         assert_eq!(closed_with(connection).await, "no_longer_trusted", "{name}");
     }
@@ -485,4 +490,73 @@ async fn a_recipient_that_does_not_read_holds_up_nobody() {
     assert!(kib < 400 * 1024, "{kib} KiB");
     assert!(lazy.close_reason().is_none(), "slow is no offence");
     cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_suspended_while_connecting_does_not_stay() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = prepare(&scratch, plan()).await;
+    for round in 0..12u32 {
+        let shown = identity(&cluster, "estmark");
+        let connecting = async {
+            // Each round, the order lands at another moment of the handshake.
+            tokio::time::sleep(Duration::from_micros(u64::from(round) * 250)).await;
+            connect(&cluster, tls(Some(&shown), ALPN)).await
+        };
+        let suspending = stand(&cluster, "estmark", Standing::Suspended);
+        let (connected, ()) = tokio::join!(connecting, suspending);
+        if let Ok(connection) = connected {
+            let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await;
+            assert!(closed.is_ok(), "round {round}: it is still connected");
+        }
+        stand(&cluster, "estmark", Standing::Active).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_cannot_make_the_broker_hold_more_than_its_windows() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = prepare(&scratch, plan()).await;
+    let connection = connect(&cluster, tls(Some(&identity(&cluster, "estmark")), ALPN)).await;
+    let connection = connection.expect("a connection");
+    let _control = greet(&connection).await;
+    // The first of these is the publish stream, and announces a frame that never ends; the others
+    // nobody reads.
+    let chunk = vec![0; 64 * 1024];
+    let (mut taken, mut streams) = (0, Vec::new());
+    for _ in 0..12 {
+        let Ok((mut send, _receive)) = connection.open_bi().await else {
+            break;
+        };
+        send.write_all(&8_000_000u32.to_be_bytes())
+            .await
+            .expect("a length");
+        while let Ok(Ok(())) =
+            tokio::time::timeout(Duration::from_millis(300), send.write_all(&chunk)).await
+        {
+            taken += chunk.len();
+            if taken > 64 * 1024 * 1024 {
+                break;
+            }
+        }
+        streams.push(send);
+    }
+    // 8 MiB of a frame in the making, 8 MiB of windows, 4 MiB on our own side.
+    assert!(taken < 24 * 1024 * 1024, "{taken} bytes were taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_packets_fit_every_path() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a socket");
+    let address = socket.local_addr().expect("its address");
+    let any = "0.0.0.0:0".parse().expect("an address");
+    let (endpoint, _) = client_endpoint(any, tls(None, ALPN)).expect("an endpoint");
+    let _connecting = endpoint
+        .connect(address, "broker.invalid")
+        .expect("a connection");
+    let mut packet = [0; 2_048];
+    let received = tokio::time::timeout(PATIENCE, socket.recv(&mut packet)).await;
+    assert_eq!(received.expect("in time").expect("a packet"), 1_200);
 }

@@ -66,6 +66,9 @@ pub enum NodeError {
     /// The broker said no.
     #[error("the broker refuses: {0}")]
     Refused(Refusal),
+    /// The broker offers what this node cannot work with.
+    #[error("this node refuses the broker: {0}")]
+    Unserved(Refusal),
     /// The connection is gone.
     #[error("the connection ended: {0}")]
     Gone(String),

@@ -21,7 +21,8 @@ use crate::identity::{certificates_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey};
 use crate::session::{
-    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, decode, encode,
+    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, accept,
+    decode, encode,
 };
 use crate::store::StoreError;
 use crate::transport::{
@@ -246,11 +247,7 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
         Frame::Refuse(refusal) => return Err(NodeError::Refused(refusal)),
         _ => return Err(NodeError::Protocol("its first frame is no welcome")),
     };
-    if welcome.version != PROTOCOL_VERSION {
-        return Err(NodeError::Protocol(
-            "it chose a version that was not offered",
-        ));
-    }
+    accept(&welcome, shared.clock.now()).map_err(NodeError::Unserved)?;
     let genesis = Genesis::from_bytes(&welcome.genesis)?;
     if genesis.ledger_id() != welcome.ledger {
         return Err(NodeError::Protocol("its genesis is not its ledger's"));

@@ -124,6 +124,31 @@ pub fn greet(hello: &Hello, ledger: LedgerId, now: Timestamp) -> Result<u32, Ref
     Ok(PROTOCOL_VERSION)
 }
 
+/// What a node makes of the broker's answer: whether it can work with it, or why not.
+pub fn accept(welcome: &Welcome, now: Timestamp) -> Result<(), Refusal> {
+    if welcome.version != PROTOCOL_VERSION {
+        let message = format!("the broker chose protocol version {}", welcome.version);
+        return Err(Refusal::new("unsupported_version", message));
+    }
+    let skew = now.since(welcome.time).max(welcome.time.since(now));
+    if skew > MAX_SKEW {
+        let message = format!(
+            "the broker's clock says {}, the node's {now}; set the wrong one",
+            welcome.time
+        );
+        return Err(Refusal::new("clock_skew", message));
+    }
+    let (theirs, ours) = (welcome.limits, Limits::OURS);
+    if theirs.frame_bytes < ours.frame_bytes || theirs.bulletin_bytes < ours.bulletin_bytes {
+        let message = format!(
+            "the broker takes bulletins of {} bytes; this node may publish {}",
+            theirs.bulletin_bytes, ours.bulletin_bytes
+        );
+        return Err(Refusal::new("limits", message));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -140,6 +165,41 @@ mod tests {
             resume: vec![],
             ledger: None,
         }
+    }
+
+    #[test]
+    fn a_node_refuses_an_answer_that_it_cannot_work_with() {
+        let now = Timestamp::from_micros(1_768_435_200_000_000).unwrap();
+        let welcome = Welcome {
+            version: 1,
+            limits: Limits::OURS,
+            agent: "test".into(),
+            ledger: LedgerId(Digest::of(b"ledger")),
+            genesis: bytes::Bytes::new(),
+            time: now,
+        };
+        assert_eq!(accept(&welcome, now), Ok(()));
+        let code = |welcome: &Welcome| accept(welcome, now).unwrap_err().code;
+        assert_eq!(
+            code(&Welcome {
+                version: 2,
+                ..welcome.clone()
+            }),
+            "unsupported_version"
+        );
+        let late = now.saturating_add(Duration::from_secs(301));
+        assert_eq!(
+            code(&Welcome {
+                time: late,
+                ..welcome.clone()
+            }),
+            "clock_skew"
+        );
+        let limits = Limits {
+            bulletin_bytes: 9,
+            ..Limits::OURS
+        };
+        assert_eq!(code(&Welcome { limits, ..welcome }), "limits");
     }
 
     #[test]

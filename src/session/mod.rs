@@ -13,7 +13,7 @@ mod publisher;
 pub use frame::{
     Delivery, Evidence, Frame, FrameError, KeySetVersions, Rejected, Statement, decode, encode,
 };
-pub use hello::{Hello, Limits, Refusal, Welcome, greet};
+pub use hello::{Hello, Limits, Refusal, Welcome, accept, greet};
 pub use lane::{LaneError, LaneReceiver, LaneSender};
 pub use limits::{
     HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,

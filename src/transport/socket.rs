@@ -57,3 +57,32 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<(UdpSocket, BufferReport)>
     };
     Ok((socket.into(), report))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_grants_is_read_back_and_a_remedy_is_named() {
+        let (_socket, report) = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(report.receive > 0 && report.send > 0);
+        let poor = BufferReport {
+            receive: 212_992,
+            send: BUFFER_BYTES,
+        };
+        assert!(!poor.is_enough());
+        let told = poor.to_string();
+        assert!(told.contains("212992"), "{told}");
+        assert!(
+            told.contains("sysctl -w net.core.rmem_max=4194304"),
+            "{told}"
+        );
+        assert!(
+            BufferReport {
+                receive: BUFFER_BYTES,
+                send: BUFFER_BYTES
+            }
+            .is_enough()
+        );
+    }
+}
