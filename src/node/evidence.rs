@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::error::NodeError;
+use super::link::{known_ledger, ledger_of};
 use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinKeys;
 use crate::clock::Timestamp;
+use crate::ledger::LedgerId;
 use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
 use crate::proof::{KeyId, PublicKey, Signer};
 use crate::session::{Evidence, MAX_EVIDENCE_AGREEMENTS};
@@ -62,7 +64,7 @@ pub(super) fn check_own(
 }
 
 /// Verifies evidence. What does not hold is left out, with a warning: nothing of it is believed.
-fn verify(evidence: &Evidence, own: &SignedKeySet) -> Trusted {
+fn verify(evidence: &Evidence, own: &SignedKeySet, ledger: Option<LedgerId>) -> Trusted {
     let mut trusted = Trusted {
         size: evidence.size,
         ..Trusted::default()
@@ -70,6 +72,10 @@ fn verify(evidence: &Evidence, own: &SignedKeySet) -> Trusted {
     let me = &own.claimed().partner;
     for signed in &evidence.agreements {
         let Ok(terms) = signed.terms() else { continue };
+        if ledger.is_some_and(|ledger| ledger.0 != terms.ledger) {
+            tracing::error!(agreement = %terms.name, "it is for another ledger");
+            continue;
+        }
         let mut chains = BTreeMap::new();
         for party in &terms.parties {
             let versions = evidence
@@ -118,9 +124,14 @@ fn verify(evidence: &Evidence, own: &SignedKeySet) -> Trusted {
 }
 
 /// What was believed, and what is, where both hold.
-fn join(past: &Evidence, present: &Evidence, own: &SignedKeySet) -> Trusted {
-    let mut trusted = verify(past, own);
-    let now = verify(present, own);
+fn join(
+    past: &Evidence,
+    present: &Evidence,
+    own: &SignedKeySet,
+    ledger: Option<LedgerId>,
+) -> Trusted {
+    let mut trusted = verify(past, own, ledger);
+    let now = verify(present, own, ledger);
     trusted.size = now.size;
     trusted.in_force = now.agreements.keys().copied().collect();
     trusted.agreements.extend(now.agreements);
@@ -137,8 +148,18 @@ fn stored(store: &NodeStore, name: &str) -> Result<Evidence, NodeError> {
 }
 
 /// What the last evidence let this node believe.
-pub(super) fn load(store: &NodeStore, own: &SignedKeySet) -> Result<Trusted, NodeError> {
-    Ok(join(&stored(store, PAST)?, &stored(store, EVIDENCE)?, own))
+pub(super) fn load(
+    config: &Config,
+    store: &NodeStore,
+    own: &SignedKeySet,
+) -> Result<Trusted, NodeError> {
+    let ledger = ledger_of(config, store)?;
+    Ok(join(
+        &stored(store, PAST)?,
+        &stored(store, EVIDENCE)?,
+        own,
+        ledger,
+    ))
 }
 
 /// Takes up new evidence: keeps it, and believes what of it holds. Agreements that ended are kept
@@ -163,7 +184,7 @@ pub(super) fn take_up(shared: &super::Shared, evidence: &Evidence) -> Result<(),
     }
     shared.store.put(PAST, &past.to_bytes())?;
     shared.store.put(EVIDENCE, &evidence.to_bytes())?;
-    let trusted = join(&past, evidence, &shared.key_set);
+    let trusted = join(&past, evidence, &shared.key_set, known_ledger(shared)?);
     let size = trusted.size;
     // Replaced in one step: a panic elsewhere leaves the old or the new.
     *shared

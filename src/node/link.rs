@@ -11,6 +11,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::config::Config;
 use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
@@ -24,7 +25,7 @@ use crate::session::{
     Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, accept,
     decode, encode,
 };
-use crate::store::StoreError;
+use crate::store::{NodeStore, StoreError};
 use crate::transport::{
     Credentials, FrameReader, Trust, client_config, client_endpoint, write_frame,
 };
@@ -281,11 +282,17 @@ pub(super) fn held(shared: &Shared) -> Result<Vec<LaneAck>, NodeError> {
 
 /// The ledger of the configuration, or else the one that was met first.
 pub(super) fn known_ledger(shared: &Shared) -> Result<Option<LedgerId>, NodeError> {
-    if let Some(configured) = shared.config.ledger {
+    ledger_of(&shared.config, &shared.store)
+}
+
+/// As [`known_ledger`], before the node runs.
+pub(super) fn ledger_of(config: &Config, store: &NodeStore) -> Result<Option<LedgerId>, NodeError> {
+    if let Some(configured) = config.ledger {
         return Ok(Some(LedgerId(configured)));
     }
-    let stored = shared.store.value(LEDGER)?;
-    let digest = stored.map(|bytes| Digest::try_from(bytes.as_ref()));
+    let digest = store
+        .value(LEDGER)?
+        .map(|bytes| Digest::try_from(bytes.as_ref()));
     let damaged = |_| NodeError::Store(StoreError::Damaged("ledger id"));
     Ok(digest.transpose().map_err(damaged)?.map(LedgerId))
 }

@@ -90,7 +90,7 @@ impl Node {
         let key_set = read_key_set(&config.key_set)?;
         evidence::check_own(&config, &key_set, signer.as_ref())?;
         let control = LocalListener::bind(&config.control)?;
-        let trusted = evidence::load(&store, &key_set)?;
+        let trusted = evidence::load(&config, &store, &key_set)?;
         let (acts, waiting) = mpsc::channel(16);
         let shared = Arc::new(Shared {
             config,

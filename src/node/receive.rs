@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 /// Bursts remembered as verified, per lane.
 const REMEMBERED_BURSTS: usize = 256;
 /// How long a delivery waits for the evidence of its agreement, which travels on another stream.
-const EVIDENCE_PATIENCE: Duration = Duration::from_secs(5);
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where acknowledgements go.
 pub(super) struct Acks {

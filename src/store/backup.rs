@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
@@ -69,7 +70,11 @@ pub fn backup(store: &Path, file: &Path) -> Result<u64, StoreError> {
     let kind = known.ok_or_else(not_a_store)?;
     let directory = Directory::open(store, kind)?;
     let database = Database::builder(directory.database()).open()?;
-    let out = File::options().write(true).create_new(true).open(file);
+    let out = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
     let out = out.map_err(StoreError::io(file))?;
     let mut writer = HashingWriter {
         inner: BufWriter::new(out),

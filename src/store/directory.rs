@@ -1,6 +1,7 @@
 //! A store's directory: its lock, the version of its format, and the room left on its disk.
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -25,7 +26,12 @@ const MIGRATIONS: [Migration; 0] = [];
 impl Directory {
     /// Locks a directory for a kind of store, making it where there is none, and migrates it.
     pub(super) fn open(path: &Path, kind: &'static str) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(StoreError::io(path))?;
+        // What is shared here is for its owner only.
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path);
+        made.map_err(StoreError::io(path))?;
         let lock_path = path.join("LOCK");
         let lock = File::options()
             .create(true)
@@ -130,6 +136,18 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_directory_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let _store = Directory::open(&path, "node").unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
 
     #[test]
     fn a_directory_is_locked_while_it_is_open() {
