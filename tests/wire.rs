@@ -322,7 +322,7 @@ async fn the_connected_are_looked_at_again() {
     let short = home.authority().expect("an authority").issue(
         &node_id("ostland"),
         now(),
-        Duration::from_secs(4),
+        Duration::from_secs(6),
         &SystemEntropy::new(),
     );
     let short = short.expect("a certificate");

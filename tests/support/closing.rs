@@ -5,7 +5,7 @@ use std::time::Duration;
 use quinn::Connection;
 
 /// How long a refusal may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The code of the refusal with which the broker closed a connection.
 pub(crate) async fn closed_with(connection: &Connection) -> String {
