@@ -272,7 +272,24 @@ async fn hybrid_required_refuses_a_client_without_it() {
 async fn a_node_believes_its_own_broker_only() {
     let scratch = Scratch::new().expect("a directory");
     let mut cluster = prepare(&scratch, plan()).await;
+    // Sudland's node knows that the broker's certificate was revoked.
+    let home = cluster.layout().home(&partner("alliance"));
+    let broker_id = SpiffeId::new(&partner("alliance"), "/broker/1").expect("an id");
+    let leaf = certificates_from_pem(&home.leaf(&broker_id).certificate).expect("a certificate");
+    let now = SystemClock.now();
+    let until_then = now.saturating_add(Duration::from_hours(1));
+    let serial = serial_of(&leaf[0]).expect("a serial");
+    home.authority()
+        .expect("an authority")
+        .revoke(&[serial], now, until_then)
+        .expect("a list");
     for (name, from, to, expected) in [
+        (
+            "sudland",
+            "store = ",
+            "broker_revocations = \"../../certs/alliance.example/ca.crl\"\nstore = ",
+            "CertRevoked",
+        ),
         (
             "norland",
             "broker/1\"",

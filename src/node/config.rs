@@ -21,6 +21,10 @@ pub struct Config {
     pub broker_id: SpiffeId,
     /// The root certificate of the broker's authority, in PEM.
     pub broker_roots: PathBuf,
+    /// The revocation list of the broker's authority, in PEM; read for each connection. One that has
+    /// expired refuses the broker. Absent: none is checked.
+    #[serde(default)]
+    pub broker_revocations: Option<PathBuf>,
     /// The ledger's id; absent: the first one met is kept.
     #[serde(default)]
     pub ledger: Option<Digest>,
@@ -74,7 +78,7 @@ impl Config {
             message: error.to_string(),
         })?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
-        for relative in [
+        for relative in config.broker_revocations.iter_mut().chain([
             &mut config.broker_roots,
             &mut config.store,
             &mut config.control,
@@ -82,7 +86,7 @@ impl Config {
             &mut config.key_set,
             &mut config.tls.certificate,
             &mut config.tls.key,
-        ] {
+        ]) {
             *relative = base.join(&*relative);
         }
         Ok(config)

@@ -18,7 +18,7 @@ use super::receive::{self, Acks};
 use super::send;
 use super::{Act, LinkStatus, Shared};
 use crate::bulletin::Precedence;
-use crate::identity::{certificates_from_pem, read_private};
+use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey};
 use crate::session::{
@@ -184,7 +184,12 @@ fn tls(shared: &Shared) -> Result<Arc<QuicClientConfig>, NodeError> {
     }
     let mut trust = Trust::new();
     let roots = certificates_from_pem(&config.broker_roots)?;
-    trust.add(config.broker_id.partner(), &roots, None)?;
+    let revocations = config
+        .broker_revocations
+        .as_deref()
+        .map(crl_from_pem)
+        .transpose()?;
+    trust.add(config.broker_id.partner(), &roots, revocations.as_deref())?;
     let broker = config.broker_id.clone();
     let clock = Arc::clone(&shared.clock);
     Ok(client_config(
