@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use entente::agreement::{SignedAgreement, parse_draft};
-use entente::bulletin::{Classification, Labels, Marking, PartClass, PartLabels};
+use entente::bulletin::{Admiralty, Classification, Labels, Marking, PartClass, PartLabels};
 use entente::clock::Timestamp;
-use entente::decision::{Rulebook, decide, decide_for, explain};
+use entente::decision::{Rulebook, Usage, decide, decide_for, explain};
 use entente::partner::{PartnerId, Standing};
 
 const RULEBOOKS: usize = 4_000;
@@ -128,6 +128,12 @@ struct Clause {
     withhold: Vec<&'static str>,
     exercise_only: bool,
     onward: &'static str,
+    reliability: Option<usize>,
+    credibility: Option<usize>,
+    refuses_references: bool,
+    confidential: bool,
+    /// A level of the first scheme counts as one of the second.
+    equivalents: Vec<((&'static str, &'static str), (&'static str, &'static str))>,
 }
 
 /// A bulletin as plain words.
@@ -144,6 +150,9 @@ struct Bulletin {
     precedence: &'static str,
     exercise: bool,
     valid: (&'static str, &'static str),
+    reliability: Option<usize>,
+    credibility: Option<usize>,
+    hidden_audience: bool,
     parts: Vec<Part>,
 }
 
@@ -153,6 +162,7 @@ struct Part {
     class: Option<&'static str>,
     tlp: Option<&'static str>,
     level: Option<&'static str>,
+    names: Vec<usize>,
 }
 
 fn rank(of: &[&str], what: &str) -> usize {
@@ -170,11 +180,19 @@ fn below(whole: &str, part: &str, separator: char) -> bool {
             .is_some_and(|rest| rest.starts_with(separator))
 }
 
-fn class_allows(ceiling: Option<(&str, &str)>, policy: &str, level: &str) -> bool {
+fn class_allows(clause: &Clause, policy: &str, level: &str) -> bool {
+    let below = |level: &str, highest: &str| rank(&LEVELS, level) <= rank(&LEVELS, highest);
     level == "UNCLASSIFIED"
-        || ceiling.is_some_and(|(own, highest)| {
-            own == policy && rank(&LEVELS, level) <= rank(&LEVELS, highest)
+        || clause.classification.is_some_and(|(own, highest)| {
+            (own == policy && below(level, highest))
+                || clause.equivalents.iter().any(|(from, to)| {
+                    *from == (policy, level) && to.0 == own && below(to.1, highest)
+                })
         })
+}
+
+fn good_enough(given: Option<usize>, least: Option<usize>) -> bool {
+    least.is_none_or(|least| given.is_some_and(|given| given <= least))
 }
 
 fn allows(clause: &Clause, bulletin: &Bulletin, recipient: &str) -> bool {
@@ -202,10 +220,18 @@ fn allows(clause: &Clause, bulletin: &Bulletin, recipient: &str) -> bool {
         && rank(&TLPS, bulletin.tlp) <= rank(&TLPS, clause.tlp)
         && bulletin
             .classification
-            .is_none_or(|(policy, level)| class_allows(clause.classification, policy, level))
+            .is_none_or(|(policy, level)| class_allows(clause, policy, level))
         && clause.precedences.contains(&bulletin.precedence)
         && (bulletin.exercise || !clause.exercise_only)
         && !(bulletin.caveats.contains(&"ORCON") && clause.onward == "within-agreement")
+        && good_enough(bulletin.reliability, clause.reliability)
+        && good_enough(bulletin.credibility, clause.credibility)
+        && !(clause.confidential
+            && !bulletin.hidden_audience
+            && bulletin
+                .releasable_to
+                .as_ref()
+                .is_some_and(|named| named.len() > 1))
 }
 
 fn passes(clause: &Clause, bulletin: &Bulletin, part: &Part, recipient: &str) -> bool {
@@ -225,7 +251,7 @@ fn passes(clause: &Clause, bulletin: &Bulletin, part: &Part, recipient: &str) ->
             level == "UNCLASSIFIED"
                 || bulletin
                     .classification
-                    .is_some_and(|(policy, _)| class_allows(clause.classification, policy, level))
+                    .is_some_and(|(policy, _)| class_allows(clause, policy, level))
         })
 }
 
@@ -254,22 +280,55 @@ fn naive(
         .iter()
         .filter(|clause| allows(clause, bulletin, recipient))
         .collect();
-    let mut used = BTreeSet::new();
-    let mut withheld = Vec::new();
-    let mut onward = 2;
-    for (index, part) in (0..).zip(&bulletin.parts) {
-        let mut released = false;
-        for clause in &allowing {
-            if passes(clause, bulletin, part, recipient) {
-                released = true;
-                used.insert(clause.name.clone());
-                onward = onward.min(rank(&ONWARD, clause.onward));
-            }
-        }
-        if !released {
-            withheld.push(index);
+    let flows =
+        |clause: &Clause, at: usize| passes(clause, bulletin, &bulletin.parts[at], recipient);
+    let all = 0..bulletin.parts.len();
+    let mut allowing = allowing;
+    let mut hidden: BTreeSet<usize>;
+    loop {
+        hidden = all
+            .clone()
+            .filter(|at| !allowing.iter().any(|clause| flows(clause, *at)))
+            .collect();
+        let tells = |at: usize| {
+            !hidden.contains(&at)
+                && bulletin.parts[at]
+                    .names
+                    .iter()
+                    .any(|name| hidden.contains(name))
+        };
+        let before = allowing.len();
+        allowing.retain(|clause| {
+            !clause.refuses_references || !all.clone().any(|at| tells(at) && flows(clause, at))
+        });
+        if allowing.len() == before {
+            break;
         }
     }
+    while let Some(at) = all.clone().find(|at| {
+        !hidden.contains(at)
+            && bulletin.parts[*at]
+                .names
+                .iter()
+                .any(|name| hidden.contains(name))
+    }) {
+        hidden.insert(at);
+    }
+    let mut used = BTreeSet::new();
+    let mut onward = 2;
+    for clause in allowing {
+        if all
+            .clone()
+            .any(|at| !hidden.contains(&at) && flows(clause, at))
+        {
+            used.insert(clause.name.clone());
+            onward = onward.min(rank(&ONWARD, clause.onward));
+        }
+    }
+    let withheld = hidden
+        .into_iter()
+        .map(|at| u32::try_from(at).expect("few"))
+        .collect();
     (!used.is_empty()).then_some((used, withheld, ONWARD[onward]))
 }
 
@@ -293,6 +352,14 @@ fn random_clauses(random: &mut Random, agreement: usize) -> Vec<Clause> {
         }
     };
     let count = 1 + random.below(3);
+    let mut equivalents = Vec::new();
+    if random.percent(40) {
+        let highest = 1 + random.below(3);
+        for level in 1..=highest {
+            // A higher level never counts for less.
+            equivalents.push((("NORLAND", LEVELS[level]), ("NATO", LEVELS[level + 1])));
+        }
+    }
     (0..count)
         .map(|number| Clause {
             name: format!("a{agreement}@1/c{number}"),
@@ -319,6 +386,11 @@ fn random_clauses(random: &mut Random, agreement: usize) -> Vec<Clause> {
             withhold: random.some(&CLASSES, 20),
             exercise_only: random.percent(10),
             onward: random.one(&ONWARD),
+            reliability: random.percent(10).then(|| 1 + random.below(6)),
+            credibility: random.percent(10).then(|| 1 + random.below(6)),
+            refuses_references: random.percent(20),
+            confidential: random.percent(15),
+            equivalents: equivalents.clone(),
         })
         .collect()
 }
@@ -335,7 +407,10 @@ fn random_bulletin(random: &mut Random) -> Bulletin {
     };
     let count = 1 + random.below(5);
     let parts = (0..count)
-        .map(|_| Part {
+        .map(|own| Part {
+            names: (0..count)
+                .filter(|at| *at != own && random.percent(12))
+                .collect(),
             class: random.percent(95).then(|| random.one(&CLASSES)),
             // Stricter than the header's, as sealing demands.
             tlp: random.percent(25).then(|| {
@@ -365,6 +440,9 @@ fn random_bulletin(random: &mut Random) -> Bulletin {
         precedence: random.one(&PRECEDENCES),
         exercise: random.percent(15),
         valid,
+        reliability: random.percent(60).then(|| 1 + random.below(6)),
+        credibility: random.percent(60).then(|| 1 + random.below(6)),
+        hidden_audience: random.percent(50),
         parts,
     }
 }
@@ -389,6 +467,11 @@ fn text(name: &str, clauses: &[Clause]) -> String {
         let number = rank(&PARTNERS, party) + 1;
         text += &format!("\"{party}\" = \"{number:064}\"\n");
     }
+    for ((scheme, level), (other, counts_as)) in &first.equivalents {
+        text +=
+            &format!("[equivalents.{scheme}.{other}]\n").repeat(usize::from(*level == LEVELS[1]));
+        text += &format!("\"{level}\" = \"{counts_as}\"\n");
+    }
     for clause in clauses {
         let id = clause.name.split('/').nth(1).expect("a clause");
         text += &format!(
@@ -406,6 +489,16 @@ fn text(name: &str, clauses: &[Clause]) -> String {
             clause.exercise_only,
             clause.onward
         );
+        if let Some(grade) = clause.reliability {
+            text += &format!("least_reliability = \"{}\"\n", &"ABCDEF"[grade - 1..grade]);
+        }
+        if let Some(grade) = clause.credibility {
+            text += &format!("least_credibility = {grade}\n");
+        }
+        if clause.refuses_references {
+            text += "references = \"refuse\"\n";
+        }
+        text += &format!("confidential_recipients = {}\n", clause.confidential);
         if let Some((policy, level)) = clause.classification {
             text += &format!("classification = {{ policy = \"{policy}\", level = \"{level}\" }}\n");
         }
@@ -440,6 +533,19 @@ fn labels(bulletin: &Bulletin) -> (Labels, Vec<PartLabels>) {
         exercise: bulletin.exercise,
         valid_from: read(bulletin.valid.0),
         valid_until: read(bulletin.valid.1),
+        admiralty: Admiralty {
+            reliability: bulletin
+                .reliability
+                .map(|grade| u8::try_from(grade).expect("small")),
+            credibility: bulletin
+                .credibility
+                .map(|grade| u8::try_from(grade).expect("small")),
+        },
+        names_recipients: !bulletin.hidden_audience
+            && bulletin
+                .releasable_to
+                .as_ref()
+                .is_some_and(|named| named.len() > 1),
     };
     let parts = bulletin.parts.iter().map(|part| PartLabels {
         class: part.class.map(read::<PartClass>),
@@ -447,6 +553,11 @@ fn labels(bulletin: &Bulletin) -> (Labels, Vec<PartLabels>) {
             tlp: part.tlp.map(read),
             level: part.level.map(read),
         },
+        mentions: part
+            .names
+            .iter()
+            .map(|at| u32::try_from(*at).expect("few"))
+            .collect(),
     });
     (labels, parts.collect())
 }
@@ -495,17 +606,12 @@ fn the_decision_is_what_the_rules_say() {
         for _ in 0..BULLETINS {
             let bulletin = random_bulletin(&mut random);
             let (labels, parts) = labels(&bulletin);
-            let decision = decide(&rulebook, &labels, &parts, now);
+            let decision = decide(&rulebook, &Usage::new(), &labels, &parts, now);
             let by_recipient: BTreeMap<&str, _> = decision
-                .releases
                 .iter()
                 .map(|release| (release.recipient.as_str(), release))
                 .collect();
-            assert_eq!(
-                by_recipient.len(),
-                decision.releases.len(),
-                "a recipient twice"
-            );
+            assert_eq!(by_recipient.len(), decision.len(), "a recipient twice");
             for recipient in PARTNERS {
                 let expected = naive(&clauses, &active, &bulletin, recipient);
                 let real = by_recipient.get(recipient).map(|release| {
@@ -518,9 +624,9 @@ fn the_decision_is_what_the_rules_say() {
                     "ENTENTE_SEED={seed}: {recipient}\n{bulletin:#?}\n{clauses:#?}"
                 );
                 let id: PartnerId = read(recipient);
-                let alone = decide_for(&rulebook, &labels, &parts, now, &id);
+                let alone = decide_for(&rulebook, None, &labels, &parts, now, &id);
                 assert_eq!(alone.is_ok(), expected.is_some());
-                let explained = explain(&rulebook, &labels, &parts, now, &id).decision;
+                let explained = explain(&rulebook, None, &labels, &parts, now, &id).decision;
                 assert_eq!(explained, alone, "what is explained is what is decided");
                 released += usize::from(expected.is_some());
                 partly +=

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::Spanned;
 
-use super::terms::{Agreement, Clause, Onward, Parties, Party, Regions, Topics};
-use crate::bulletin::{Classification, Kind, PartClass, Precedence, Tlp};
+use super::terms::{
+    Agreement, Clause, Equivalent, Onward, Parties, Party, Purpose, Quota, References, Regions,
+    Topics,
+};
+use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 use crate::proof::Digest;
@@ -48,6 +52,9 @@ pub struct AgreementDraft {
     pub valid_until: Spanned<String>,
     /// Each party's id with the hash of its key set, as `entente pki show` prints it.
     pub parties: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// For each scheme of classification, what its levels count for in others.
+    #[serde(default)]
+    pub equivalents: BTreeMap<String, BTreeMap<String, BTreeMap<Level, Level>>>,
     /// The clauses.
     pub clause: Vec<ClauseDraft>,
 }
@@ -72,7 +79,29 @@ pub struct ClauseDraft {
     #[serde(default)]
     exercise_only: bool,
     #[serde(default)]
+    least_reliability: Option<Spanned<char>>,
+    #[serde(default)]
+    least_credibility: Option<u8>,
+    #[serde(default)]
+    references: References,
+    #[serde(default)]
+    confidential_recipients: bool,
+    #[serde(default)]
+    quota: Option<QuotaDraft>,
+    #[serde(default)]
     onward: Option<Onward>,
+    #[serde(default)]
+    purposes: Vec<Spanned<String>>,
+    #[serde(default)]
+    legal_basis: String,
+}
+
+/// `quota = { bulletins = 100, hours = 24 }`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuotaDraft {
+    bulletins: u32,
+    hours: u32,
 }
 
 /// Reads a draft and checks every term.
@@ -128,12 +157,33 @@ impl AgreementDraft {
             parties,
             valid_from: reader.parse::<Timestamp>(&self.valid_from)?,
             valid_until: reader.parse::<Timestamp>(&self.valid_until)?,
+            equivalents: self.equivalents(),
             clauses,
         };
         agreement
             .check()
             .map_err(|error| locate(text, self.name.span().start, error.to_string()))?;
         Ok(agreement)
+    }
+
+    fn equivalents(&self) -> Vec<Equivalent> {
+        let mut all = Vec::new();
+        for (policy, others) in &self.equivalents {
+            for (other, levels) in others {
+                all.extend(levels.iter().map(|(level, counts_as)| Equivalent {
+                    level: Classification {
+                        policy: policy.clone(),
+                        level: *level,
+                    },
+                    counts_as: Classification {
+                        policy: other.clone(),
+                        level: *counts_as,
+                    },
+                }));
+            }
+        }
+        all.sort_by_key(Equivalent::order);
+        all
     }
 }
 
@@ -210,7 +260,35 @@ impl Reader<'_> {
             precedences,
             withhold: withhold.collect::<Result<_, _>>()?,
             exercise_only: draft.exercise_only,
+            least_reliability: draft
+                .least_reliability
+                .as_ref()
+                .map(|letter| self.reliability(letter))
+                .transpose()?,
+            least_credibility: draft.least_credibility,
+            references: draft.references,
+            confidential_recipients: draft.confidential_recipients,
+            quota: draft.quota.map(|quota| Quota {
+                bulletins: quota.bulletins,
+                period: Duration::from_secs(u64::from(quota.hours) * 3_600),
+            }),
             onward: draft.onward.unwrap_or(Onward::None),
+            purposes: draft
+                .purposes
+                .iter()
+                .map(|purpose| self.parse::<Purpose>(purpose))
+                .collect::<Result<_, _>>()?,
+            legal_basis: draft.legal_basis.clone(),
         })
+    }
+
+    fn reliability(&self, letter: &Spanned<char>) -> Result<u8, DraftError> {
+        match letter.get_ref() {
+            grade @ 'A'..='F' => Ok(*grade as u8 - b'A' + 1),
+            _ => {
+                let message = "the least reliability is a letter from A to F".to_owned();
+                Err(locate(self.text, letter.span().start, message))
+            }
+        }
     }
 }

@@ -6,14 +6,16 @@
 
 mod draft;
 mod error;
+mod obligations;
 mod ratify;
 mod terms;
 mod wire;
 
 pub use draft::{AgreementDraft, DraftError, parse_draft};
 pub use error::AgreementError;
+pub use obligations::Obligations;
 pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
 pub use terms::{
-    Agreement, AgreementId, Clause, ClauseRef, MAX_CLAUSES, MAX_PARTIES, Onward, Parties, Party,
-    Regions, Topics,
+    Agreement, AgreementId, Clause, ClauseRef, Equivalent, MAX_CLAUSES, MAX_PARTIES, Onward,
+    Parties, Party, Purpose, Quota, References, Regions, Topics,
 };

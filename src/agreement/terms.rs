@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::AgreementError;
-use crate::bulletin::{Classification, Kind, PartClass, Precedence, Region, Tlp, Topic};
+use crate::bulletin::{
+    Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic, closed_set,
+};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 use crate::proof::{Digest, InvalidDigest};
@@ -22,6 +25,9 @@ pub const MAX_CLAUSES: usize = 256;
 const MAX_NAME: usize = 63;
 /// The longest title, in bytes.
 const MAX_TITLE: usize = 256;
+/// The shortest and the longest period of a term.
+const MIN_PERIOD: Duration = Duration::from_mins(1);
+const MAX_PERIOD: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// SHA-256 of an agreement's bytes: names this version of it and no other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,8 +176,93 @@ pub struct Clause {
     pub withhold: BTreeSet<PartClass>,
     /// Only bulletins marked as exercise flow.
     pub exercise_only: bool,
+    /// Only bulletins whose source is at least so reliable: 1 to 6 stand for A to F.
+    pub least_reliability: Option<u8>,
+    /// Only bulletins whose information is at least so credible, 1 to 6.
+    pub least_credibility: Option<u8>,
+    /// What becomes of a part that names a withheld one.
+    pub references: References,
+    /// Nothing that a recipient sees may name another recipient.
+    pub confidential_recipients: bool,
+    /// How many bulletins flow from one party to another in a while.
+    pub quota: Option<Quota>,
     /// What the recipient may do with it.
     pub onward: Onward,
+    /// What it may be used for; none: for anything.
+    pub purposes: BTreeSet<Purpose>,
+    /// The law or treaty under which it is shared, for people; may be empty.
+    pub legal_basis: String,
+}
+
+closed_set! {
+    /// What a recipient may use a bulletin for.
+    Purpose, "purpose" {
+        /// Preventing and disrupting attacks.
+        Prevention = "prevention",
+        /// Criminal investigation.
+        Investigation = "investigation",
+        /// Use as evidence in court.
+        Prosecution = "prosecution",
+        /// Defending networks and systems.
+        NetworkDefence = "network-defence",
+        /// Protecting people and infrastructure in a crisis.
+        CrisisManagement = "crisis-management",
+        /// Control of borders and travel.
+        BorderSecurity = "border-security",
+        /// Protection of humanitarian work.
+        Humanitarian = "humanitarian",
+        /// Military operations.
+        Military = "military",
+        /// Exercises and training.
+        Training = "training",
+        /// Research and statistics.
+        Research = "research",
+    }
+}
+
+/// What becomes of a part that names a withheld part by a guessable id or its display text.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum References {
+    /// It is withheld, too.
+    #[default]
+    Withhold,
+    /// The clause does not allow the bulletin.
+    Refuse,
+}
+
+/// How many bulletins may flow from one party to another under a clause, in periods counted from
+/// the agreement's `valid_from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    /// At least one.
+    pub bulletins: u32,
+    /// Seconds, at least one minute.
+    pub period: Duration,
+}
+
+/// That a level of one scheme of classification counts as a level of another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Equivalent {
+    /// As the bulletin has it.
+    pub level: Classification,
+    /// As the ceilings of this agreement's clauses have it.
+    pub counts_as: Classification,
+}
+
+impl Equivalent {
+    /// By scheme, other scheme and level: the order in which they are signed.
+    pub(super) fn order(&self) -> (String, String, Level, Level) {
+        let (one, other) = (&self.level, &self.counts_as);
+        (
+            one.policy.clone(),
+            other.policy.clone(),
+            one.level,
+            other.level,
+        )
+    }
 }
 
 /// A party, with the hash of version 1 of its key set, compared out of band.
@@ -202,6 +293,8 @@ pub struct Agreement {
     pub valid_from: Timestamp,
     /// Releases nothing from then on.
     pub valid_until: Timestamp,
+    /// How levels of different schemes compare; without an entry they never do. In order.
+    pub equivalents: Vec<Equivalent>,
     /// One or more.
     pub clauses: Vec<Clause>,
 }
@@ -232,6 +325,7 @@ impl Agreement {
             ));
         }
         self.check_parties()?;
+        self.check_equivalents()?;
         if self.clauses.is_empty() || self.clauses.len() > MAX_CLAUSES {
             let reason = format!("an agreement has 1 to {MAX_CLAUSES} clauses");
             return Err(AgreementError::invalid("clauses", reason));
@@ -263,6 +357,60 @@ impl Agreement {
             }
         }
         Ok(())
+    }
+
+    /// One entry for each level and scheme, and a higher level never counts for less.
+    fn check_equivalents(&self) -> Result<(), AgreementError> {
+        let wrong = |reason: String| Err(AgreementError::invalid("equivalents", reason));
+        if self.equivalents.len() > MAX_CLAUSES {
+            return wrong(format!("there are more than {MAX_CLAUSES}"));
+        }
+        if !self.equivalents.is_sorted_by_key(Equivalent::order) {
+            return wrong("they are not in order".to_owned());
+        }
+        for (at, one) in self.equivalents.iter().enumerate() {
+            let (level, counts_as) = (&one.level, &one.counts_as);
+            for policy in [&level.policy, &counts_as.policy] {
+                check_policy("equivalents", policy)?;
+            }
+            if level.policy == counts_as.policy {
+                return wrong(format!("`{level}` and `{counts_as}` are of one scheme"));
+            }
+            if level.level == Level::Unclassified || counts_as.level == Level::Unclassified {
+                return wrong("unclassified is the same in every scheme".to_owned());
+            }
+            for other in &self.equivalents[..at] {
+                let same = other.level.policy == level.policy
+                    && other.counts_as.policy == counts_as.policy;
+                if same && other.level.level == level.level {
+                    return wrong(format!("`{level}` is there twice"));
+                }
+                // In order, so the other one is the lower level.
+                if same && other.counts_as.level > counts_as.level {
+                    return wrong(format!("`{level}` counts for less than a lower level"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a level is within a ceiling. Unclassified is within every ceiling; a level of another
+    /// scheme only where an equivalent says so.
+    pub fn within(&self, policy: &str, level: Level, ceiling: Option<&Classification>) -> bool {
+        if level == Level::Unclassified {
+            return true;
+        }
+        let Some(ceiling) = ceiling else { return false };
+        if ceiling.policy == policy {
+            return level <= ceiling.level;
+        }
+        let mut known = self.equivalents.iter();
+        known.any(|one| {
+            one.level.policy == policy
+                && one.level.level == level
+                && one.counts_as.policy == ceiling.policy
+                && one.counts_as.level <= ceiling.level
+        })
     }
 
     fn check_clause(&self, clause: &Clause) -> Result<(), AgreementError> {
@@ -297,16 +445,49 @@ impl Agreement {
         if matches!(&clause.regions, Regions::Within(regions) if regions.is_empty()) {
             return Err(empty("clause.regions"));
         }
-        let policy = clause
-            .classification_ceiling
-            .as_ref()
-            .map(|whole| whole.policy.as_str());
-        if policy.is_some_and(|policy| policy.is_empty() || policy.len() > MAX_NAME) {
-            let reason = format!("in clause `{}` its policy has no usable name", clause.id);
-            return Err(AgreementError::invalid("clause.classification", reason));
+        if let Some(ceiling) = &clause.classification_ceiling {
+            check_policy("clause.classification_ceiling", &ceiling.policy)?;
         }
-        Ok(())
+        check_limits(clause)
     }
+}
+
+/// The values of a clause's numbers and texts.
+fn check_limits(clause: &Clause) -> Result<(), AgreementError> {
+    let wrong = |field, reason: &str| {
+        let reason = format!("in clause `{}` {reason}", clause.id);
+        Err(AgreementError::invalid(field, reason))
+    };
+    for (field, grade) in [
+        ("clause.least_reliability", clause.least_reliability),
+        ("clause.least_credibility", clause.least_credibility),
+    ] {
+        if grade.is_some_and(|grade| !(1..=6).contains(&grade)) {
+            return wrong(field, "it is not one of the six grades");
+        }
+    }
+    if let Some(quota) = clause.quota {
+        let whole = quota.period.subsec_nanos() == 0;
+        let period = (MIN_PERIOD..=MAX_PERIOD).contains(&quota.period);
+        if quota.bulletins == 0 || !whole || !period {
+            return wrong(
+                "clause.quota",
+                "it allows none, or its period is not one minute to ten years",
+            );
+        }
+    }
+    if clause.legal_basis.len() > MAX_TITLE || clause.legal_basis.chars().any(char::is_control) {
+        return wrong("clause.legal_basis", "it is too long or not one line");
+    }
+    Ok(())
+}
+
+fn check_policy(field: &'static str, policy: &str) -> Result<(), AgreementError> {
+    if policy.is_empty() || policy.len() > MAX_NAME {
+        let reason = "a scheme of classification has no usable name";
+        return Err(AgreementError::invalid(field, reason));
+    }
+    Ok(())
 }
 
 fn check_name(field: &'static str, name: &str) -> Result<(), AgreementError> {
@@ -360,7 +541,50 @@ impl fmt::Display for Clause {
         if self.exercise_only {
             f.write_str(", exercises only")?;
         }
-        write!(f, "; onward {}", self.onward)
+        if let Some(grade) = self.least_reliability {
+            write!(f, ", source at least {}", reliability_letter(grade))?;
+        }
+        if let Some(grade) = self.least_credibility {
+            write!(f, ", credibility at least {grade}")?;
+        }
+        if self.references == References::Refuse {
+            f.write_str(", nothing that names a withheld part")?;
+        }
+        if self.confidential_recipients {
+            f.write_str(", recipients confidential")?;
+        }
+        if let Some(quota) = self.quota {
+            write!(f, ", at most {} in {}", quota.bulletins, Span(quota.period))?;
+        }
+        write!(f, "; onward {}", self.onward)?;
+        if !self.purposes.is_empty() {
+            f.write_str("; for ")?;
+            list(f, &self.purposes)?;
+        }
+        if !self.legal_basis.is_empty() {
+            write!(f, "; under {}", self.legal_basis)?;
+        }
+        Ok(())
+    }
+}
+
+/// Grade 1 to 6 of a source as its letter, A to F.
+pub(super) fn reliability_letter(grade: u8) -> char {
+    char::from(b'A' - 1 + grade.clamp(1, 6))
+}
+
+/// A span of time in the largest unit that tells it exactly.
+pub(super) struct Span(pub(super) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match (seconds % 86_400, seconds % 3_600, seconds % 60) {
+            (0, ..) => write!(f, "{} d", seconds / 86_400),
+            (_, 0, _) => write!(f, "{} h", seconds / 3_600),
+            (.., 0) => write!(f, "{} min", seconds / 60),
+            _ => write!(f, "{seconds} s"),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -10,7 +11,8 @@ use prost::Message;
 use super::error::AgreementError;
 use super::ratify::{Ratification, SignedAgreement, SignedWithdrawal, Withdrawal};
 use super::terms::{
-    Agreement, AgreementId, Clause, MAX_PARTIES, Onward, Parties, Party, Regions, Topics,
+    Agreement, AgreementId, Clause, Equivalent, MAX_PARTIES, Onward, Parties, Party, Quota,
+    References, Regions, Topics,
 };
 use crate::bulletin::{Classification, Kind, Level, Precedence, Tlp};
 use crate::clock::Timestamp;
@@ -50,6 +52,7 @@ impl Agreement {
             valid_from: self.valid_from.micros(),
             valid_until: self.valid_until.micros(),
             clauses: self.clauses.iter().map(write_clause).collect(),
+            equivalents: self.equivalents.iter().map(write_equivalent).collect(),
         }
         .encode_to_vec()
         .into()
@@ -100,7 +103,48 @@ fn read_agreement(wire: &proto::Agreement) -> Read<Agreement> {
         parties: parties.collect::<Read<_>>()?,
         valid_from: read_time("valid_from", wire.valid_from)?,
         valid_until: read_time("valid_until", wire.valid_until)?,
+        equivalents: read_equivalents(&wire.equivalents)?,
         clauses: wire.clauses.iter().map(read_clause).collect::<Read<_>>()?,
+    })
+}
+
+fn write_equivalent(one: &Equivalent) -> proto::Equivalent {
+    proto::Equivalent {
+        level: Some(write_classification(&one.level)),
+        counts_as: Some(write_classification(&one.counts_as)),
+    }
+}
+
+fn read_equivalents(wire: &[proto::Equivalent]) -> Read<Vec<Equivalent>> {
+    let read = |wire: &Option<proto::Classification>| {
+        let wire = wire.as_ref().ok_or_else(|| unknown("equivalents"))?;
+        read_classification("equivalents", wire)
+    };
+    let mut all = wire
+        .iter()
+        .map(|one| {
+            Ok(Equivalent {
+                level: read(&one.level)?,
+                counts_as: read(&one.counts_as)?,
+            })
+        })
+        .collect::<Read<Vec<_>>>()?;
+    // One order, so that the same terms are the same bytes.
+    all.sort_by_key(Equivalent::order);
+    Ok(all)
+}
+
+fn write_classification(one: &Classification) -> proto::Classification {
+    proto::Classification {
+        policy: one.policy.clone(),
+        level: one.level.number(),
+    }
+}
+
+fn read_classification(field: &'static str, wire: &proto::Classification) -> Read<Classification> {
+    Ok(Classification {
+        policy: wire.policy.clone(),
+        level: Level::from_number(wire.level).ok_or_else(|| unknown(field))?,
     })
 }
 
@@ -119,12 +163,10 @@ fn write_clause(clause: &Clause) -> proto::Clause {
             Regions::Within(regions) => regions.iter().map(ToString::to_string).collect(),
         },
         tlp_ceiling: clause.tlp_ceiling.number(),
-        classification_ceiling: clause.classification_ceiling.as_ref().map(|ceiling| {
-            proto::Classification {
-                policy: ceiling.policy.clone(),
-                level: ceiling.level.number(),
-            }
-        }),
+        classification_ceiling: clause
+            .classification_ceiling
+            .as_ref()
+            .map(write_classification),
         precedences: clause
             .precedences
             .iter()
@@ -138,6 +180,16 @@ fn write_clause(clause: &Clause) -> proto::Clause {
             Onward::WithinAgreement => proto::Onward::WithinAgreement,
         }
         .into(),
+        least_reliability: clause.least_reliability.unwrap_or(0).into(),
+        least_credibility: clause.least_credibility.unwrap_or(0).into(),
+        refuse_references: clause.references == References::Refuse,
+        confidential_recipients: clause.confidential_recipients,
+        quota: clause.quota.map(|quota| proto::Quota {
+            bulletins: quota.bulletins,
+            period_seconds: quota.period.as_secs(),
+        }),
+        purposes: clause.purposes.iter().map(ToString::to_string).collect(),
+        legal_basis: clause.legal_basis.clone(),
     }
 }
 
@@ -151,14 +203,7 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
     let classification_ceiling = wire
         .classification_ceiling
         .as_ref()
-        .map(|ceiling| {
-            let level = Level::from_number(ceiling.level);
-            let level = level.ok_or_else(|| unknown("clause.classification_ceiling"))?;
-            Ok(Classification {
-                policy: ceiling.policy.clone(),
-                level,
-            })
-        })
+        .map(|ceiling| read_classification("clause.classification_ceiling", ceiling))
         .transpose()?;
     Ok(Clause {
         id: Arc::from(wire.id.as_str()),
@@ -185,8 +230,29 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
         )?,
         withhold: parse_all("clause.withhold", &wire.withhold)?,
         exercise_only: wire.exercise_only,
+        least_reliability: read_grade("clause.least_reliability", wire.least_reliability)?,
+        least_credibility: read_grade("clause.least_credibility", wire.least_credibility)?,
+        references: if wire.refuse_references {
+            References::Refuse
+        } else {
+            References::Withhold
+        },
+        confidential_recipients: wire.confidential_recipients,
+        quota: wire.quota.as_ref().map(|quota| Quota {
+            bulletins: quota.bulletins,
+            period: Duration::from_secs(quota.period_seconds),
+        }),
         onward,
+        purposes: parse_all("clause.purposes", &wire.purposes)?,
+        legal_basis: wire.legal_basis.clone(),
     })
+}
+
+fn read_grade(field: &'static str, value: u32) -> Read<Option<u8>> {
+    match value {
+        0 => Ok(None),
+        _ => u8::try_from(value).map(Some).map_err(|_| unknown(field)),
+    }
 }
 
 fn write_parties(parties: &Parties) -> Vec<String> {

@@ -90,6 +90,9 @@ pub enum Fault {
     /// Its bodies are not those of the leaves.
     #[error("the body of part {0} is not the one that was signed")]
     Body(usize),
+    /// What its parts name.
+    #[error("it says of its parts that they name others than they do")]
+    Mentions,
     /// Its audience part.
     #[error("its audience part is not one of the bulletin's parts")]
     Audience,

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bulletin::{
-    OpenPart, Part, PartDigest, Precedence, VerifiedBursts, open, read_audience,
-};
+use crate::bulletin::{Part, Precedence, VerifiedBursts, mentions, open, read_audience};
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
@@ -185,13 +183,13 @@ impl Auditor {
         } else if header.audience_part {
             return Err(Fault::Audience);
         }
-        let audience = audience
-            .map(|part: &OpenPart| read_audience(&part.body))
-            .transpose()?;
-        let labels = header.labels(audience.as_ref());
-        let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
-        let decision = decide(self.state.rulebook(), &labels, &parts, record.time);
-        check_releases(&decision.releases, &record.releases)?;
+        if let Some(part) = audience {
+            read_audience(&part.body)?;
+        }
+        let (labels, parts) = (accepted.labels(), accepted.part_labels());
+        let (rulebook, usage) = (self.state.rulebook(), self.state.usage());
+        let decided = decide(rulebook, usage, &labels, &parts, record.time);
+        check_releases(&decided, &record.releases)?;
         let hash = accepted.header_hash();
         let known = Arc::new(accepted.clone());
         for one in &record.releases {
@@ -240,6 +238,13 @@ fn check_bodies(accepted: &Accepted, bodies: &Bytes) -> Result<(), Fault> {
         if matches!(part, Part::Open(_)) && part.leaf() != digest.leaf() {
             return Err(Fault::Body(at));
         }
+    }
+    let whole = sealed
+        .parts
+        .iter()
+        .all(|part| matches!(part, Part::Open(_)));
+    if whole && mentions(&sealed.parts)? != accepted.mentions {
+        return Err(Fault::Mentions);
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::commit::Log;
 use super::error::BrokerError;
 use crate::agreement::AgreementId;
-use crate::bulletin::{BulletinId, Kind, PartDigest, Precedence, Tlp, read_audience};
+use crate::bulletin::{BulletinId, Kind, Precedence, Tlp};
 use crate::clock::Timestamp;
-use crate::decision::explain;
-use crate::ledger::{Accepted, Engine, EngineError, Fact, Record, State};
+use crate::decision::{ClauseMiss, Reason, Refusal, Release, Rulebook, decide_for, explain};
+use crate::ledger::{Accepted, Engine, EngineError, Fact, LaneRelease, Record, State};
 use crate::partner::{PartnerId, SpiffeId, Standing};
 
 /// How the broker stands.
@@ -262,19 +262,9 @@ fn agreement(id: AgreementId, entry: &crate::ledger::AgreementEntry) -> Agreemen
 
 /// The bulletin of this id; `None` where none was accepted.
 pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView>, BrokerError> {
-    let Some(seen) = log.state().seen(id) else {
+    let Some((record, position)) = accepted(log, id)? else {
         return Ok(None);
     };
-    let bytes = log.engine().read(seen.position, 1)?.pop();
-    let missing = || EngineError::Unreadable {
-        position: seen.position,
-        reason: "missing".into(),
-    };
-    let record =
-        Record::from_bytes(&bytes.ok_or_else(missing)?).map_err(|error| BrokerError::Record {
-            position: seen.position,
-            error,
-        })?;
     let Fact::Accepted(accepted) = &record.fact else {
         return Ok(None);
     };
@@ -306,7 +296,7 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
     Ok(Some(BulletinView {
         id: header.id,
         originator: header.originator.clone(),
-        position: seen.position,
+        position,
         accepted: record.time,
         kinds: header.kinds.clone(),
         tlp: header.tlp,
@@ -314,69 +304,93 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         exercise: header.exercise,
         parts: accepted.parts.len(),
         recipients: recipients.collect(),
-        refused: refusals(&state, accepted, &record),
+        refused: refusals(&state, accepted, &record, position),
     }))
 }
 
-/// Why every other partner does not receive it, under the agreements as they are now.
-fn refusals(state: &State, accepted: &Accepted, record: &Record) -> Vec<RefusalView> {
-    let audience = accepted
-        .audience
-        .as_ref()
-        .and_then(|part| read_audience(&part.body).ok());
-    let labels = accepted.header.labels(audience.as_ref());
-    let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
+/// Why every other partner does not receive it, under the agreements as they were when it came.
+fn refusals(
+    state: &State,
+    accepted: &Accepted,
+    record: &Record,
+    position: u64,
+) -> Vec<RefusalView> {
+    let (labels, parts) = (accepted.labels(), accepted.part_labels());
+    let rulebook = state.rulebook_at(position);
     let mut refused = Vec::new();
-    for (id, _) in state.registry().partners() {
-        let released = record
-            .releases
-            .iter()
-            .any(|one| one.release.recipient == *id);
-        if released || *id == accepted.header.originator {
+    for (id, partner) in state.registry().partners() {
+        let released = |one: &LaneRelease| one.release.recipient == *id;
+        let known = partner.admitted < position;
+        if record.releases.iter().any(released) || labels.originator == *id || !known {
             continue;
         }
-        let explanation = explain(state.rulebook(), &labels, &parts, record.time, id);
-        let (code, reason) = match explanation.decision {
-            Err(refusal) => (refusal.reason.code().to_owned(), refusal.reason.to_string()),
-            Ok(_) => (
-                "later_agreement".into(),
-                "no agreement allowed it when it came".into(),
-            ),
+        let reason = match decide_for(&rulebook, None, &labels, &parts, record.time, id) {
+            Err(refusal) => refusal.reason,
+            Ok(release) => quota_used_up(&rulebook, release),
         };
         refused.push(RefusalView {
             partner: id.clone(),
-            code,
-            reason,
+            code: reason.code().to_owned(),
+            reason: reason.to_string(),
         });
     }
     refused
 }
 
-/// Explains a bulletin's decision for one partner, under the agreements as they are now.
+/// Why a release that everything else allowed is not in the log: only a quota can be it.
+fn quota_used_up(rulebook: &Rulebook, release: Release) -> Reason {
+    let misses = release.clauses.into_iter().map(|clause| {
+        let terms = rulebook.agreements().get(&clause.agreement);
+        let mut clauses = terms.into_iter().flat_map(|terms| &terms.clauses);
+        let quota = clauses
+            .find(|terms| terms.id == clause.clause)
+            .and_then(|terms| terms.quota);
+        let bulletins = quota.map_or(0, |quota| quota.bulletins);
+        (clause, ClauseMiss::Quota(bulletins))
+    });
+    Reason::NoClause(misses.collect())
+}
+
+/// Explains a bulletin's decision for one partner, under the agreements as they were when it came.
 pub(super) fn explain_bulletin(
     log: &Log,
     id: &BulletinId,
     partner: &PartnerId,
 ) -> Result<Option<String>, BrokerError> {
-    let Some(seen) = log.state().seen(id) else {
+    let Some((record, position)) = accepted(log, id)? else {
         return Ok(None);
     };
-    let bytes = log.engine().read(seen.position, 1)?.pop();
-    let Some(bytes) = bytes else { return Ok(None) };
-    let record = Record::from_bytes(&bytes).map_err(|error| BrokerError::Record {
-        position: seen.position,
-        error,
-    })?;
     let Fact::Accepted(accepted) = &record.fact else {
         return Ok(None);
     };
-    let audience = accepted
-        .audience
-        .as_ref()
-        .and_then(|part| read_audience(&part.body).ok());
-    let labels = accepted.header.labels(audience.as_ref());
-    let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
-    let state = log.state();
-    let explanation = explain(state.rulebook(), &labels, &parts, record.time, partner);
+    let (labels, parts) = (accepted.labels(), accepted.part_labels());
+    let rulebook = log.state().rulebook_at(position);
+    let mut explanation = explain(&rulebook, None, &labels, &parts, record.time, partner);
+    let released = |one: &&LaneRelease| one.release.recipient == *partner;
+    // Quotas are not recomputed: what was recorded tells.
+    explanation.decision = match (explanation.decision, record.releases.iter().find(released)) {
+        (_, Some(recorded)) => Ok(recorded.release.clone()),
+        (Ok(release), None) => Err(Refusal {
+            recipient: partner.clone(),
+            reason: quota_used_up(&rulebook, release),
+        }),
+        (refused, None) => refused,
+    };
     Ok(Some(explanation.to_string()))
+}
+
+/// The record of an accepted bulletin, with its position.
+fn accepted(log: &Log, id: &BulletinId) -> Result<Option<(Record, u64)>, BrokerError> {
+    let Some(seen) = log.state().seen(id) else {
+        return Ok(None);
+    };
+    let position = seen.position;
+    let bytes = log.engine().read(position, 1)?.pop();
+    let missing = || EngineError::Unreadable {
+        position,
+        reason: "missing".into(),
+    };
+    let record = Record::from_bytes(&bytes.ok_or_else(missing)?);
+    let record = record.map_err(|error| BrokerError::Record { position, error })?;
+    Ok(Some((record, position)))
 }

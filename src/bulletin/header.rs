@@ -188,6 +188,8 @@ impl Header {
             exercise: self.exercise,
             valid_from: self.valid_from,
             valid_until: self.valid_until,
+            admiralty: self.admiralty,
+            names_recipients: self.releasable_to.len() > 1,
         }
     }
 }

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::header::Admiralty;
 use super::taxonomy::{Region, Topic};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -27,7 +27,7 @@ pub struct UnknownLabel {
 }
 
 /// Writes a closed set of labels with its one written form each.
-macro_rules! labels {
+macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident, $label:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,11 @@ macro_rules! labels {
                 self as i32 + 1
             }
 
+            /// The value as a bit of a set of them.
+            pub const fn bit(self) -> u32 {
+                1 << self as u32
+            }
+
             /// The value with this number.
             pub fn from_number(number: i32) -> Option<Self> {
                 let at = usize::try_from(number).ok()?.checked_sub(1)?;
@@ -54,19 +59,19 @@ macro_rules! labels {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownLabel;
+        impl std::str::FromStr for $name {
+            type Err = $crate::bulletin::UnknownLabel;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(UnknownLabel {
+                    _ => Err($crate::bulletin::UnknownLabel {
                         label: $label,
                         found: text.chars().take(80).collect(),
                         allowed: [$($text,)+].join(", "),
@@ -75,21 +80,23 @@ macro_rules! labels {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
 
-labels! {
+pub(crate) use closed_set;
+
+closed_set! {
     /// What a bulletin is about.
     Kind, "kind" {
         /// Terrorist threats, persons and means.
@@ -99,7 +106,7 @@ labels! {
     }
 }
 
-labels! {
+closed_set! {
     /// Traffic Light Protocol 2.0 (FIRST), from the least to the most restrictive. FIRST counts
     /// AMBER+STRICT as a restriction of AMBER; here it is a level of its own, so that a ceiling of
     /// AMBER never lets it through.
@@ -117,7 +124,7 @@ labels! {
     }
 }
 
-labels! {
+closed_set! {
     /// Levels of classification, the same ladder in every policy.
     Level, "classification level" {
         /// Not classified.
@@ -133,7 +140,7 @@ labels! {
     }
 }
 
-labels! {
+closed_set! {
     /// Precedence (ACP 121), from the least to the most urgent.
     Precedence, "precedence" {
         /// Prosign R.
@@ -147,7 +154,7 @@ labels! {
     }
 }
 
-labels! {
+closed_set! {
     /// Handling caveats.
     Caveat, "caveat" {
         /// Originator controlled: no onward sharing without the originator's consent.
@@ -157,7 +164,7 @@ labels! {
     }
 }
 
-labels! {
+closed_set! {
     /// What kind of content a part is: the unit in which agreements withhold.
     PartClass, "part class" {
         /// IP addresses and ranges, domains, URLs, TLS fingerprints, AS numbers.
@@ -254,13 +261,19 @@ pub struct Labels {
     pub valid_from: Timestamp,
     /// Not to be shared from then on.
     pub valid_until: Timestamp,
+    /// How far the source and its information can be relied upon.
+    pub admiralty: Admiralty,
+    /// The header, which every recipient sees, names more than one recipient.
+    pub names_recipients: bool,
 }
 
 /// Everything a decision looks at in a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartLabels {
     /// `None`: a class this version does not know, which is withheld from everybody.
     pub class: Option<PartClass>,
     /// Stricter than the header's, or as the header.
     pub marking: Marking,
+    /// Indexes of the parts that it names, by a guessable id or by their display text.
+    pub mentions: Vec<u32>,
 }

@@ -13,6 +13,7 @@ mod draft;
 mod error;
 mod header;
 mod labels;
+mod mention;
 mod open;
 mod part;
 mod redact;
@@ -26,10 +27,12 @@ pub use error::{
     MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
 };
 pub use header::{Admiralty, BulletinId, Header, InvalidBulletinId, Reference, Relation};
+pub(crate) use labels::closed_set;
 pub use labels::{
     Caveat, Classification, Kind, Labels, Level, Marking, PartClass, PartLabels, Precedence, Tlp,
     UnknownLabel,
 };
+pub use mention::mentions;
 pub use open::{
     BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, open, read_audience,
 };

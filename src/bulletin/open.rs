@@ -10,6 +10,7 @@ use super::content::Content;
 use super::error::{MAX_BURST, MAX_NAME_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused};
 use super::header::Header;
 use super::labels::{Labels, PartClass, PartLabels};
+use super::mention::mentions;
 use super::part::{OpenPart, Part, PartDigest};
 use super::seal::{BurstProof, Sealed, burst_leaf, burst_payload};
 use crate::clock::Timestamp;
@@ -255,7 +256,12 @@ impl Verified {
         }
         let audience = audience(&self.sealed.parts, header.audience_part)?;
         let labels = header.labels(audience.as_ref().map(|(_, partners)| partners));
-        let part_labels = digests.iter().map(PartDigest::labels).collect();
+        let mentions = mentions(&self.sealed.parts)?;
+        let part_labels = digests
+            .iter()
+            .zip(&mentions)
+            .map(|(digest, mentions)| digest.labels(mentions))
+            .collect();
         let audience = audience.map(|(part, _)| part.clone());
         Ok(Submission {
             bulletin: self,
@@ -296,6 +302,12 @@ impl Submission {
     /// What the decision looks at in the parts.
     pub fn part_labels(&self) -> &[PartLabels] {
         &self.part_labels
+    }
+
+    /// For each part, the parts that it names.
+    pub fn mentions(&self) -> Vec<Vec<u32>> {
+        let of = |part: &PartLabels| part.mentions.clone();
+        self.part_labels.iter().map(of).collect()
     }
 
     /// The part that only the broker sees.

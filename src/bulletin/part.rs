@@ -97,11 +97,12 @@ impl PartDigest {
         ])
     }
 
-    /// What a decision looks at.
-    pub fn labels(&self) -> PartLabels {
+    /// What a decision looks at, with the parts that this one names.
+    pub fn labels(&self, mentions: &[u32]) -> PartLabels {
         PartLabels {
             class: self.class.parse::<PartClass>().ok(),
             marking: self.marking,
+            mentions: mentions.to_vec(),
         }
     }
 }

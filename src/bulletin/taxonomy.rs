@@ -104,7 +104,16 @@ impl Topic {
             .strip_prefix(self.0)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// The topic as a bit of a set of topics.
+    pub fn bit(self) -> u64 {
+        let at = TOPICS.partition_point(|(path, _)| *path < self.0);
+        1 << at
+    }
 }
+
+/// A set of topics is a set of bits.
+const _: () = assert!(TOPICS.len() <= 64);
 
 impl FromStr for Topic {
     type Err = UnknownTopic;

@@ -1,34 +1,43 @@
 //! The decision procedure, version 1 of the rules.
 
-use std::fmt;
+use std::ops::ControlFlow;
 
-use super::outcome::{ClauseMiss, Decision, Reason, Refusal, Release};
-use super::rulebook::{Rule, Rulebook};
-use crate::agreement::{Clause, ClauseRef, Onward};
-use crate::bulletin::{Caveat, Classification, Labels, Level, PartClass, PartLabels, Tlp};
+use super::outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
+use super::rulebook::{Asked, Rule, Rulebook, Towards};
+use super::usage::Usage;
+use crate::agreement::{ClauseRef, Onward, References, Regions};
+use crate::bulletin::{Caveat, Labels, PartClass, PartLabels, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 
-/// Decides for every partner that a clause in force could reach.
+/// Decides for every partner that a clause in force could reach; the releases are by recipient.
+/// Everybody else is refused, and [`super::explain`] says why.
 pub fn decide(
     rulebook: &Rulebook,
+    usage: &Usage,
     labels: &Labels,
     parts: &[PartLabels],
     at: Timestamp,
-) -> Decision {
-    let mut decision = Decision::default();
-    for recipient in rulebook.recipients(&labels.originator) {
-        match decide_for(rulebook, labels, parts, at, recipient) {
-            Ok(release) => decision.releases.push(release),
-            Err(refusal) => decision.refusals.push(refusal),
+) -> Vec<Release> {
+    let originator = &labels.originator;
+    let mut releases = Vec::new();
+    let asked = Asked::new(labels, at);
+    if !rulebook.is_active(originator) || check_bulletin(labels, at).is_err() {
+        return releases;
+    }
+    for towards in rulebook.recipients(originator) {
+        if towards.active && check_audience(labels, &towards.recipient).is_ok() {
+            releases.extend(release(&asked, parts, towards, Some(usage)).ok());
         }
     }
-    decision
+    releases
 }
 
-/// Decides for one partner.
+/// Decides for one partner. Without `usage` no quota counts: for a bulletin that had its share
+/// when it was accepted.
 pub fn decide_for(
     rulebook: &Rulebook,
+    usage: Option<&Usage>,
     labels: &Labels,
     parts: &[PartLabels],
     at: Timestamp,
@@ -38,72 +47,25 @@ pub fn decide_for(
         recipient: recipient.clone(),
         reason,
     };
-    check_labels(rulebook, labels, at, recipient).map_err(refuse)?;
-    let rules = rulebook.between(&labels.originator, recipient);
-    let allowing: Vec<&Rule> = rules
-        .iter()
-        .filter(|rule| check_clause(rule, labels, at).is_ok())
-        .collect();
-    if allowing.is_empty() {
-        return Err(refuse(no_clause(rules, labels, at)));
+    let originator = &labels.originator;
+    if recipient == originator {
+        return Err(refuse(Reason::OwnBulletin));
     }
-    let passes = |part: &PartLabels, rule: &Rule| check_part(*part, &rule.terms, labels).is_ok();
-    let mut withheld = Vec::new();
-    for (index, part) in (0u32..).zip(parts) {
-        if !allowing.iter().any(|rule| passes(part, rule)) {
-            withheld.push(index);
-        }
-    }
-    // A clause through which nothing flows is not one under which anything is shared.
-    let used = allowing
-        .iter()
-        .filter(|rule| parts.iter().any(|part| passes(part, rule)));
-    let mut clauses: Vec<ClauseRef> = Vec::new();
-    let mut onward = Onward::WithinAgreement;
-    for rule in used {
-        clauses.push(rule.clause.clone());
-        onward = onward.min(rule.terms.onward);
-    }
-    if clauses.is_empty() {
-        let allowing = allowing.iter().map(|rule| rule.clause.clone()).collect();
-        return Err(refuse(Reason::NothingLeft(allowing)));
-    }
-    Ok(Release {
-        recipient: recipient.clone(),
-        clauses,
-        withheld,
-        onward,
-    })
-}
-
-fn no_clause(rules: &[Rule], labels: &Labels, at: Timestamp) -> Reason {
-    if rules.is_empty() {
-        return Reason::NoAgreement;
-    }
-    let misses = rules.iter().filter_map(|rule| {
-        check_clause(rule, labels, at)
-            .err()
-            .map(|miss| (rule.clause.clone(), miss))
-    });
-    Reason::NoClause(misses.collect())
-}
-
-/// What the partners' standing and the bulletin's own labels say. They can only narrow.
-fn check_labels(
-    rulebook: &Rulebook,
-    labels: &Labels,
-    at: Timestamp,
-    recipient: &PartnerId,
-) -> Result<(), Reason> {
-    if *recipient == labels.originator {
-        return Err(Reason::OwnBulletin);
-    }
-    if !rulebook.is_active(&labels.originator) {
-        return Err(Reason::OriginatorNotActive);
+    if !rulebook.is_active(originator) {
+        return Err(refuse(Reason::OriginatorNotActive));
     }
     if !rulebook.is_active(recipient) {
-        return Err(Reason::RecipientNotActive);
+        return Err(refuse(Reason::RecipientNotActive));
     }
+    check_bulletin(labels, at).map_err(refuse)?;
+    check_audience(labels, recipient).map_err(refuse)?;
+    let towards = rulebook.between(originator, recipient);
+    let towards = towards.ok_or_else(|| refuse(Reason::NoAgreement))?;
+    release(&Asked::new(labels, at), parts, towards, usage).map_err(refuse)
+}
+
+/// What the bulletin's own labels say to everybody.
+fn check_bulletin(labels: &Labels, at: Timestamp) -> Result<(), Reason> {
     if at < labels.valid_from {
         return Err(Reason::NotYetValid(labels.valid_from));
     }
@@ -113,6 +75,11 @@ fn check_labels(
     if labels.kinds.is_empty() || labels.topics.is_empty() {
         return Err(Reason::NoSubject);
     }
+    Ok(())
+}
+
+/// What the bulletin's own labels say to one partner. They can only narrow.
+fn check_audience(labels: &Labels, recipient: &PartnerId) -> Result<(), Reason> {
     match &labels.releasable_to {
         Some(named) if named.contains(recipient) => Ok(()),
         Some(_) => Err(Reason::NotReleasable),
@@ -122,97 +89,275 @@ fn check_labels(
     }
 }
 
-/// Whether a clause allows a bulletin; who gives and who receives is in the rulebook's index.
-fn check_clause(rule: &Rule, labels: &Labels, at: Timestamp) -> Result<(), ClauseMiss> {
-    let terms = &rule.terms;
-    if at < rule.valid_from || at >= rule.valid_until {
-        return Err(ClauseMiss::Validity {
-            from: rule.valid_from,
-            until: rule.valid_until,
-        });
+/// What flows to a recipient whom the labels do not exclude.
+fn release(
+    asked: &Asked<'_>,
+    parts: &[PartLabels],
+    towards: &Towards,
+    usage: Option<&Usage>,
+) -> Result<Release, Reason> {
+    let recipient = &towards.recipient;
+    let mut allowing: Vec<&Rule> = towards
+        .rules
+        .iter()
+        .filter(|rule| allows(rule, asked, recipient, usage))
+        .collect();
+    if allowing.is_empty() {
+        return Err(no_clause(asked, towards, usage));
+    }
+    let withheld = withhold(&mut allowing, asked, parts)?;
+    // A clause through which nothing flows is not one under which anything is shared.
+    let flows = |rule: &Rule| {
+        (0u32..)
+            .zip(parts)
+            .any(|(index, part)| !withheld.contains(&index) && passes(part, rule, asked))
+    };
+    let mut clauses: Vec<ClauseRef> = Vec::new();
+    let mut onward = Onward::WithinAgreement;
+    for rule in allowing.iter().filter(|rule| flows(rule)) {
+        clauses.push(rule.clause.clone());
+        onward = onward.min(rule.terms.onward);
+    }
+    if clauses.is_empty() {
+        let allowing = allowing.iter().map(|rule| rule.clause.clone()).collect();
+        return Err(Reason::NothingLeft(allowing));
+    }
+    Ok(Release {
+        recipient: recipient.clone(),
+        clauses,
+        withheld,
+        onward,
+    })
+}
+
+/// The parts that flow through none of the clauses, and those that name them. Clauses that do not
+/// bear such references are left out, and what only they let flow is withheld, too.
+fn withhold(
+    allowing: &mut Vec<&Rule>,
+    asked: &Asked<'_>,
+    parts: &[PartLabels],
+) -> Result<Vec<u32>, Reason> {
+    loop {
+        let mut withheld: Vec<u32> = (0u32..)
+            .zip(parts)
+            .filter(|(_, part)| !allowing.iter().any(|rule| passes(part, rule, asked)))
+            .map(|(index, _)| index)
+            .collect();
+        let strict = |rule: &Rule| rule.terms.references == References::Refuse;
+        if withheld.is_empty() || !allowing.iter().any(|rule| strict(rule)) {
+            withhold_mentions(&mut withheld, parts);
+            return Ok(withheld);
+        }
+        let telling: Vec<&PartLabels> = (0u32..)
+            .zip(parts)
+            .filter(|(index, part)| !withheld.contains(index) && names_one(part, &withheld))
+            .map(|(_, part)| part)
+            .collect();
+        let refusing =
+            |rule: &&Rule| strict(rule) && telling.iter().any(|part| passes(part, rule, asked));
+        let (refused, bearing): (Vec<&Rule>, Vec<&Rule>) =
+            allowing.iter().copied().partition(refusing);
+        if refused.is_empty() {
+            withhold_mentions(&mut withheld, parts);
+            return Ok(withheld);
+        }
+        if bearing.is_empty() {
+            let clauses = refused.iter().map(|rule| rule.clause.clone());
+            return Err(Reason::TellingReference(clauses.collect()));
+        }
+        *allowing = bearing;
+    }
+}
+
+fn names_one(part: &PartLabels, withheld: &[u32]) -> bool {
+    part.mentions.iter().any(|name| withheld.contains(name))
+}
+
+/// Withholds what names something withheld, and what names that, and so on.
+pub(crate) fn withhold_mentions(withheld: &mut Vec<u32>, parts: &[PartLabels]) {
+    let mut hidden = vec![false; parts.len()];
+    let at = |index: u32| usize::try_from(index).ok();
+    for index in withheld.iter() {
+        if let Some(one) = at(*index).and_then(|at| hidden.get_mut(at)) {
+            *one = true;
+        }
+    }
+    let mut grown = !withheld.is_empty();
+    while grown {
+        grown = false;
+        for (own, part) in parts.iter().enumerate() {
+            let hides = |name: &u32| at(*name).is_some_and(|at| hidden.get(at) == Some(&true));
+            if !hidden[own] && part.mentions.iter().any(hides) {
+                hidden[own] = true;
+                grown = true;
+            }
+        }
+    }
+    let indexes = (0u32..).zip(&hidden).filter(|(_, hidden)| **hidden);
+    *withheld = indexes.map(|(index, _)| index).collect();
+}
+
+fn no_clause(asked: &Asked<'_>, towards: &Towards, usage: Option<&Usage>) -> Reason {
+    let misses = towards.rules.iter().filter_map(|rule| {
+        let miss = first_miss(rule, asked, &towards.recipient, usage)?;
+        Some((rule.clause.clone(), miss))
+    });
+    Reason::NoClause(misses.collect())
+}
+
+fn allows(rule: &Rule, asked: &Asked<'_>, recipient: &PartnerId, usage: Option<&Usage>) -> bool {
+    check(rule, asked, recipient, usage, |_| ControlFlow::Break(())).is_continue()
+}
+
+fn first_miss(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    recipient: &PartnerId,
+    usage: Option<&Usage>,
+) -> Option<ClauseMiss> {
+    check(rule, asked, recipient, usage, ControlFlow::Break).break_value()
+}
+
+/// Every term of a clause that a bulletin does not meet.
+pub(super) fn all_misses(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    recipient: &PartnerId,
+    usage: Option<&Usage>,
+) -> Vec<ClauseMiss> {
+    let mut misses = Vec::new();
+    let _ = check(rule, asked, recipient, usage, |miss| {
+        misses.push(miss);
+        ControlFlow::<()>::Continue(())
+    });
+    misses
+}
+
+/// Checks a bulletin against the terms of a clause, until `missed` has heard enough. Who gives and
+/// who receives is in the rulebook's index.
+fn check<B>(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    recipient: &PartnerId,
+    usage: Option<&Usage>,
+    mut missed: impl FnMut(ClauseMiss) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let (terms, labels) = (&rule.terms, asked.labels);
+    if !rule.in_force(asked.at) {
+        missed(ClauseMiss::Validity {
+            from: rule.agreement.valid_from,
+            until: rule.agreement.valid_until,
+        })?;
     }
     if terms.exercise_only && !labels.exercise {
-        return Err(ClauseMiss::ExerciseOnly);
+        missed(ClauseMiss::ExerciseOnly)?;
     }
-    if let Some(kind) = labels.kinds.iter().find(|kind| !terms.kinds.contains(kind)) {
-        return Err(ClauseMiss::Kind(*kind));
+    if !rule.covers_kinds(asked) {
+        for kind in labels
+            .kinds
+            .iter()
+            .filter(|kind| !terms.kinds.contains(kind))
+        {
+            missed(ClauseMiss::Kind(*kind))?;
+        }
     }
-    if let Some(topic) = labels
-        .topics
-        .iter()
-        .find(|topic| !terms.topics.cover(**topic))
-    {
-        return Err(ClauseMiss::Topic(*topic));
+    if !rule.covers_topics(asked) {
+        for topic in labels
+            .topics
+            .iter()
+            .filter(|one| !terms.topics.cover(**one))
+        {
+            missed(ClauseMiss::Topic(*topic))?;
+        }
     }
-    check_regions(terms, labels)?;
+    if terms.regions != Regions::All {
+        for region in labels
+            .regions
+            .iter()
+            .filter(|one| !terms.regions.cover(**one))
+        {
+            missed(ClauseMiss::Region(*region))?;
+        }
+        if labels.regions.is_empty() {
+            missed(ClauseMiss::NoRegion)?;
+        }
+    }
     if labels.tlp > terms.tlp_ceiling {
-        return Err(ClauseMiss::Tlp {
+        missed(ClauseMiss::Tlp {
             tlp: labels.tlp,
             ceiling: terms.tlp_ceiling,
-        });
+        })?;
     }
+    let ceiling = terms.classification_ceiling.as_ref();
     if let Some(whole) = &labels.classification
-        && !within_ceiling(
-            &whole.policy,
-            whole.level,
-            terms.classification_ceiling.as_ref(),
-        )
+        && !rule.agreement.within(&whole.policy, whole.level, ceiling)
     {
-        let (classification, ceiling) = (whole.clone(), terms.classification_ceiling.clone());
-        return Err(ClauseMiss::Classification {
-            classification,
-            ceiling,
-        });
+        missed(ClauseMiss::Classification {
+            classification: whole.clone(),
+            ceiling: ceiling.cloned(),
+        })?;
     }
-    if !terms.precedences.contains(&labels.precedence) {
-        return Err(ClauseMiss::Precedence(labels.precedence));
+    if !rule.covers_precedence(asked) {
+        missed(ClauseMiss::Precedence(labels.precedence))?;
     }
-    if labels.caveats.contains(&Caveat::Orcon) && terms.onward == Onward::WithinAgreement {
-        return Err(ClauseMiss::Caveat(Caveat::Orcon));
+    if terms.onward == Onward::WithinAgreement && labels.caveats.contains(&Caveat::Orcon) {
+        missed(ClauseMiss::Caveat(Caveat::Orcon))?;
     }
-    Ok(())
-}
-
-fn check_regions(terms: &Clause, labels: &Labels) -> Result<(), ClauseMiss> {
-    use crate::agreement::Regions;
-    if let Some(region) = labels
-        .regions
-        .iter()
-        .find(|region| !terms.regions.cover(**region))
+    check_grades(rule, asked, &mut missed)?;
+    if terms.confidential_recipients && labels.names_recipients {
+        missed(ClauseMiss::NamesRecipients)?;
+    }
+    if let (Some(usage), Some(quota)) = (usage, terms.quota)
+        && !usage.has_room(rule, &labels.originator, recipient, asked.at)
     {
-        return Err(ClauseMiss::Region(*region));
+        missed(ClauseMiss::Quota(quota.bulletins))?;
     }
-    if labels.regions.is_empty() && terms.regions != Regions::All {
-        return Err(ClauseMiss::NoRegion);
-    }
-    Ok(())
+    ControlFlow::Continue(())
 }
 
-/// Unclassified is within every ceiling; a level is within a ceiling of its own policy only.
-fn within_ceiling(policy: &str, level: Level, ceiling: Option<&Classification>) -> bool {
-    level == Level::Unclassified
-        || ceiling.is_some_and(|ceiling| ceiling.policy == policy && level <= ceiling.level)
+/// A bulletin that gives no grade is not good enough for a clause that asks for one. The sixth
+/// grade says "cannot be judged", and counts as the lowest.
+fn check_grades<B>(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    missed: &mut impl FnMut(ClauseMiss) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let admiralty = asked.labels.admiralty;
+    let fails = |least: Option<u8>, given: Option<u8>| {
+        least.filter(|least| given.is_none_or(|given| given > *least))
+    };
+    if let Some(least) = fails(rule.terms.least_reliability, admiralty.reliability) {
+        missed(ClauseMiss::Reliability {
+            given: admiralty.reliability,
+            least,
+        })?;
+    }
+    if let Some(least) = fails(rule.terms.least_credibility, admiralty.credibility) {
+        missed(ClauseMiss::Credibility {
+            given: admiralty.credibility,
+            least,
+        })?;
+    }
+    ControlFlow::Continue(())
 }
 
-/// Why a part does not flow under a clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PartMiss {
-    UnknownClass,
-    BrokerOnly,
-    Withheld(PartClass),
-    Tlp(Tlp),
-    RedNotNamed,
-    Level(Level),
+fn passes(part: &PartLabels, rule: &Rule, asked: &Asked<'_>) -> bool {
+    check_part(part, rule, asked).is_ok()
 }
 
 /// Whether a part flows under a clause that allows its bulletin.
-fn check_part(part: PartLabels, terms: &Clause, labels: &Labels) -> Result<(), PartMiss> {
+pub(super) fn check_part(
+    part: &PartLabels,
+    rule: &Rule,
+    asked: &Asked<'_>,
+) -> Result<(), PartMiss> {
+    let (terms, labels) = (&rule.terms, asked.labels);
     let class = part.class.ok_or(PartMiss::UnknownClass)?;
-    if class == PartClass::Audience {
-        return Err(PartMiss::BrokerOnly);
-    }
-    if terms.withhold.contains(&class) {
-        return Err(PartMiss::Withheld(class));
+    if rule.withholds(class) {
+        return Err(match class {
+            PartClass::Audience => PartMiss::BrokerOnly,
+            class => PartMiss::Withheld(class),
+        });
     }
     if let Some(tlp) = part.marking.tlp {
         if tlp > terms.tlp_ceiling {
@@ -224,111 +369,13 @@ fn check_part(part: PartLabels, terms: &Clause, labels: &Labels) -> Result<(), P
         }
     }
     if let Some(level) = part.marking.level {
-        let policy = labels
-            .classification
-            .as_ref()
-            .map(|whole| whole.policy.as_str());
+        // Its level is under the header's policy; without one only unclassified has a meaning.
+        let policy = labels.classification.as_ref();
+        let policy = policy.map_or("", |whole| whole.policy.as_str());
         let ceiling = terms.classification_ceiling.as_ref();
-        let within = level == Level::Unclassified
-            || policy.is_some_and(|policy| within_ceiling(policy, level, ceiling));
-        if !within {
+        if !rule.agreement.within(policy, level, ceiling) {
             return Err(PartMiss::Level(level));
         }
     }
     Ok(())
-}
-
-impl fmt::Display for PartMiss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownClass => f.write_str("its class is unknown to this version"),
-            Self::BrokerOnly => f.write_str("only the broker sees it"),
-            Self::Withheld(class) => write!(f, "the clause withholds {class}"),
-            Self::Tlp(tlp) => write!(f, "its own {tlp} exceeds the ceiling"),
-            Self::RedNotNamed => f.write_str("its own TLP:RED needs releasable-to"),
-            Self::Level(level) => write!(f, "its own {level} exceeds the ceiling"),
-        }
-    }
-}
-
-/// A decision for one partner with every reason, for people.
-#[derive(Clone, Debug)]
-pub struct Explanation {
-    /// What the decision is: exactly what [`decide_for`] says.
-    pub decision: Result<Release, Refusal>,
-    /// For each clause between the two, why it does not allow the bulletin, or for each part why it
-    /// does not flow under it.
-    pub clauses: Vec<ClauseExplanation>,
-}
-
-/// One clause of an [`Explanation`].
-#[derive(Clone, Debug)]
-pub struct ClauseExplanation {
-    /// Which.
-    pub clause: ClauseRef,
-    /// The first term not met; `None` where the clause allows the bulletin.
-    pub miss: Option<ClauseMiss>,
-    /// Parts that do not flow under it, with the reason.
-    pub withheld: Vec<(u32, String)>,
-}
-
-/// Explains a decision: the same checks, keeping every reason.
-pub fn explain(
-    rulebook: &Rulebook,
-    labels: &Labels,
-    parts: &[PartLabels],
-    at: Timestamp,
-    recipient: &PartnerId,
-) -> Explanation {
-    let clauses = rulebook
-        .between(&labels.originator, recipient)
-        .iter()
-        .map(|rule| {
-            let miss = check_clause(rule, labels, at).err();
-            let reasons = (0u32..).zip(parts).filter_map(|(index, part)| {
-                let miss = check_part(*part, &rule.terms, labels).err()?;
-                Some((index, miss.to_string()))
-            });
-            let withheld = if miss.is_none() {
-                reasons.collect()
-            } else {
-                Vec::new()
-            };
-            ClauseExplanation {
-                clause: rule.clause.clone(),
-                miss,
-                withheld,
-            }
-        });
-    Explanation {
-        clauses: clauses.collect(),
-        decision: decide_for(rulebook, labels, parts, at, recipient),
-    }
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.decision {
-            Ok(release) => {
-                let clauses: Vec<_> = release.clauses.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "{}: released under {}",
-                    release.recipient,
-                    clauses.join(", ")
-                )?;
-            }
-            Err(refusal) => write!(f, "{}: refused: {}", refusal.recipient, refusal.reason)?,
-        }
-        for one in &self.clauses {
-            match &one.miss {
-                Some(miss) => write!(f, "\n  {}: no: {miss}", one.clause)?,
-                None => write!(f, "\n  {}: yes", one.clause)?,
-            }
-            for (index, reason) in &one.withheld {
-                write!(f, "\n    part {index} withheld: {reason}")?;
-            }
-        }
-        Ok(())
-    }
 }

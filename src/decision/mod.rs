@@ -5,12 +5,17 @@
 //! Nothing is shared unless a clause in force allows it; an unknown value or an empty list denies.
 
 mod decide;
+mod explain;
 mod outcome;
 mod rulebook;
+mod usage;
 
-pub use decide::{ClauseExplanation, Explanation, decide, decide_for, explain};
-pub use outcome::{ClauseMiss, Decision, Reason, Refusal, Release};
+pub(crate) use decide::withhold_mentions;
+pub use decide::{decide, decide_for};
+pub use explain::{ClauseExplanation, Explanation, explain};
+pub use outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
 pub use rulebook::Rulebook;
+pub use usage::{Share, Spent, Usage};
 
 /// The version of these rules, which the genesis record names. An older version's evaluator stays
 /// in the code when a newer one comes.

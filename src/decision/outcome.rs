@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use crate::agreement::{ClauseRef, Onward};
-use crate::bulletin::{Caveat, Classification, Kind, Precedence, Region, Tlp, Topic};
+use crate::bulletin::{
+    Caveat, Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic,
+};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 
@@ -27,15 +29,6 @@ pub struct Refusal {
     pub recipient: PartnerId,
     /// Why.
     pub reason: Reason,
-}
-
-/// The decision about a bulletin, for every partner that a clause in force could reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
-    /// By recipient.
-    pub releases: Vec<Release>,
-    /// By recipient. Partners that no clause could reach are not listed.
-    pub refusals: Vec<Refusal>,
 }
 
 /// Why a partner does not receive a bulletin.
@@ -74,6 +67,9 @@ pub enum Reason {
     /// There are clauses, and none allows it.
     #[error("{}", misses(.0))]
     NoClause(Vec<(ClauseRef, ClauseMiss)>),
+    /// Clauses allow it, but for a part that names a withheld one.
+    #[error("a part names a withheld one, which {} does not bear", clauses(.0))]
+    TellingReference(Vec<ClauseRef>),
     /// Clauses allow it, and nothing would be left of it.
     #[error("every part would be withheld under {}", clauses(.0))]
     NothingLeft(Vec<ClauseRef>),
@@ -94,7 +90,16 @@ impl Reason {
             Self::LimdisNotNamed => "limdis_not_named",
             Self::NoAgreement => "no_agreement",
             Self::NoClause(_) => "no_clause",
+            Self::TellingReference(_) => "telling_reference",
             Self::NothingLeft(_) => "nothing_left",
+        }
+    }
+
+    /// In a few words, where the clauses are listed beside it.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::NoClause(_) => "no clause allows it".to_owned(),
+            other => other.to_string(),
         }
     }
 }
@@ -163,4 +168,81 @@ pub enum ClauseMiss {
     /// ORCON does not go where recipients may pass on.
     #[error("{0} does not go where recipients may share onward")]
     Caveat(Caveat),
+    /// Too unreliable a source.
+    #[error("its source is {}, and at least {} is asked for", grade(*given, true), grade(Some(*least), true))]
+    Reliability {
+        /// The bulletin's grade.
+        given: Option<u8>,
+        /// The clause's.
+        least: u8,
+    },
+    /// Too little credible an information.
+    #[error("its information is {}, and at least {} is asked for", grade(*given, false), grade(Some(*least), false))]
+    Credibility {
+        /// The bulletin's grade.
+        given: Option<u8>,
+        /// The clause's.
+        least: u8,
+    },
+    /// The header names other recipients.
+    #[error("its header names other recipients; hide_audience keeps the list from them")]
+    NamesRecipients,
+    /// Used up.
+    #[error("its quota of {0} is used up")]
+    Quota(u32),
+}
+
+impl ClauseMiss {
+    /// A stable name for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Validity { .. } => "validity",
+            Self::ExerciseOnly => "exercise_only",
+            Self::Kind(_) => "kind",
+            Self::Topic(_) => "topic",
+            Self::Region(_) | Self::NoRegion => "region",
+            Self::Tlp { .. } => "tlp",
+            Self::Classification { .. } => "classification",
+            Self::Precedence(_) => "precedence",
+            Self::Caveat(_) => "caveat",
+            Self::Reliability { .. } => "reliability",
+            Self::Credibility { .. } => "credibility",
+            Self::NamesRecipients => "names_recipients",
+            Self::Quota(_) => "quota",
+        }
+    }
+}
+
+fn grade(grade: Option<u8>, letters: bool) -> String {
+    match grade {
+        None => "ungraded".to_owned(),
+        Some(grade) if letters => char::from(b'A' - 1 + grade.clamp(1, 6)).to_string(),
+        Some(grade) => grade.to_string(),
+    }
+}
+
+/// Why a part does not flow under a clause that allows its bulletin.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PartMiss {
+    /// Nobody could say what is in it.
+    #[error("its class is unknown to this version")]
+    UnknownClass,
+    /// The audience.
+    #[error("only the broker sees it")]
+    BrokerOnly,
+    /// By its class.
+    #[error("the clause withholds {0}")]
+    Withheld(PartClass),
+    /// By its own TLP.
+    #[error("its own {0} exceeds the ceiling")]
+    Tlp(Tlp),
+    /// By its own TLP:RED.
+    #[error("its own TLP:RED needs releasable-to")]
+    RedNotNamed,
+    /// By its own classification.
+    #[error("its own {0} exceeds the ceiling")]
+    Level(Level),
+    /// It names a withheld part.
+    #[error("it names part {0}, which is withheld")]
+    Names(u32),
 }

@@ -4,27 +4,112 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::agreement::{Agreement, AgreementId, Clause, ClauseRef, RatifiedAgreement};
+use super::outcome::Release;
+use crate::agreement::{Agreement, AgreementId, Clause, ClauseRef, RatifiedAgreement, Topics};
+use crate::bulletin::{Labels, PartClass, Topic};
 use crate::clock::Timestamp;
 use crate::partner::{PartnerId, Standing};
 
-/// A clause of an agreement in force, as a decision reads it.
+/// A clause of an agreement in force, as a decision reads it: what is a set of labels is a set of
+/// bits.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub(super) clause: ClauseRef,
     pub(super) terms: Arc<Clause>,
-    pub(super) valid_from: Timestamp,
-    pub(super) valid_until: Timestamp,
+    pub(super) agreement: Arc<Agreement>,
+    kinds: u32,
+    topics: u64,
+    precedences: u32,
+    withheld: u32,
 }
 
-/// The rules between one originator and its recipients, by recipient; each list by clause.
-type FromOne = BTreeMap<PartnerId, Vec<Rule>>;
+impl Rule {
+    fn new(clause: ClauseRef, terms: &Arc<Clause>, agreement: &Arc<Agreement>) -> Self {
+        let topics = match &terms.topics {
+            Topics::All => u64::MAX,
+            under @ Topics::Under(_) => Topic::all()
+                .filter(|topic| under.cover(*topic))
+                .fold(0, |bits, topic| bits | topic.bit()),
+        };
+        Self {
+            clause,
+            terms: Arc::clone(terms),
+            agreement: Arc::clone(agreement),
+            kinds: terms.kinds.iter().fold(0, |bits, kind| bits | kind.bit()),
+            topics,
+            precedences: terms
+                .precedences
+                .iter()
+                .fold(0, |bits, one| bits | one.bit()),
+            withheld: terms
+                .withhold
+                .iter()
+                .fold(PartClass::Audience.bit(), |bits, class| bits | class.bit()),
+        }
+    }
+
+    pub(super) fn covers_kinds(&self, asked: &Asked<'_>) -> bool {
+        asked.kinds & !self.kinds == 0
+    }
+
+    pub(super) fn covers_topics(&self, asked: &Asked<'_>) -> bool {
+        asked.topics & !self.topics == 0
+    }
+
+    pub(super) fn covers_precedence(&self, asked: &Asked<'_>) -> bool {
+        asked.precedence & self.precedences != 0
+    }
+
+    pub(super) fn withholds(&self, class: PartClass) -> bool {
+        self.withheld & class.bit() != 0
+    }
+
+    pub(super) fn in_force(&self, at: Timestamp) -> bool {
+        self.agreement.valid_from <= at && at < self.agreement.valid_until
+    }
+}
+
+/// A bulletin's labels, prepared once for all recipients.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) labels: &'a Labels,
+    pub(super) at: Timestamp,
+    kinds: u32,
+    topics: u64,
+    precedence: u32,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(labels: &'a Labels, at: Timestamp) -> Self {
+        Self {
+            labels,
+            at,
+            kinds: labels.kinds.iter().fold(0, |bits, kind| bits | kind.bit()),
+            topics: labels
+                .topics
+                .iter()
+                .fold(0, |bits, topic| bits | topic.bit()),
+            precedence: labels.precedence.bit(),
+        }
+    }
+}
+
+/// The rules from one originator to one recipient, by clause.
+#[derive(Clone, Debug)]
+pub(super) struct Towards {
+    pub(super) recipient: PartnerId,
+    pub(super) active: bool,
+    pub(super) rules: Vec<Rule>,
+}
 
 /// The agreements in force and the partners' standing.
 #[derive(Clone, Debug, Default)]
 pub struct Rulebook {
     agreements: BTreeMap<AgreementId, Arc<Agreement>>,
-    rules: HashMap<PartnerId, FromOne>,
+    /// By originator; each list by recipient.
+    rules: HashMap<PartnerId, Vec<Towards>>,
+    /// For each partner, who may share with it.
+    givers: HashMap<PartnerId, Vec<PartnerId>>,
     standing: HashMap<PartnerId, Standing>,
 }
 
@@ -46,31 +131,49 @@ impl Rulebook {
         }
         for terms in &agreement.clauses {
             let terms = Arc::new(terms.clone());
-            let rule = Rule {
-                clause: ClauseRef {
-                    agreement: id,
-                    name: Arc::clone(&agreement.name),
-                    version: agreement.version,
-                    clause: Arc::clone(&terms.id),
-                },
-                terms,
-                valid_from: agreement.valid_from,
-                valid_until: agreement.valid_until,
+            let clause = ClauseRef {
+                agreement: id,
+                name: Arc::clone(&agreement.name),
+                version: agreement.version,
+                clause: Arc::clone(&terms.id),
             };
-            self.index(agreement, &rule);
+            self.index(agreement, &Rule::new(clause, &terms, agreement));
         }
     }
 
     fn index(&mut self, agreement: &Agreement, rule: &Rule) {
         let parties = || agreement.parties.iter().map(|party| &party.partner);
         for from in parties().filter(|party| rule.terms.from.contains(party)) {
-            let recipients = self.rules.entry(from.clone()).or_default();
             for to in parties().filter(|party| rule.terms.to.contains(party) && *party != from) {
-                let rules = recipients.entry(to.clone()).or_default();
+                let rules = &mut self.towards(from, to).rules;
                 let at = rules.partition_point(|other| other.clause < rule.clause);
                 rules.insert(at, rule.clone());
             }
         }
+    }
+
+    fn towards(&mut self, from: &PartnerId, to: &PartnerId) -> &mut Towards {
+        let active = self.is_active(to);
+        let recipients = self.rules.entry(from.clone()).or_default();
+        let at = recipients.partition_point(|other| other.recipient < *to);
+        if recipients
+            .get(at)
+            .is_none_or(|found| found.recipient != *to)
+        {
+            recipients.insert(
+                at,
+                Towards {
+                    recipient: to.clone(),
+                    active,
+                    rules: Vec::new(),
+                },
+            );
+            self.givers
+                .entry(to.clone())
+                .or_default()
+                .push(from.clone());
+        }
+        &mut recipients[at]
     }
 
     /// Ends an agreement.
@@ -79,18 +182,29 @@ impl Rulebook {
             return;
         };
         for party in &agreement.parties {
-            let Some(recipients) = self.rules.get_mut(&party.partner) else {
+            let from = &party.partner;
+            let Some(recipients) = self.rules.get_mut(from) else {
                 continue;
             };
-            for rules in recipients.values_mut() {
-                rules.retain(|rule| rule.clause.agreement != *id);
-            }
-            recipients.retain(|_, rules| !rules.is_empty());
+            recipients.retain_mut(|towards| {
+                towards.rules.retain(|rule| rule.clause.agreement != *id);
+                let left = !towards.rules.is_empty();
+                if !left && let Some(givers) = self.givers.get_mut(&towards.recipient) {
+                    givers.retain(|giver| giver != from);
+                }
+                left
+            });
         }
     }
 
     /// A partner's standing from now on. One that was never set is not active.
     pub fn set_standing(&mut self, partner: PartnerId, standing: Standing) {
+        for giver in self.givers.get(&partner).into_iter().flatten() {
+            let recipients = self.rules.get_mut(giver).into_iter().flatten();
+            for towards in recipients.filter(|towards| towards.recipient == partner) {
+                towards.active = standing == Standing::Active;
+            }
+        }
         self.standing.insert(partner, standing);
     }
 
@@ -105,18 +219,29 @@ impl Rulebook {
     }
 
     /// Every partner that some clause lets this one share with, in order.
-    pub(super) fn recipients(&self, originator: &PartnerId) -> impl Iterator<Item = &PartnerId> {
-        self.rules
-            .get(originator)
-            .into_iter()
-            .flat_map(BTreeMap::keys)
+    pub(super) fn recipients(&self, originator: &PartnerId) -> &[Towards] {
+        self.rules.get(originator).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a clause of a release has a quota.
+    pub fn has_quota(&self, originator: &PartnerId, release: &Release) -> bool {
+        let towards = self.between(originator, &release.recipient);
+        towards.is_some_and(|towards| {
+            towards
+                .rules
+                .iter()
+                .any(|rule| rule.terms.quota.is_some() && release.clauses.contains(&rule.clause))
+        })
     }
 
     /// The clauses under which one may share with the other.
-    pub(super) fn between(&self, originator: &PartnerId, recipient: &PartnerId) -> &[Rule] {
-        self.rules
-            .get(originator)
-            .and_then(|recipients| recipients.get(recipient))
-            .map_or(&[], Vec::as_slice)
+    pub(super) fn between(
+        &self,
+        originator: &PartnerId,
+        recipient: &PartnerId,
+    ) -> Option<&Towards> {
+        let recipients = self.recipients(originator);
+        let at = recipients.binary_search_by(|one| one.recipient.cmp(recipient));
+        at.ok().map(|at| &recipients[at])
     }
 }

@@ -5,9 +5,8 @@
 
 use super::record::{Accepted, LaneRelease};
 use super::state::State;
-use crate::bulletin::{PartDigest, read_audience};
 use crate::clock::Timestamp;
-use crate::decision::{Release, decide_for};
+use crate::decision::{Release, decide_for, withhold_mentions};
 
 /// The right to deliver one bulletin to one recipient, as of one log size. Made by
 /// [`State::permit`] only; a delivery cannot be built without one.
@@ -37,23 +36,19 @@ impl State {
         released: &LaneRelease,
         now: Timestamp,
     ) -> Option<Permit> {
-        let audience = accepted
-            .audience
-            .as_ref()
-            .and_then(|part| read_audience(&part.body).ok());
-        let labels = accepted.header.labels(audience.as_ref());
-        let parts: Vec<_> = accepted.parts.iter().map(PartDigest::labels).collect();
+        let (labels, parts) = (accepted.labels(), accepted.part_labels());
         let then = &released.release;
         let at = now.max(self.time());
-        let current = decide_for(self.rulebook(), &labels, &parts, at, &then.recipient).ok()?;
+        let recipient = &then.recipient;
+        let current = decide_for(self.rulebook(), None, &labels, &parts, at, recipient).ok()?;
         let mut withheld: Vec<u32> = then
             .withheld
             .iter()
             .chain(&current.withheld)
             .copied()
             .collect();
-        withheld.sort_unstable();
-        withheld.dedup();
+        // A part that was let through then and is now may name one that only then or only now is.
+        withhold_mentions(&mut withheld, &parts);
         if withheld.len() == parts.len() {
             return None;
         }

@@ -7,7 +7,10 @@ use thiserror::Error;
 
 use super::commitment::Commitment;
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
-use crate::bulletin::{BurstProof, Header, OpenPart, PartDigest, Precedence, Refused};
+use crate::bulletin::{
+    BurstProof, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence, Refused,
+    read_audience,
+};
 use crate::clock::Timestamp;
 use crate::decision::Release;
 use crate::partner::{InvalidKeySet, PartnerId, SignedKeySet, Standing};
@@ -170,6 +173,8 @@ pub struct Accepted {
     pub burst: BurstProof,
     /// What the parts' leaves commit to.
     pub parts: Vec<PartDigest>,
+    /// For each part, the parts that it names: what a decision about withheld parts depends on.
+    pub mentions: Vec<Vec<u32>>,
     /// The part that only the broker sees, whole: the decision depends on it.
     pub audience: Option<OpenPart>,
 }
@@ -178,6 +183,24 @@ impl Accepted {
     /// SHA-256 of the header.
     pub fn header_hash(&self) -> Digest {
         Digest::of(&self.header_bytes)
+    }
+
+    /// What a decision looks at in the header. An audience that cannot be read names nobody.
+    pub fn labels(&self) -> Labels {
+        let audience = self.audience.as_ref();
+        let audience = audience.and_then(|part| read_audience(&part.body).ok());
+        self.header.labels(audience.as_ref())
+    }
+
+    /// What a decision looks at in the parts.
+    pub fn part_labels(&self) -> Vec<PartLabels> {
+        let mentions = self.mentions.iter().map(Vec::as_slice);
+        let mentions = mentions.chain(std::iter::repeat(&[][..]));
+        self.parts
+            .iter()
+            .zip(mentions)
+            .map(|(part, mentions)| part.labels(mentions))
+            .collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! sends nothing. The group becomes [`Durable`] by being appended, and only then may anybody be
 //! told of it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::state::{Seen, State};
 use super::wire;
 use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, Submission, Verified};
 use crate::clock::{Entropy, NoEntropy, Timestamp, random};
-use crate::decision::decide;
+use crate::decision::{Release, Usage, decide};
 use crate::partner::PartnerId;
 
 /// The most records in a group: bounds how long the first of them waits for the last.
@@ -174,6 +175,7 @@ pub fn sequence(
         draft: Draft::new(state.size(), time, seed),
         seen: HashMap::new(),
         issued: HashMap::new(),
+        usage: Cow::Borrowed(state.usage()),
     };
     let mut outcomes = Vec::new();
     while !run.draft.is_full()
@@ -198,6 +200,7 @@ struct Run<'a> {
     draft: Draft,
     seen: HashMap<BulletinId, Seen>,
     issued: HashMap<(PartnerId, Precedence), u64>,
+    usage: Cow<'a, Usage>,
 }
 
 impl Run<'_> {
@@ -221,19 +224,21 @@ impl Run<'_> {
         {
             return Outcome::Refused(Refused::UnknownKey { key, originator }.into());
         }
-        let decision = decide(
+        let releases = decide(
             self.state.rulebook(),
+            &self.usage,
             submission.labels(),
             submission.part_labels(),
             self.draft.time,
         );
-        let mut releases = Vec::with_capacity(decision.releases.len());
-        for release in decision.releases {
+        let mut numbered = Vec::with_capacity(releases.len());
+        for release in releases {
+            self.count(&originator, &release);
             let lane = (release.recipient.clone(), precedence);
             let last = self.issued.get(&lane).copied();
             let last = last.unwrap_or_else(|| self.state.lanes().issued(&lane.0, precedence));
             self.issued.insert(lane, last + 1);
-            releases.push(LaneRelease {
+            numbered.push(LaneRelease {
                 bulletin: hash,
                 number: last + 1,
                 release,
@@ -253,11 +258,24 @@ impl Run<'_> {
             header: submission.bulletin().header().clone(),
             burst: sealed.burst.clone(),
             parts: submission.digests().to_vec(),
+            mentions: submission.mentions(),
             audience: submission.audience().cloned(),
         }));
         self.draft
-            .push(fact, releases, Some(submission.into_bulletin()));
+            .push(fact, numbered, Some(submission.into_bulletin()));
         Outcome::Recorded(position)
+    }
+
+    /// Counts a release against its quotas. Most clauses have none, so the fold's counts are copied
+    /// only where something changes.
+    fn count(&mut self, originator: &PartnerId, release: &Release) {
+        let rulebook = self.state.rulebook();
+        if rulebook.has_quota(originator, release) {
+            let time = self.draft.time;
+            self.usage
+                .to_mut()
+                .count(rulebook, originator, release, time);
+        }
     }
 
     fn acknowledgement(&mut self, signed: SignedAck) -> Outcome {

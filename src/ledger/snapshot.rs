@@ -5,22 +5,26 @@
 //! Its bytes are deterministic. Deleting it costs time only.
 //!
 //! ```text
-//! "entente/snapshot/v1\n" || u64 size || i64 time || roots || governing || lanes || seen
+//! "entente/snapshot/v2\n" || u64 size || i64 time || roots || governing || lanes || usage || seen
 //! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::lanes::{Lane, Lanes};
 use super::record::{InvalidRecord, Record};
 use super::state::{Governing, Seen, State};
+use crate::agreement::AgreementId;
 use crate::bulletin::{BulletinId, Precedence};
 use crate::clock::Timestamp;
+use crate::decision::{Spent, Usage};
+use crate::partner::PartnerId;
 use crate::proof::{Digest, merkle::Frontier};
 
-const MAGIC: &[u8] = b"entente/snapshot/v1\n";
+const MAGIC: &[u8] = b"entente/snapshot/v2\n";
 use InvalidRecord::Malformed;
 
 impl State {
@@ -47,6 +51,15 @@ impl State {
             out.put_slice(lane.chain().unwrap_or(Digest([0; 32])).as_bytes());
             out.put_u64(lane.pending().len() as u64);
             lane.pending().for_each(|position| out.put_u64(position));
+        }
+        out.put_u64(self.usage().iter().len() as u64);
+        for ((agreement, clause, originator, recipient), spent) in self.usage().iter() {
+            out.put_slice(agreement.0.as_bytes());
+            put_bytes(&mut out, clause.as_bytes());
+            put_bytes(&mut out, originator.as_str().as_bytes());
+            put_bytes(&mut out, recipient.as_str().as_bytes());
+            out.put_u64(spent.period);
+            out.put_u64(spent.bulletins.into());
         }
         let mut seen: Vec<_> = self.all_seen().collect();
         seen.sort_unstable_by_key(|(id, _)| **id);
@@ -86,6 +99,7 @@ impl State {
             );
         }
         let lanes = read_lanes(&mut rest)?;
+        let usage = read_usage(&mut rest)?;
         let mut seen = HashMap::new();
         for _ in 0..number(&mut rest)? {
             let id = take(&mut rest, 16)?
@@ -95,18 +109,37 @@ impl State {
             let (header, position) = (digest(&mut rest)?, number(&mut rest)?);
             seen.insert(BulletinId(id), Seen { header, position });
         }
-        state.restore(time, tree, lanes, seen);
+        state.restore(time, tree, lanes, usage, seen);
         Ok(state)
     }
+}
+
+fn read_usage(rest: &mut Bytes) -> Result<Usage, InvalidRecord> {
+    let mut usage = Usage::new();
+    for _ in 0..number(rest)? {
+        let agreement = AgreementId(digest(rest)?);
+        let clause = text(rest)?;
+        let (originator, recipient) = (partner(rest)?, partner(rest)?);
+        let (period, bulletins) = (number(rest)?, number(rest)?);
+        let bulletins = u32::try_from(bulletins).map_err(|_| Malformed("usage"))?;
+        let share = (agreement, Arc::from(clause), originator, recipient);
+        usage.restore(share, Spent { period, bulletins });
+    }
+    Ok(usage)
+}
+
+fn text(rest: &mut Bytes) -> Result<String, InvalidRecord> {
+    String::from_utf8(byte_string(rest)?.into()).map_err(|_| Malformed("snapshot"))
+}
+
+fn partner(rest: &mut Bytes) -> Result<PartnerId, InvalidRecord> {
+    text(rest)?.parse().map_err(|_| Malformed("partner"))
 }
 
 fn read_lanes(rest: &mut Bytes) -> Result<Lanes, InvalidRecord> {
     let mut lanes = Lanes::default();
     for _ in 0..number(rest)? {
-        let recipient = byte_string(rest)?;
-        let recipient = std::str::from_utf8(&recipient)
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let recipient = partner(rest)?;
         let at = rest.try_get_u8().map_err(|_| Malformed("lane"))?;
         let precedence = Precedence::ALL.get(usize::from(at)).copied();
         let (acked, chain) = (number(rest)?, digest(rest)?);
@@ -114,11 +147,7 @@ fn read_lanes(rest: &mut Bytes) -> Result<Lanes, InvalidRecord> {
             .map(|_| number(rest))
             .collect::<Result<_, _>>()?;
         let lane = Lane::from_parts(acked, (acked > 0).then_some(chain), pending);
-        lanes.restore(
-            recipient.ok_or(Malformed("lane"))?,
-            precedence.ok_or(Malformed("lane"))?,
-            lane,
-        );
+        lanes.restore(recipient, precedence.ok_or(Malformed("lane"))?, lane);
     }
     Ok(lanes)
 }

@@ -11,7 +11,7 @@ use super::registry::Registry;
 use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
-use crate::decision::Rulebook;
+use crate::decision::{Rulebook, Usage};
 use crate::partner::PartnerId;
 use crate::proof::{Digest, merkle::Frontier};
 
@@ -66,6 +66,7 @@ pub struct State {
     registry: Registry,
     agreements: BTreeMap<AgreementId, AgreementEntry>,
     rulebook: Rulebook,
+    usage: Usage,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
     governing: Vec<Governing>,
@@ -117,6 +118,19 @@ impl State {
         }
     }
 
+    /// The agreements in force and the partners' standing as they were at a position: what a
+    /// bulletin recorded there was decided upon.
+    pub fn rulebook_at(&self, position: u64) -> Rulebook {
+        let mut then = Self::new();
+        for one in &self.governing {
+            // Written by this fold itself, so it can be read again.
+            if let (true, Ok(record)) = (one.position < position, Record::from_bytes(&one.record)) {
+                then.apply_governing(one.clone(), &record);
+            }
+        }
+        then.rulebook
+    }
+
     pub(super) fn governing(&self) -> &[Governing] {
         &self.governing
     }
@@ -127,6 +141,12 @@ impl State {
             .entry(accepted.header.id)
             .or_insert(Seen { header, position });
         for release in &record.releases {
+            self.usage.count(
+                &self.rulebook,
+                &accepted.header.originator,
+                &release.release,
+                record.time,
+            );
             self.lanes.issue(
                 &release.release.recipient,
                 accepted.header.precedence,
@@ -208,6 +228,7 @@ impl State {
 
     fn end(&mut self, agreement: &AgreementId, ended: Ended) {
         self.rulebook.remove(agreement);
+        self.usage.forget(agreement);
         if let Some(entry) = self.agreements.get_mut(agreement) {
             entry.ended = Some(ended);
         }
@@ -264,6 +285,11 @@ impl State {
         &self.rulebook
     }
 
+    /// How far the clauses' quotas are used up.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
     /// The recipients' lanes.
     pub fn lanes(&self) -> &Lanes {
         &self.lanes
@@ -290,11 +316,13 @@ impl State {
         time: Timestamp,
         tree: Frontier,
         lanes: Lanes,
+        usage: Usage,
         seen: HashMap<BulletinId, Seen>,
     ) {
         self.time = time;
         self.tree = tree;
         self.lanes = lanes;
+        self.usage = usage;
         self.seen = seen;
     }
 }

@@ -309,6 +309,7 @@ fn write_accepted(accepted: &Accepted) -> proto::Accepted {
         header: accepted.header_bytes.clone(),
         burst: Some(accepted.burst.to_wire()),
         parts: accepted.parts.iter().map(PartDigest::to_wire).collect(),
+        mentions: write_mentions(&accepted.mentions),
         audience: audience.map(|part| part.body.clone()).unwrap_or_default(),
         audience_salt: audience
             .map(|part| Bytes::copy_from_slice(&part.salt))
@@ -346,9 +347,35 @@ fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
         header_bytes: wire.header,
         header,
         burst,
+        mentions: read_mentions(&wire.mentions, parts.len())?,
         parts,
         audience,
     })
+}
+
+fn write_mentions(mentions: &[Vec<u32>]) -> Vec<proto::Mention> {
+    (0..)
+        .zip(mentions)
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(part, names)| proto::Mention {
+            part,
+            names: names.clone(),
+        })
+        .collect()
+}
+
+fn read_mentions(wire: &[proto::Mention], parts: usize) -> Read<Vec<Vec<u32>>> {
+    let mut mentions = vec![Vec::new(); parts];
+    let within = |index: &u32| usize::try_from(*index).is_ok_and(|index| index < parts);
+    for mention in wire {
+        let at = usize::try_from(mention.part).map_err(|_| Malformed("mentions"))?;
+        let names = mentions.get_mut(at).ok_or(Malformed("mentions"))?;
+        if !names.is_empty() || !mention.names.iter().all(within) {
+            return Err(Malformed("mentions"));
+        }
+        names.clone_from(&mention.names);
+    }
+    Ok(mentions)
 }
 
 /// A clause as it travels.

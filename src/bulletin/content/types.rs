@@ -99,6 +99,46 @@ impl Content {
         }
     }
 
+    /// The texts by which it is shown: whoever reads one of them knows what this is about.
+    pub fn names(&self) -> Vec<String> {
+        fn given<T: ToString>(value: Option<&T>) -> Option<String> {
+            value.map(ToString::to_string)
+        }
+        let names = match self {
+            Self::File(one) => vec![
+                given(one.name.as_ref()),
+                given(one.sha256.as_ref()),
+                given(one.sha1.as_ref()),
+                given(one.md5.as_ref()),
+            ],
+            Self::DetectionRule(one) => vec![Some(one.rule.to_string())],
+            Self::Warning(one) => vec![Some(one.text.to_string())],
+            Self::Person(one) => {
+                let aliases = one.aliases.iter().map(|alias| Some(alias.to_string()));
+                std::iter::once(Some(one.name.to_string()))
+                    .chain(aliases)
+                    .collect()
+            }
+            Self::BankAccount(one) => vec![given(one.iban.as_ref()), given(one.number.as_ref())],
+            Self::Vehicle(one) => vec![
+                given(one.registration.as_ref()),
+                given(one.vin.as_ref()),
+                given(one.imo.as_ref()),
+                given(one.mmsi.as_ref()),
+            ],
+            Self::Narrative(one) => {
+                vec![given(one.title.as_ref()), Some(one.text.to_string())]
+            }
+            Self::Source(one) => vec![Some(one.description.to_string())],
+            Self::Action(one) => vec![Some(one.text.to_string())],
+            Self::Attachment(one) => vec![Some(one.name.to_string())],
+            // What was seen is another part; a STIX object has names of its own.
+            Self::Sighting(_) | Self::Stix(_) | Self::Audience(_) => Vec::new(),
+            _ => vec![Some(self.summary())],
+        };
+        names.into_iter().flatten().collect()
+    }
+
     /// One line for tables, without control characters.
     pub fn summary(&self) -> String {
         let text = match self {

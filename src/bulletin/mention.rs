@@ -1,0 +1,281 @@
+//! Which parts of a bulletin name which others: by an id that can be guessed, or by their display
+//! text. A part that names a withheld part would tell what was withheld.
+//!
+//! An id can be guessed where it is computed from the content (STIX 2.1, section 2.9: UUIDv5 of a
+//! cyber-observable object); a random id tells nothing. Text is compared without regard to case,
+//! on word boundaries, and with the usual defanging undone (`192[.]0[.]2[.]1`, `hxxp`).
+
+use std::collections::BTreeSet;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use uuid::Uuid;
+
+use super::content::Content;
+use super::error::Refused;
+use super::labels::PartClass;
+use super::part::{OpenPart, Part};
+
+/// The most mentions in a bulletin: several for each of the most parts.
+const MAX_MENTIONS: usize = 262_144;
+/// A name shorter than this says nothing.
+const SHORTEST_NAME: usize = 4;
+/// Up to so many names, searching one by one is cheaper than preparing to search all at once.
+const FEW: usize = 24;
+
+/// For each part, the indexes of the parts that it names, ascending. Withheld parts and contents
+/// that cannot be read name nothing and are not named.
+pub fn mentions(parts: &[Part]) -> Result<Vec<Vec<u32>>, Refused> {
+    let mut named = vec![Vec::new(); parts.len()];
+    if parts.len() < 2 {
+        return Ok(named);
+    }
+    let names = names(parts);
+    let search = Search::new(&names)?;
+    let mut count = 0;
+    for (at, part) in parts.iter().enumerate() {
+        let Part::Open(part) = part else { continue };
+        let mut found = BTreeSet::new();
+        search.find(&plain(&part.body), |name| {
+            let (index, _) = names[name];
+            if usize::try_from(index) != Ok(at) {
+                found.insert(index);
+            }
+        });
+        count += found.len();
+        if count > MAX_MENTIONS {
+            return Err(Refused::Count {
+                what: "references between parts",
+                count,
+                limit: MAX_MENTIONS,
+            });
+        }
+        named[at] = found.into_iter().collect();
+    }
+    Ok(named)
+}
+
+/// The names of all parts, each with the index of its part.
+fn names(parts: &[Part]) -> Vec<(u32, String)> {
+    let mut all = Vec::new();
+    for (index, part) in (0..).zip(parts) {
+        let Part::Open(part) = part else { continue };
+        for name in names_of(part) {
+            let name = undo_defanging(&name.to_lowercase());
+            if name.len() >= SHORTEST_NAME {
+                all.push((index, name));
+            }
+        }
+    }
+    all
+}
+
+fn names_of(part: &OpenPart) -> Vec<String> {
+    let content = part.class.parse::<PartClass>().ok();
+    let content = content.and_then(|class| Content::decode(class, &part.body).ok());
+    match content {
+        Some(Content::Stix(stix)) => names_of_stix(&stix.json),
+        Some(content) => content.names(),
+        None => Vec::new(),
+    }
+}
+
+/// Properties by which STIX objects are shown, and the id where it can be guessed.
+fn names_of_stix(json: &str) -> Vec<String> {
+    const SHOWN: [&str; 7] = [
+        "name",
+        "value",
+        "path",
+        "user_id",
+        "account_login",
+        "subject",
+        "key",
+    ];
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_str(json) else {
+        return Vec::new();
+    };
+    let text = |key: &str| object.get(key).and_then(|value| value.as_str());
+    let mut names: Vec<String> = SHOWN
+        .iter()
+        .filter_map(|key| text(key))
+        .map(ToOwned::to_owned)
+        .collect();
+    if let Some(id) = text("id").filter(|id| is_computed(id)) {
+        names.push(id.to_owned());
+    }
+    if let Some(hashes) = object.get("hashes").and_then(|value| value.as_object()) {
+        names.extend(
+            hashes
+                .values()
+                .filter_map(|hash| hash.as_str())
+                .map(ToOwned::to_owned),
+        );
+    }
+    names
+}
+
+/// Whether a STIX id is computed from the content (UUIDv5) instead of random.
+fn is_computed(id: &str) -> bool {
+    let uuid = id.rsplit_once("--").map(|(_, uuid)| Uuid::try_parse(uuid));
+    matches!(uuid, Some(Ok(uuid)) if matches!(uuid.get_version_num(), 3 | 5))
+}
+
+/// What a body says, in lower case. The encoding keeps texts as they are; a STIX object may hide a
+/// letter behind an escape.
+fn plain(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body).to_lowercase();
+    let text = if text.contains("\\u") || text.contains("\\/") {
+        unescape(&text)
+    } else {
+        text
+    };
+    undo_defanging(&text)
+}
+
+/// Undoes the escapes of JSON that stand for a character (RFC 8259, section 7).
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let escaped = rest.strip_prefix('u').and_then(|code| code.get(..4));
+        let character = escaped
+            .and_then(|code| u32::from_str_radix(code, 16).ok())
+            .and_then(char::from_u32);
+        if let Some(character) = character {
+            out.extend(character.to_lowercase());
+            rest = &rest[5..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn undo_defanging(text: &str) -> String {
+    if !text.contains(['[', '(']) && !text.contains("hxxp") {
+        return text.to_owned();
+    }
+    text.replace("[.]", ".")
+        .replace("(.)", ".")
+        .replace("[:]", ":")
+        .replace("[@]", "@")
+        .replace("hxxp", "http")
+}
+
+/// Finds every name in a text.
+enum Search<'a> {
+    Few(&'a [(u32, String)]),
+    Many(AhoCorasick),
+}
+
+impl<'a> Search<'a> {
+    fn new(names: &'a [(u32, String)]) -> Result<Self, Refused> {
+        if names.len() <= FEW {
+            return Ok(Self::Few(names));
+        }
+        let search = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .build(names.iter().map(|(_, name)| name))
+            .map_err(|_| Refused::Malformed("names of the parts"))?;
+        Ok(Self::Many(search))
+    }
+
+    fn find(&self, text: &str, mut found: impl FnMut(usize)) {
+        match self {
+            Self::Few(names) => {
+                for (at, (_, name)) in names.iter().enumerate() {
+                    let whole = |start: usize| is_whole(text, start, start + name.len());
+                    if text.match_indices(name).any(|(start, _)| whole(start)) {
+                        found(at);
+                    }
+                }
+            }
+            Self::Many(search) => {
+                for hit in search.find_overlapping_iter(text) {
+                    if is_whole(text, hit.start(), hit.end()) {
+                        found(hit.pattern().as_usize());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a hit is not in the middle of a longer word.
+fn is_whole(text: &str, start: usize, end: usize) -> bool {
+    let before = text[..start].chars().next_back();
+    let after = text[end..].chars().next();
+    !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulletin::labels::Marking;
+
+    fn part(json: &str) -> Part {
+        let content: Content = serde_json::from_str(json).unwrap();
+        Part::Open(OpenPart {
+            salt: [0; 32],
+            class: content.class().as_str().to_owned(),
+            marking: Marking::default(),
+            body: content.encode().unwrap(),
+        })
+    }
+
+    fn stix(object: &str) -> Part {
+        part(&serde_json::json!({"type": "stix", "json": object}).to_string())
+    }
+
+    #[test]
+    fn a_text_names_what_it_shows_and_not_what_it_only_contains() {
+        let parts = [
+            part(r#"{"type": "person", "name": "Ada Invented"}"#),
+            part(r#"{"type": "domain", "value": "evil.example"}"#),
+            part(r#"{"type": "narrative", "text": "We saw ADA INVENTED at evil[.]example."}"#),
+            part(
+                r#"{"type": "narrative", "text": "Devil.example is another; Ada Inventedly too."}"#,
+            ),
+            part(r#"{"type": "url", "value": "https://evil.example/x"}"#),
+        ];
+        let found = mentions(&parts).unwrap();
+        assert_eq!(found, [vec![], vec![], vec![0, 1], vec![], vec![1]]);
+    }
+
+    #[test]
+    fn a_computed_id_is_a_name_and_a_random_one_is_not() {
+        let computed = "ipv4-addr--ff26c055-6336-5bc5-b98d-13d6226742dd";
+        let random = "identity--a463ffb3-1bd9-4d94-b02d-74e4f1658283";
+        let parts = [
+            stix(&format!(
+                r#"{{"type":"ipv4-addr","spec_version":"2.1","id":"{computed}","value":"198.51.100.3"}}"#
+            )),
+            stix(&format!(
+                r#"{{"type":"identity","spec_version":"2.1","id":"{random}","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z","name":"\u00c5se Example","identity_class":"individual"}}"#
+            )),
+            stix(&format!(
+                r#"{{"type":"note","spec_version":"2.1","id":"note--0c7b5b88-8ff7-4a4d-aa9d-feb398cd0061","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z","content":"n","object_refs":["{computed}"],"created_by_ref":"{random}"}}"#
+            )),
+            part(r#"{"type": "narrative", "text": "It was åse example."}"#),
+        ];
+        let found = mentions(&parts).unwrap();
+        assert_eq!(found, [vec![], vec![], vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn many_names_are_found_as_few_are() {
+        let mut parts: Vec<Part> = (0..100)
+            .map(|n| {
+                part(&format!(
+                    r#"{{"type": "domain", "value": "host{n}.example"}}"#
+                ))
+            })
+            .collect();
+        parts.push(part(
+            r#"{"type": "narrative", "text": "host7.example spoke to host77.example"}"#,
+        ));
+        let found = mentions(&parts).unwrap();
+        assert_eq!(found[100], [7, 77]);
+        assert!(found[..100].iter().all(Vec::is_empty));
+    }
+}
