@@ -16,6 +16,6 @@ pub use error::AgreementError;
 pub use obligations::Obligations;
 pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
 pub use terms::{
-    Agreement, AgreementId, Clause, ClauseRef, Equivalent, MAX_CLAUSES, MAX_PARTIES, Onward,
-    Parties, Party, Purpose, Quota, References, Regions, Topics,
+    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Equivalent, MAX_CLAUSES, MAX_PARTIES,
+    Onward, Parties, Party, Purpose, Quota, References, Regions, Topics,
 };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,9 +54,29 @@ impl FromStr for AgreementId {
     }
 }
 
-/// A clause of one version of an agreement, shown as `name@version/clause`.
+/// A clause of one version of an agreement, shown as `name@version/clause`. Cheap to clone: every
+/// release names some.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClauseRef {
+pub struct ClauseRef(Arc<ClauseName>);
+
+impl ClauseRef {
+    /// A reference to this clause.
+    pub fn new(name: ClauseName) -> Self {
+        Self(Arc::new(name))
+    }
+}
+
+impl Deref for ClauseRef {
+    type Target = ClauseName;
+
+    fn deref(&self) -> &ClauseName {
+        &self.0
+    }
+}
+
+/// What names a clause.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClauseName {
     /// The agreement's name, for people.
     pub name: Arc<str>,
     /// Its version, for people.

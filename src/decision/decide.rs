@@ -61,7 +61,14 @@ pub fn decide_for(
     check_audience(labels, recipient).map_err(refuse)?;
     let towards = rulebook.between(originator, recipient);
     let towards = towards.ok_or_else(|| refuse(Reason::NoAgreement))?;
-    release(&Asked::new(labels, at), parts, towards, usage).map_err(refuse)
+    let asked = Asked::new(labels, at);
+    release(&asked, parts, towards, usage).map_err(|reason| {
+        refuse(match reason {
+            // Only who asks about one partner wants to know all this.
+            Reason::NoClause(_) => no_clause(&asked, towards, usage),
+            other => other,
+        })
+    })
 }
 
 /// What the bulletin's own labels say to everybody.
@@ -103,7 +110,7 @@ fn release(
         .filter(|rule| allows(rule, asked, recipient, usage))
         .collect();
     if allowing.is_empty() {
-        return Err(no_clause(asked, towards, usage));
+        return Err(Reason::NoClause(Vec::new()));
     }
     let withheld = withhold(&mut allowing, asked, parts)?;
     // A clause through which nothing flows is not one under which anything is shared.
@@ -144,7 +151,10 @@ fn withhold(
             .map(|(index, _)| index)
             .collect();
         let strict = |rule: &Rule| rule.terms.references == References::Refuse;
-        if withheld.is_empty() || !allowing.iter().any(|rule| strict(rule)) {
+        if withheld.is_empty() {
+            return Ok(withheld);
+        }
+        if !allowing.iter().any(|rule| strict(rule)) {
             withhold_mentions(&mut withheld, parts);
             return Ok(withheld);
         }
@@ -175,6 +185,11 @@ fn names_one(part: &PartLabels, withheld: &[u32]) -> bool {
 
 /// Withholds what names something withheld, and what names that, and so on.
 pub(crate) fn withhold_mentions(withheld: &mut Vec<u32>, parts: &[PartLabels]) {
+    if parts.iter().all(|part| part.mentions.is_empty()) {
+        withheld.sort_unstable();
+        withheld.dedup();
+        return;
+    }
     let mut hidden = vec![false; parts.len()];
     let at = |index: u32| usize::try_from(index).ok();
     for index in withheld.iter() {
@@ -206,7 +221,10 @@ fn no_clause(asked: &Asked<'_>, towards: &Towards, usage: Option<&Usage>) -> Rea
 }
 
 fn allows(rule: &Rule, asked: &Asked<'_>, recipient: &PartnerId, usage: Option<&Usage>) -> bool {
-    check(rule, asked, recipient, usage, |_| ControlFlow::Break(())).is_continue()
+    // The same terms as below, without a look at what most clauses do not have.
+    rule.at_a_glance(asked).unwrap_or_else(|| {
+        check(rule, asked, recipient, usage, |_| ControlFlow::Break(())).is_continue()
+    })
 }
 
 fn first_miss(

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::outcome::Release;
-use crate::agreement::{Agreement, AgreementId, Clause, ClauseRef, RatifiedAgreement, Topics};
-use crate::bulletin::{Labels, PartClass, Topic};
+use crate::agreement::{
+    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Onward, RatifiedAgreement, Regions,
+    Topics,
+};
+use crate::bulletin::{Labels, PartClass, Tlp, Topic};
 use crate::clock::Timestamp;
 use crate::partner::{PartnerId, Standing};
 
@@ -18,9 +21,15 @@ pub(super) struct Rule {
     pub(super) terms: Arc<Clause>,
     pub(super) agreement: Arc<Agreement>,
     kinds: u32,
-    topics: u64,
     precedences: u32,
+    topics: u64,
     withheld: u32,
+    tlp_ceiling: Tlp,
+    exercise_only: bool,
+    /// It has terms beyond kinds, topics, precedence, TLP and exercise.
+    further_terms: bool,
+    valid_from: Timestamp,
+    valid_until: Timestamp,
 }
 
 impl Rule {
@@ -31,7 +40,18 @@ impl Rule {
                 .filter(|topic| under.cover(*topic))
                 .fold(0, |bits, topic| bits | topic.bit()),
         };
+        let further_terms = terms.regions != Regions::All
+            || terms.onward == Onward::WithinAgreement
+            || terms.least_reliability.is_some()
+            || terms.least_credibility.is_some()
+            || terms.confidential_recipients
+            || terms.quota.is_some();
         Self {
+            tlp_ceiling: terms.tlp_ceiling,
+            exercise_only: terms.exercise_only,
+            further_terms,
+            valid_from: agreement.valid_from,
+            valid_until: agreement.valid_until,
             clause,
             terms: Arc::clone(terms),
             agreement: Arc::clone(agreement),
@@ -65,7 +85,22 @@ impl Rule {
     }
 
     pub(super) fn in_force(&self, at: Timestamp) -> bool {
-        self.agreement.valid_from <= at && at < self.agreement.valid_until
+        self.valid_from <= at && at < self.valid_until
+    }
+
+    /// Whether these few comparisons already say that it allows a bulletin or does not; `None`:
+    /// every term must be looked at.
+    pub(super) fn at_a_glance(&self, asked: &Asked<'_>) -> Option<bool> {
+        let within = asked.kinds & !self.kinds == 0
+            && asked.topics & !self.topics == 0
+            && asked.precedence & self.precedences != 0
+            && asked.labels.tlp <= self.tlp_ceiling
+            && (asked.labels.exercise || !self.exercise_only)
+            && self.in_force(asked.at);
+        if !within {
+            return Some(false);
+        }
+        (!self.further_terms && asked.labels.classification.is_none()).then_some(true)
     }
 }
 
@@ -131,12 +166,12 @@ impl Rulebook {
         }
         for terms in &agreement.clauses {
             let terms = Arc::new(terms.clone());
-            let clause = ClauseRef {
+            let clause = ClauseRef::new(ClauseName {
                 agreement: id,
                 name: Arc::clone(&agreement.name),
                 version: agreement.version,
                 clause: Arc::clone(&terms.id),
-            };
+            });
             self.index(agreement, &Rule::new(clause, &terms, agreement));
         }
     }

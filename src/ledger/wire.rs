@@ -13,7 +13,9 @@ use super::record::{
     LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
     StandingChanged, StandingOrder,
 };
-use crate::agreement::{AgreementId, ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
+use crate::agreement::{
+    AgreementId, ClauseName, ClauseRef, Onward, SignedAgreement, SignedWithdrawal,
+};
 use crate::bulletin::{
     BulletinId, BurstProof, Header, OpenPart, Part, PartClass, PartDigest, Precedence, Sealed,
 };
@@ -390,12 +392,12 @@ pub fn clause_to_wire(clause: &ClauseRef) -> proto::ClauseRef {
 
 /// Reads a clause; `None` where its agreement's id is none.
 pub fn clause_from_wire(wire: &proto::ClauseRef) -> Option<ClauseRef> {
-    Some(ClauseRef {
+    Some(ClauseRef::new(ClauseName {
         agreement: AgreementId(Digest::try_from(wire.agreement.as_ref()).ok()?),
         name: Arc::from(wire.name.as_str()),
         version: wire.version,
         clause: Arc::from(wire.clause.as_str()),
-    })
+    }))
 }
 
 /// An onward rule as it travels.
