@@ -283,12 +283,10 @@ impl Reader<'_> {
     }
 
     fn reliability(&self, letter: &Spanned<char>) -> Result<u8, DraftError> {
-        match letter.get_ref() {
-            grade @ 'A'..='F' => Ok(*grade as u8 - b'A' + 1),
-            _ => {
-                let message = "the least reliability is a letter from A to F".to_owned();
-                Err(locate(self.text, letter.span().start, message))
-            }
+        if let grade @ 'A'..='F' = letter.get_ref() {
+            return Ok(*grade as u8 - b'A' + 1);
         }
+        let message = "the least reliability is a letter from A to F".to_owned();
+        Err(locate(self.text, letter.span().start, message))
     }
 }

@@ -25,6 +25,16 @@ pub enum AgreementError {
     /// A party did not sign these bytes.
     #[error("`{0}` has not ratified the agreement")]
     NotRatified(PartnerId),
+    /// It widens what flows, and a party did not sign.
+    #[error(
+        "it widens what the version before allows ({flow}), and `{missing}` has not ratified it"
+    )]
+    Widens {
+        /// The first flow that it adds.
+        flow: String,
+        /// The first party that did not sign.
+        missing: PartnerId,
+    },
     /// A party signed twice.
     #[error("`{0}` ratified the agreement twice; one signature counts")]
     RatifiedTwice(PartnerId),
@@ -71,6 +81,7 @@ impl AgreementError {
             Self::InvalidTerm { .. } => "invalid_term",
             Self::OtherLedger => "other_ledger",
             Self::NotRatified(_) => "not_ratified",
+            Self::Widens { .. } => "widens",
             Self::RatifiedTwice(_) => "ratified_twice",
             Self::NotParty(_) => "not_party",
             Self::UnknownParty(_) => "unknown_party",

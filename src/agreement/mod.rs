@@ -4,17 +4,21 @@
 //! signatures. Out of scope: which agreements are in force (the ledger says) and what they release
 //! (the decision says).
 
+mod diff;
 mod draft;
 mod error;
 mod obligations;
 mod ratify;
+pub(crate) mod space;
 mod terms;
 mod wire;
 
+pub use diff::{Change, Difference, Flow};
 pub use draft::{AgreementDraft, DraftError, parse_draft};
 pub use error::AgreementError;
 pub use obligations::Obligations;
 pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
+pub use space::Example;
 pub use terms::{
     Agreement, AgreementId, Clause, ClauseName, ClauseRef, Equivalent, MAX_CLAUSES, MAX_PARTIES,
     Onward, Parties, Party, Purpose, Quota, References, Regions, Topics,

@@ -58,6 +58,24 @@ impl Obligations {
         }
     }
 
+    /// The first obligation that is looser than under another set of clauses; `None` where all are
+    /// as strict or stricter.
+    pub(super) fn looser_than(&self, other: &Self) -> Option<&'static str> {
+        if self.onward > other.onward {
+            return Some("onward");
+        }
+        let purposes = match (&self.purposes, &other.purposes) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(one), Some(other)) => !one.is_subset(other),
+        };
+        if purposes {
+            return Some("purposes");
+        }
+        let kept = |basis: &String| self.legal_bases.contains(basis);
+        (!other.legal_bases.iter().all(kept)).then_some("legal basis")
+    }
+
     /// Whether it may be used for this; `None`: for a purpose that was not stated.
     pub fn permit(&self, purpose: Option<Purpose>) -> bool {
         match (&self.purposes, purpose) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::diff::Difference;
 use super::error::AgreementError;
 use super::terms::{Agreement, AgreementId};
 use crate::clock::Timestamp;
@@ -112,6 +113,18 @@ impl SignedAgreement {
         keys: impl Fn(&PartnerId) -> Option<&'a KeyChain>,
         at: Option<Timestamp>,
     ) -> Result<RatifiedAgreement, AgreementError> {
+        self.check_next(ledger, keys, at, None)
+    }
+
+    /// As [`SignedAgreement::check`], for a version that may replace another: where it only narrows
+    /// what that one allows, between the same parties, one party's signature is enough.
+    pub fn check_next<'a>(
+        &self,
+        ledger: Digest,
+        keys: impl Fn(&PartnerId) -> Option<&'a KeyChain>,
+        at: Option<Timestamp>,
+        previous: Option<&RatifiedAgreement>,
+    ) -> Result<RatifiedAgreement, AgreementError> {
         let agreement = self.terms()?;
         if agreement.ledger != ledger {
             return Err(AgreementError::OtherLedger);
@@ -142,7 +155,11 @@ impl SignedAgreement {
             .iter()
             .find(|party| !signed.contains(&party.partner))
         {
-            return Err(AgreementError::NotRatified(party.partner.clone()));
+            let missing = &party.partner;
+            match previous.filter(|_| !signed.is_empty()) {
+                Some(previous) => check_narrower(previous, &agreement, missing)?,
+                None => return Err(AgreementError::NotRatified(missing.clone())),
+            }
         }
         Ok(RatifiedAgreement {
             id: self.id(),
@@ -246,6 +263,26 @@ impl SignedWithdrawal {
         let signed = (PayloadType::Withdrawal, &self.bytes, &self.signature);
         check_signature(chain, pinned, partner, signed, Some(at))?;
         Ok(withdrawal)
+    }
+}
+
+/// That a version only narrows the one it names as previous, between the same parties.
+fn check_narrower(
+    previous: &RatifiedAgreement,
+    next: &Agreement,
+    missing: &PartnerId,
+) -> Result<(), AgreementError> {
+    let before = &previous.agreement;
+    let follows = next.previous == Some(previous.id.0) && next.parties == before.parties;
+    if !follows {
+        return Err(AgreementError::NotRatified(missing.clone()));
+    }
+    match Difference::between(before, next).widens.first() {
+        None => Ok(()),
+        Some(flow) => Err(AgreementError::Widens {
+            flow: flow.to_string(),
+            missing: missing.clone(),
+        }),
     }
 }
 

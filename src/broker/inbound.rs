@@ -13,10 +13,12 @@ use super::error::BrokerError;
 use super::outbound::{self, SharedLane};
 use super::publishing;
 use super::sessions::Registration;
+use crate::agreement::{AgreementId, SignedAgreement};
 use crate::bulletin::Precedence;
 use crate::identity::check_crl;
 use crate::ledger::{
-    AckError, CertificatesRevoked, Fact, Lane, LaneChain, LedgerId, Proposal, SignedAck,
+    AckError, AgreementEntry, CertificatesRevoked, Fact, Lane, LaneChain, LedgerId, Proposal,
+    SignedAck, State,
 };
 use crate::partner::PartnerId;
 use crate::session::{
@@ -355,6 +357,7 @@ impl Control {
             let agreement = entry.agreement.agreement();
             if entry.ended.is_none() && agreement.is_party(&self.partner) {
                 evidence.agreements.push(entry.signed.clone());
+                evidence.earlier.extend(earlier(&state, entry));
                 parties.extend(agreement.parties.iter().map(|party| party.partner.clone()));
             }
         }
@@ -369,4 +372,19 @@ impl Control {
         }
         evidence
     }
+}
+
+/// The versions that an agreement narrows, back to one that every party signed.
+fn earlier(state: &State, entry: &AgreementEntry) -> Vec<SignedAgreement> {
+    let mut versions = Vec::new();
+    let mut last = entry;
+    while last.signed.ratifications().len() < last.agreement.agreement().parties.len() {
+        let previous = last.agreement.agreement().previous.map(AgreementId);
+        let Some(found) = previous.and_then(|id| state.agreements().get(&id)) else {
+            break;
+        };
+        versions.push(found.signed.clone());
+        last = found;
+    }
+    versions
 }

@@ -1,7 +1,7 @@
 //! Which parts of a bulletin name which others: by an id that can be guessed, or by their display
 //! text. A part that names a withheld part would tell what was withheld.
 //!
-//! An id can be guessed where it is computed from the content (STIX 2.1, section 2.9: UUIDv5 of a
+//! An id can be guessed where it is computed from the content (STIX 2.1, section 2.9: a name-based UUID of a
 //! cyber-observable object); a random id tells nothing. Text is compared without regard to case,
 //! on word boundaries, and with the usual defanging undone (`192[.]0[.]2[.]1`, `hxxp`).
 
@@ -113,7 +113,7 @@ fn names_of_stix(json: &str) -> Vec<String> {
     names
 }
 
-/// Whether a STIX id is computed from the content (UUIDv5) instead of random.
+/// Whether a STIX id is computed from the content (a name-based UUID) instead of random.
 fn is_computed(id: &str) -> bool {
     let uuid = id.rsplit_once("--").map(|(_, uuid)| Uuid::try_parse(uuid));
     matches!(uuid, Some(Ok(uuid)) if matches!(uuid.get_version_num(), 3 | 5))

@@ -217,7 +217,11 @@ fn enforce(
 ) -> Result<Effect, GovernanceError> {
     let ledger = state.ledger().ok_or(GovernanceError::Genesis)?;
     let keys = |id: &PartnerId| state.registry().partner(id).map(|found| &found.keys);
-    let ratified = signed.check(ledger.0, keys, Some(at))?;
+    let previous = signed.terms()?.previous.and_then(|previous| {
+        let entry = state.agreements().get(&AgreementId(previous))?;
+        entry.ended.is_none().then_some(&entry.agreement)
+    });
+    let ratified = signed.check_next(ledger.0, keys, Some(at), previous)?;
     let agreement = ratified.agreement();
     if agreement.valid_until <= at {
         return Err(GovernanceError::Over(agreement.valid_until));

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::config::Config;
 use super::error::NodeError;
 use super::link::{known_ledger, ledger_of};
-use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
+use crate::agreement::{AgreementError, AgreementId, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinKeys;
 use crate::clock::Timestamp;
 use crate::ledger::LedgerId;
 use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
-use crate::proof::{KeyId, PublicKey, Signer};
+use crate::proof::{Digest, KeyId, PublicKey, Signer};
 use crate::session::{Evidence, MAX_EVIDENCE_AGREEMENTS};
 use crate::store::NodeStore;
 
@@ -110,7 +110,7 @@ fn verify(evidence: &Evidence, own: &SignedKeySet, ledger: Option<LedgerId>) -> 
             tracing::error!(agreement = %terms.name, "it does not pin this partner's own key set");
             continue;
         }
-        match signed.check(terms.ledger, |id| chains.get(id), None) {
+        match ratify(signed, &evidence.earlier, &chains) {
             Ok(ratified) => {
                 trusted.agreements.insert(ratified.id(), ratified);
                 trusted.keys.append(&mut chains);
@@ -121,6 +121,34 @@ fn verify(evidence: &Evidence, own: &SignedKeySet, ledger: Option<LedgerId>) -> 
         }
     }
     trusted
+}
+
+/// Checks an agreement's signatures; where not every party signed, that it only narrows a version
+/// that holds itself.
+fn ratify(
+    signed: &SignedAgreement,
+    earlier: &[SignedAgreement],
+    chains: &BTreeMap<PartnerId, KeyChain>,
+) -> Result<RatifiedAgreement, AgreementError> {
+    let terms = signed.terms()?;
+    let known: BTreeMap<Digest, &SignedAgreement> =
+        earlier.iter().map(|one| (one.id().0, one)).collect();
+    // Hashes do not go in circles; the limit says so to whoever reads this.
+    let mut versions = vec![signed];
+    let mut previous = terms.previous;
+    while let Some(before) = previous.and_then(|id| known.get(&id))
+        && versions.len() <= earlier.len()
+    {
+        versions.push(before);
+        previous = before.terms()?.previous;
+    }
+    let check = |version: &SignedAgreement, before: Option<&RatifiedAgreement>| {
+        version.check_next(terms.ledger, |id| chains.get(id), None, before)
+    };
+    // From the oldest on: one that does not hold is none that the next could narrow.
+    let oldest_first = versions[1..].iter().rev();
+    let before = oldest_first.fold(None, |before, version| check(version, before.as_ref()).ok());
+    check(signed, before.as_ref())
 }
 
 /// What was believed, and what is, where both hold.
@@ -178,6 +206,13 @@ pub(super) fn take_up(shared: &super::Shared, evidence: &Evidence) -> Result<(),
         .len()
         .saturating_sub(MAX_EVIDENCE_AGREEMENTS);
     past.agreements.drain(..excess);
+    for version in last.earlier {
+        if !past.earlier.iter().any(|one| one.id() == version.id()) {
+            past.earlier.push(version);
+        }
+    }
+    let excess = past.earlier.len().saturating_sub(MAX_EVIDENCE_AGREEMENTS);
+    past.earlier.drain(..excess);
     for set in last.key_sets {
         past.key_sets.retain(|one| one.partner != set.partner);
         past.key_sets.push(set);

@@ -117,6 +117,8 @@ pub struct Evidence {
     pub agreements: Vec<SignedAgreement>,
     /// The key sets of all their parties.
     pub key_sets: Vec<KeySetVersions>,
+    /// Versions that agreements in force only narrow, back to one that every party signed.
+    pub earlier: Vec<SignedAgreement>,
 }
 
 /// All versions of one partner's key set, the first first.
@@ -443,14 +445,26 @@ fn write_evidence(evidence: &Evidence) -> proto::Evidence {
             .map(SignedAgreement::to_wire)
             .collect(),
         key_sets: chains.collect(),
+        earlier: evidence
+            .earlier
+            .iter()
+            .map(SignedAgreement::to_wire)
+            .collect(),
     }
 }
 
 fn read_evidence(wire: proto::Evidence) -> Read<Evidence> {
-    if wire.agreements.len() > MAX_EVIDENCE_AGREEMENTS {
+    if wire.agreements.len() > MAX_EVIDENCE_AGREEMENTS
+        || wire.earlier.len() > MAX_EVIDENCE_AGREEMENTS
+    {
         return Err(Malformed("number of agreements"));
     }
-    let agreements = wire.agreements.iter().map(SignedAgreement::from_wire);
+    let signed = |wire: &[proto::SignedAgreement]| {
+        let signed = wire.iter().map(SignedAgreement::from_wire);
+        signed
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| Malformed("agreement"))
+    };
     let key_sets = wire.key_sets.iter().map(|chain| {
         let versions = chain.versions.iter().map(SignedKeySet::from_wire);
         Ok(KeySetVersions {
@@ -462,9 +476,8 @@ fn read_evidence(wire: proto::Evidence) -> Read<Evidence> {
     });
     Ok(Evidence {
         size: wire.size,
-        agreements: agreements
-            .collect::<Result<_, _>>()
-            .map_err(|_| Malformed("agreement"))?,
+        agreements: signed(&wire.agreements)?,
+        earlier: signed(&wire.earlier)?,
         key_sets: key_sets.collect::<Read<_>>()?,
     })
 }
