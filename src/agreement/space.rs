@@ -110,6 +110,19 @@ impl Point {
             && !(self.names_recipients && clause.confidential_recipients)
     }
 
+    /// Whether every clause that allows the other point allows this one.
+    pub(crate) fn is_below(&self, other: &Self) -> bool {
+        let graded = |own: Option<u8>, other: Option<u8>| {
+            other.is_none_or(|worst| own.is_some_and(|own| own <= worst))
+        };
+        self.kinds.is_subset(&other.kinds)
+            && self.topics.is_subset(&other.topics)
+            && regions_within(&self.regions, &other.regions)
+            && self.tlp <= other.tlp
+            && graded(self.reliability, other.reliability)
+            && graded(self.credibility, other.credibility)
+    }
+
     /// Whether a clause allows it as often, and with references to withheld parts as well.
     pub(crate) fn as_often_within(&self, clause: &Clause) -> bool {
         self.within(clause)

@@ -7,6 +7,7 @@
 mod decide;
 mod explain;
 mod outcome;
+mod reach;
 mod rulebook;
 mod usage;
 
@@ -14,6 +15,7 @@ pub(crate) use decide::withhold_mentions;
 pub use decide::{decide, decide_for};
 pub use explain::{ClauseExplanation, Explanation, explain};
 pub use outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
+pub use reach::{Hop, Question, Way, reach};
 pub use rulebook::Rulebook;
 pub use usage::{Share, Spent, Usage};
 

@@ -88,6 +88,11 @@ impl Rule {
         self.valid_from <= at && at < self.valid_until
     }
 
+    /// Whether it can never again be in force.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.valid_until <= now
+    }
+
     /// Whether these few comparisons already say that it allows a bulletin or does not; `None`:
     /// every term must be looked at.
     pub(super) fn at_a_glance(&self, asked: &Asked<'_>) -> Option<bool> {
