@@ -7,6 +7,7 @@
 mod diff;
 mod draft;
 mod error;
+mod lint;
 mod obligations;
 mod ratify;
 pub(crate) mod space;
@@ -16,6 +17,7 @@ mod wire;
 pub use diff::{Change, Difference, Flow};
 pub use draft::{AgreementDraft, DraftError, parse_draft};
 pub use error::AgreementError;
+pub use lint::{Odd, Warning};
 pub use obligations::Obligations;
 pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
 pub use space::Example;

@@ -4,8 +4,10 @@
 //! not. Out of scope: writing anything.
 
 mod finding;
+mod simulate;
 mod trail;
 mod verify;
 
 pub use finding::{Fault, Finding};
+pub use simulate::{Simulated, Simulation};
 pub use verify::{Audited, Auditor, Disputed, Stored, Verification, verify};

@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::commit::{Answer, Log};
 use super::error::BrokerError;
-use super::view::{self, AgreementView, BulletinView, PartnerView, RecordView, StatusView};
+use super::view::{
+    self, AgreementView, BulletinView, PartnerView, PolicyView, RecordView, StatusView,
+};
 use crate::agreement::{SignedAgreement, SignedWithdrawal};
 use crate::bulletin::BulletinId;
 use crate::clock::Clock;
 use crate::identity::check_crl;
 use crate::ledger::{
-    CertificatesRevoked, Fact, OperatorSignature, PartnerAdmitted, Proposal, StandingChanged,
-    StandingOrder,
+    CertificatesRevoked, Fact, OperatorSignature, PartnerAdmitted, Proposal, RedLinesOrder,
+    RedLinesSet, StandingChanged, StandingOrder,
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
 use crate::proof::{Digest, KeyId, Signature};
@@ -67,6 +69,22 @@ pub enum Request {
         /// The list in DER.
         crl: String,
     },
+    /// Sets what must never flow.
+    SetRedLines {
+        /// The order's bytes.
+        order: String,
+        /// The operator's name.
+        operator: String,
+        /// The operator's public key's id.
+        key: String,
+        /// The operator's signature over the order.
+        signature: String,
+    },
+    /// What is decided upon now, page by page.
+    Policy {
+        /// Agreements in force from after this position on.
+        after: u64,
+    },
     /// All agreements.
     Agreements,
     /// Puts an agreement in force.
@@ -106,6 +124,8 @@ pub enum Reply {
     Status(Box<StatusView>),
     /// To `partners`.
     Partners(Vec<PartnerView>),
+    /// To `policy`.
+    Policy(Box<PolicyView>),
     /// To `agreements`.
     Agreements(Vec<AgreementView>),
     /// To `bulletin`.
@@ -162,6 +182,7 @@ async fn answer(
 ) -> Result<Reply, Trouble> {
     let fact = match request {
         Request::Status => return Ok(Reply::Status(Box::new(view::status(log, connected)))),
+        Request::Policy { after } => return Ok(Reply::Policy(Box::new(view::policy(log, after)))),
         Request::Partners => return Ok(Reply::Partners(view::partners(log))),
         Request::Agreements => return Ok(Reply::Agreements(view::agreements(log))),
         Request::Bulletin { id } => {
@@ -212,6 +233,21 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
             let order = StandingOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
             let operator = signed(operator, &key, &signature)?;
             Fact::StandingChanged(StandingChanged {
+                bytes,
+                order,
+                operator,
+            })
+        }
+        Request::SetRedLines {
+            order,
+            operator,
+            key,
+            signature,
+        } => {
+            let bytes: bytes::Bytes = bytes(&order)?.into();
+            let order = RedLinesOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let operator = signed(operator, &key, &signature)?;
+            Fact::RedLinesSet(RedLinesSet {
                 bytes,
                 order,
                 operator,

@@ -27,7 +27,8 @@ pub use control::{Reply, Request, execute};
 pub use error::BrokerError;
 pub use init::init;
 pub use view::{
-    AgreementView, BulletinView, DeliveryView, PartnerView, RecordView, RefusalView, StatusView,
+    AgreementView, BulletinView, DeliveryView, PartnerView, PolicyView, RecordView, RefusalView,
+    StatusView,
 };
 
 use std::net::SocketAddr;

@@ -81,6 +81,21 @@ pub struct AgreementView {
     pub ended: Option<String>,
 }
 
+/// What is decided upon: a page of the agreements in force, and what counts beside them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// Records in the log.
+    pub size: u64,
+    /// Agreements in force, by position: file in base64. An empty page is the last.
+    pub agreements: Vec<(u64, String)>,
+    /// The partners' standing.
+    pub standing: Vec<(PartnerId, Standing)>,
+    /// What of quotas is used up: agreement, clause, originator, recipient, period, bulletins.
+    pub usage: Vec<(String, String, PartnerId, PartnerId, u64, u32)>,
+    /// What must never flow, in TOML.
+    pub red_lines: Option<String>,
+}
+
 /// One recipient of a bulletin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeliveryView {
@@ -193,6 +208,46 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>) -> StatusView {
         agreements: state.rulebook().agreements().len(),
         bulletins: state.bulletins(),
         connected,
+    }
+}
+
+/// What is decided upon now; agreements in force from after a position on, as many as fit.
+pub(super) fn policy(log: &Log, after: u64) -> PolicyView {
+    let state = log.state();
+    let mut in_force: Vec<_> = state
+        .agreements()
+        .values()
+        .filter(|entry| entry.ended.is_none() && entry.position > after)
+        .collect();
+    in_force.sort_by_key(|entry| entry.position);
+    let mut agreements = Vec::new();
+    let mut bytes = 0;
+    for entry in in_force {
+        let file = BASE64.encode(&entry.signed.to_file());
+        bytes += file.len();
+        agreements.push((entry.position, file));
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    let usage = state
+        .usage()
+        .iter()
+        .map(|((agreement, clause, from, to), spent)| {
+            let (agreement, clause) = (agreement.to_string(), clause.to_string());
+            let (from, to) = (from.clone(), to.clone());
+            (agreement, clause, from, to, spent.period, spent.bulletins)
+        });
+    PolicyView {
+        size: state.size(),
+        agreements,
+        usage: usage.collect(),
+        standing: state
+            .registry()
+            .partners()
+            .map(|(id, partner)| (id.clone(), partner.standing))
+            .collect(),
+        red_lines: state.red_lines().map(|order| order.text.clone()),
     }
 }
 

@@ -14,7 +14,9 @@ use super::error::{
     MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
 };
 use super::header::{BulletinId, Header};
-use super::labels::{Marking, PartClass, Precedence};
+use super::labels::{Labels, Marking, PartClass, PartLabels, Precedence};
+use super::mention::mentions;
+use super::open::read_audience;
 use super::part::{OpenPart, Part};
 use crate::clock::{Entropy, NoEntropy, random};
 use crate::proof::{Digest, PayloadType, Signature, Signer, merkle};
@@ -73,6 +75,38 @@ pub struct Unsealed {
     pub header: Header,
     /// The parts, in any order.
     pub parts: Vec<PlainPart>,
+}
+
+impl Unsealed {
+    /// What a decision will look at in the header and in the parts, in their present order: the
+    /// same that is read of the sealed bulletin, where only the order differs.
+    pub fn labels(&self) -> Result<(Labels, Vec<PartLabels>), Refused> {
+        let open = |part: &PlainPart| {
+            Part::Open(OpenPart {
+                salt: [0; 32],
+                class: part.class.as_str().to_owned(),
+                marking: part.marking,
+                body: part.body.clone(),
+            })
+        };
+        let parts: Vec<Part> = self.parts.iter().map(open).collect();
+        let audience = self
+            .parts
+            .iter()
+            .find(|part| part.class == PartClass::Audience);
+        let audience = audience.map(|part| read_audience(&part.body)).transpose()?;
+        let mentions = mentions(&parts)?;
+        let labels = self
+            .parts
+            .iter()
+            .zip(mentions)
+            .map(|(part, mentions)| PartLabels {
+                class: Some(part.class),
+                marking: part.marking,
+                mentions,
+            });
+        Ok((self.header.labels(audience.as_ref()), labels.collect()))
+    }
 }
 
 /// Seals a burst: one signature for all its bulletins. The result is in the order of the input.

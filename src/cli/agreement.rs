@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,10 +10,12 @@ use serde_json::json;
 use super::error::CliError;
 use super::files::{BrokerFile, base64, clock, read, read_text, unexpected};
 use super::report::{Report, list as joined, table};
+use super::treaty;
 use crate::agreement::{
     Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft,
 };
 use crate::broker::{AgreementView, Reply, Request};
+use crate::decision::Rulebook;
 use crate::identity::{Home, read_key_set, read_secret_key, write_public};
 
 #[derive(Debug, clap::Subcommand)]
@@ -23,10 +26,14 @@ pub(super) enum Command {
     /// Example: entente agreement draft sharing --party certs/norland.example/key-set.pem --party
     /// certs/estmark.example/key-set.pem
     Draft(DraftArgs),
-    /// Checks an agreement's text and says in sentences what it lets flow.
+    /// Checks an agreement's text, says in sentences what it lets flow, and warns of clauses that can
+    /// never match or add nothing.
     Check {
         /// The text in TOML, or a signed agreement.
         file: PathBuf,
+        /// Red lines in TOML that it must not cross; exit code 4 where it does.
+        #[arg(long, value_name = "FILE")]
+        assert: Option<PathBuf>,
     },
     /// Signs an agreement for a partner: the text, or one that others have signed already.
     ///
@@ -70,6 +77,25 @@ pub(super) enum Command {
         #[command(flatten)]
         broker: BrokerFile,
     },
+    /// Explains a bulletin's decision: every clause considered, and the nearest missing condition.
+    Explain(treaty::ExplainArgs),
+    /// Says before publishing who would get a bulletin, which parts, under which clauses.
+    ///
+    /// Example: entente agreement preview c2.toml --config norland.toml
+    Preview(treaty::PreviewArgs),
+    /// Says whether a partner can ever receive something from another, directly or onward: exact,
+    /// with the chain of clauses and an example.
+    ///
+    /// Example: entente agreement reach --from norland.example --to estmark.example --tlp red
+    Reach(treaty::ReachArgs),
+    /// Shows what one version lets flow that the other does not, and whether it only narrows.
+    Diff(treaty::DiffArgs),
+    /// Decides the log's bulletins again, as if a draft had been in force.
+    Simulate(treaty::SimulateArgs),
+    /// Checks red lines against the agreements in force, or sets them for every later one.
+    ///
+    /// Example: entente agreement assert red-lines.toml --operator anna --key anna.key
+    Assert(treaty::AssertArgs),
     /// Ends an agreement, for one party alone, at once, also for what is already queued.
     Withdraw {
         /// Its id, or its name.
@@ -105,11 +131,13 @@ pub(super) struct DraftArgs {
 pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliError> {
     match command {
         Command::Draft(args) => write_draft(args, report).await,
-        Command::Check { file } => {
-            let signed = open(&file)?;
-            let terms = signed.terms()?;
-            report.show(&value(&signed, &terms), || sentences(&signed, &terms))
-        }
+        Command::Check { file, assert } => check(&file, assert.as_deref(), report),
+        Command::Explain(args) => treaty::explanation(args, report).await,
+        Command::Preview(args) => treaty::preview(args, report).await,
+        Command::Reach(args) => treaty::reachable(args, report).await,
+        Command::Diff(args) => treaty::difference(args, report).await,
+        Command::Simulate(args) => treaty::simulation(args, report).await,
+        Command::Assert(args) => treaty::assertion(args, report).await,
         Command::Sign { file, home, out } => sign(&file, &Home::at(&home), out, report),
         Command::Merge { files, out } => {
             let mut copies = files.iter().map(|file| open(file));
@@ -190,6 +218,30 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
     }
 }
 
+fn check(file: &Path, assert: Option<&Path>, report: &Report) -> Result<(), CliError> {
+    let signed = open(file)?;
+    let terms = signed.terms()?;
+    if let Some(assert) = assert {
+        let lines = treaty::red_lines(assert, &read_text(assert)?)?;
+        let mut alone = Rulebook::new();
+        alone.insert_terms(signed.id(), &Arc::new(terms.clone()));
+        if let Some(crossed) = lines.crossed(&alone, clock().now()) {
+            return Err(CliError::Untrue(format!(
+                "{} crosses {crossed}",
+                file.display()
+            )));
+        }
+    }
+    let warnings = terms.warnings(clock().now());
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let mut value = value(&signed, &terms);
+    value["warnings"] = json!(warnings);
+    report.show(&value, || {
+        let warnings = warnings.iter().map(|one| format!("\nwarning: {one}"));
+        sentences(&signed, &terms) + &warnings.collect::<String>()
+    })
+}
+
 async fn write_draft(args: DraftArgs, report: &Report) -> Result<(), CliError> {
     let ledger = super::partner::ledger(&args.broker).await?;
     let text = draft(&args.name, &args.party, args.days, &ledger.to_string())?;
@@ -236,7 +288,7 @@ fn draft(name: &str, parties: &[PathBuf], days: u64, ledger: &str) -> Result<Str
 }
 
 /// Reads a text or a signed agreement.
-fn open(file: &Path) -> Result<SignedAgreement, CliError> {
+pub(super) fn open(file: &Path) -> Result<SignedAgreement, CliError> {
     if file
         .extension()
         .is_some_and(|extension| extension == "toml")
@@ -348,7 +400,7 @@ async fn agreements(broker: &BrokerFile) -> Result<Vec<AgreementView>, CliError>
 }
 
 /// The agreement of an id, or the one in force of a name.
-async fn find(broker: &BrokerFile, wanted: &str) -> Result<AgreementView, CliError> {
+pub(super) async fn find(broker: &BrokerFile, wanted: &str) -> Result<AgreementView, CliError> {
     let found = agreements(broker)
         .await?
         .into_iter()

@@ -141,6 +141,55 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
     Ok(verification.finish())
 }
 
+/// Reads every record of a running or a stopped broker, from the first on.
+pub(super) async fn each_record(
+    file: &BrokerFile,
+    report: &Report,
+    what: &str,
+    mut take: impl FnMut(&Record),
+) -> Result<(), CliError> {
+    let config = file.load()?;
+    let read = |bytes: &bytes::Bytes| Record::from_bytes(bytes).map_err(CliError::failed);
+    let status = match ask(&config.control, &Request::Status).await {
+        Err(LocalError::NotRunning(_)) => {
+            const PAGE: usize = 1_024;
+            let engine = EmbeddedEngine::open(&config.ledger)?;
+            let bar = report.progress(what, engine.size());
+            let mut next = 0;
+            while next < engine.size() {
+                for bytes in engine.read(next, PAGE).map_err(CliError::failed)? {
+                    take(&read(&bytes)?);
+                    next += 1;
+                }
+                bar.set_position(next);
+            }
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        Ok(Reply::Status(status)) => status,
+        Ok(_) => return Err(unexpected()),
+        Err(error) => return Err(error.into()),
+    };
+    let bar = report.progress(what, status.size);
+    let mut next = 0;
+    while next < status.size {
+        let asked = ask(&config.control, &Request::Records { from: next }).await?;
+        let Reply::Records(page) = asked else {
+            return Err(unexpected());
+        };
+        if page.is_empty() {
+            return Err(CliError::failed(format!("record {next} is missing")));
+        }
+        for view in page {
+            take(&read(&stored(&view)?.record)?);
+            next += 1;
+        }
+        bar.set_position(next);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
 fn stored(view: &RecordView) -> Result<Stored, CliError> {
     let bytes = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| unexpected());
     Ok(Stored {
@@ -237,6 +286,7 @@ fn about(record: &Record) -> String {
                 .collect();
             format!("{}: {}", signed.ack.recipient, lanes.join(", "))
         }
+        Fact::RedLinesSet(set) => format!("{} red lines", set.order.lines.never.len()),
         Fact::Tick => String::new(),
         Fact::SnapshotTaken(taken) => format!("{} records", taken.size),
     }

@@ -183,7 +183,7 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
 }
 
 /// Reads a bulletin file. One that is larger than any bulletin is refused before it is parsed.
-fn read_draft(file: &Path) -> Result<Draft, CliError> {
+pub(super) fn read_draft(file: &Path) -> Result<Draft, CliError> {
     let wrong =
         |reason: String| CliError::refused("invalid", format!("{}: {reason}", file.display()));
     let bytes = std::fs::metadata(file).map_err(CliError::file(file))?.len();

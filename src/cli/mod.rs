@@ -14,8 +14,10 @@ mod files;
 mod node;
 mod partner;
 mod pki;
+mod policy;
 mod report;
 mod status;
+mod treaty;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

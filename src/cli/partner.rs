@@ -59,10 +59,10 @@ pub(super) enum Command {
 pub(super) struct OperatorArgs {
     /// The operator's name, as in the ledger's genesis.
     #[arg(long)]
-    operator: String,
+    pub(super) operator: String,
     /// The operator's key.
     #[arg(long)]
-    key: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod decide;
 mod explain;
 mod outcome;
 mod reach;
+mod red_lines;
 mod rulebook;
 mod usage;
 
@@ -16,6 +17,7 @@ pub use decide::{decide, decide_for};
 pub use explain::{ClauseExplanation, Explanation, explain};
 pub use outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
 pub use reach::{Hop, Question, Way, reach};
+pub use red_lines::{Crossed, InvalidRedLines, Never, RedLines};
 pub use rulebook::Rulebook;
 pub use usage::{Share, Spent, Usage};
 

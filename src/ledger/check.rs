@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::record::{Fact, OperatorSignature, PartnerAdmitted, StandingOrder};
+use super::record::{
+    Fact, OperatorSignature, PartnerAdmitted, RedLinesOrder, RedLinesSet, StandingOrder,
+};
 use super::state::State;
 use crate::agreement::{
     Agreement, AgreementError, AgreementId, RatifiedAgreement, SignedAgreement,
@@ -54,6 +56,12 @@ pub enum GovernanceError {
         /// The version offered.
         version: u64,
     },
+    /// It would let flow what must never flow.
+    #[error("a red line would be crossed: {0}")]
+    RedLine(String),
+    /// An older order about red lines, or one for another ledger.
+    #[error("the red lines are for another ledger, or older than those in force")]
+    StaleRedLines,
     /// Over before it began.
     #[error("the agreement ended its validity at {0}")]
     Over(Timestamp),
@@ -80,6 +88,8 @@ impl GovernanceError {
             Self::Agreement(_) => "agreement",
             Self::AlreadyRatified(_) => "already_ratified",
             Self::NotNextVersion { .. } => "not_next_version",
+            Self::RedLine(_) => "red_line",
+            Self::StaleRedLines => "stale_red_lines",
             Self::Over(_) => "over",
             Self::NotInForce(_) => "not_in_force",
             Self::NotGovernance => "not_governance",
@@ -93,6 +103,7 @@ pub(super) enum Effect {
     Stand(StandingOrder),
     Rotate(PartnerId, Box<KeyChain>),
     Revoke(PartnerId, Bytes),
+    DrawRedLines(RedLinesOrder),
     Enforce {
         signed: SignedAgreement,
         agreement: RatifiedAgreement,
@@ -137,6 +148,7 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
             known(state, &revoked.partner)?;
             Ok(Effect::Revoke(revoked.partner.clone(), revoked.crl.clone()))
         }
+        Fact::RedLinesSet(set) => draw(state, set, at),
         Fact::AgreementRatified(signed) => enforce(state, signed, at),
         Fact::AgreementWithdrawn(signed) => {
             let keys = |id: &PartnerId| state.registry().partner(id).map(|found| &found.keys);
@@ -230,11 +242,50 @@ fn enforce(
         return Err(GovernanceError::AlreadyRatified(ratified.id()));
     }
     let replaces = replaced(state, agreement)?;
+    check_red_lines(state, &ratified, replaces.as_ref(), at)?;
     Ok(Effect::Enforce {
         signed: signed.clone(),
         agreement: ratified,
         replaces,
     })
+}
+
+/// Red lines of an operator, newer than those in force, which what is in force does not cross.
+fn draw(state: &State, set: &RedLinesSet, at: Timestamp) -> Result<Effect, GovernanceError> {
+    check_operator(state, &set.operator, PayloadType::RedLines, &set.bytes)?;
+    let order = &set.order;
+    let known = state.red_lines().map(|known| known.time);
+    if state.ledger() != Some(order.ledger) || known.is_some_and(|known| order.time <= known) {
+        return Err(GovernanceError::StaleRedLines);
+    }
+    match order.lines.crossed(state.rulebook(), at) {
+        None => Ok(Effect::DrawRedLines(order.clone())),
+        Some(crossed) => Err(GovernanceError::RedLine(crossed.to_string())),
+    }
+}
+
+/// That with this agreement in force no red line is crossed.
+fn check_red_lines(
+    state: &State,
+    ratified: &RatifiedAgreement,
+    replaces: Option<&AgreementId>,
+    at: Timestamp,
+) -> Result<(), GovernanceError> {
+    let Some(order) = state
+        .red_lines()
+        .filter(|order| !order.lines.never.is_empty())
+    else {
+        return Ok(());
+    };
+    let mut rulebook = state.rulebook().clone();
+    if let Some(replaced) = replaces {
+        rulebook.remove(replaced);
+    }
+    rulebook.insert(ratified);
+    match order.lines.crossed(&rulebook, at) {
+        None => Ok(()),
+        Some(crossed) => Err(GovernanceError::RedLine(crossed.to_string())),
+    }
 }
 
 /// The agreement that a later version replaces: the one it names by hash, in force, of the same

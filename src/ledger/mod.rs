@@ -33,8 +33,8 @@ pub use memory::{AppendFault, MemoryEngine};
 pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
-    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
-    StandingChanged, StandingOrder,
+    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, RedLinesOrder, RedLinesSet,
+    SignedAck, SnapshotTaken, StandingChanged, StandingOrder,
 };
 pub use registry::{Partner, Registry};
 pub use sequencer::{

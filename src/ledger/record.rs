@@ -12,7 +12,7 @@ use crate::bulletin::{
     read_audience,
 };
 use crate::clock::Timestamp;
-use crate::decision::Release;
+use crate::decision::{InvalidRedLines, RedLines, Release};
 use crate::partner::{InvalidKeySet, PartnerId, SignedKeySet, Standing};
 use crate::proof::{Digest, PublicKey, Signature};
 
@@ -41,6 +41,8 @@ pub enum Fact {
     KeySetRotated(SignedKeySet),
     /// A certificate revocation list of a partner's own authority.
     CertificatesRevoked(CertificatesRevoked),
+    /// What must never flow, from here on.
+    RedLinesSet(RedLinesSet),
     /// An agreement is in force from here on.
     AgreementRatified(SignedAgreement),
     /// An agreement ends here.
@@ -63,6 +65,7 @@ impl Fact {
             Self::PartnerAdmitted(_) => "partner_admitted",
             Self::StandingChanged(_) => "standing_changed",
             Self::KeySetRotated(_) => "key_set_rotated",
+            Self::RedLinesSet(_) => "red_lines_set",
             Self::CertificatesRevoked(_) => "certificates_revoked",
             Self::AgreementRatified(_) => "agreement_ratified",
             Self::AgreementWithdrawn(_) => "agreement_withdrawn",
@@ -160,6 +163,30 @@ pub struct CertificatesRevoked {
     pub partner: PartnerId,
     /// The list.
     pub crl: Bytes,
+}
+
+/// Standing invariants, as an operator signed them. They replace those before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedLinesSet {
+    /// The bytes that were signed.
+    pub bytes: Bytes,
+    /// What they say.
+    pub order: RedLinesOrder,
+    /// Over the bytes.
+    pub operator: OperatorSignature,
+}
+
+/// What an operator orders about red lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedLinesOrder {
+    /// For this ledger only.
+    pub ledger: LedgerId,
+    /// The file's text.
+    pub text: String,
+    /// What it says.
+    pub lines: RedLines,
+    /// When it was signed. Later than the last order, so that none is replayed.
+    pub time: Timestamp,
 }
 
 /// A bulletin accepted: what the log keeps of it.
@@ -297,6 +324,9 @@ pub enum InvalidRecord {
     /// Its key set.
     #[error("its key set cannot be read: {0}")]
     KeySet(#[from] InvalidKeySet),
+    /// Its red lines.
+    #[error(transparent)]
+    RedLines(#[from] InvalidRedLines),
     /// Its agreement.
     #[error("its agreement cannot be read: {0}")]
     Agreement(#[from] AgreementError),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::check;
 use super::lanes::Lanes;
-use super::record::{Accepted, Fact, Genesis, LedgerId, Record};
+use super::record::{Accepted, Fact, Genesis, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
 use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinId;
@@ -67,6 +67,7 @@ pub struct State {
     agreements: BTreeMap<AgreementId, AgreementEntry>,
     rulebook: Rulebook,
     usage: Usage,
+    red_lines: Option<RedLinesOrder>,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
     governing: Vec<Governing>,
@@ -182,6 +183,7 @@ impl State {
                     partner.revocations = Some(crl);
                 }
             }
+            check::Effect::DrawRedLines(order) => self.red_lines = Some(order),
             check::Effect::Enforce {
                 signed,
                 agreement,
@@ -283,6 +285,11 @@ impl State {
     /// The agreements in force, compiled for decisions.
     pub fn rulebook(&self) -> &Rulebook {
         &self.rulebook
+    }
+
+    /// What must never flow; `None` where nobody said.
+    pub fn red_lines(&self) -> Option<&RedLinesOrder> {
+        self.red_lines.as_ref()
     }
 
     /// How far the clauses' quotas are used up.

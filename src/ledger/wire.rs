@@ -10,8 +10,8 @@ use super::commitment::Commitment;
 use super::promise::{Promise, PromiseItem};
 use super::record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
-    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, SignedAck, SnapshotTaken,
-    StandingChanged, StandingOrder,
+    LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, RedLinesOrder, RedLinesSet,
+    SignedAck, SnapshotTaken, StandingChanged, StandingOrder,
 };
 use crate::agreement::{
     AgreementId, ClauseName, ClauseRef, Onward, SignedAgreement, SignedWithdrawal,
@@ -20,7 +20,7 @@ use crate::bulletin::{
     BulletinId, BurstProof, Header, OpenPart, Part, PartClass, PartDigest, Precedence, Sealed,
 };
 use crate::clock::Timestamp;
-use crate::decision::Release;
+use crate::decision::{RedLines, Release};
 use crate::partner::{PartnerId, SignedKeySet, Standing, signature_from_wire, signature_to_wire};
 use crate::proof::{Digest, PublicKey};
 use crate::proto;
@@ -136,6 +136,10 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
         }),
         Fact::KeySetRotated(key_set) => Wire::KeySetRotated(key_set.to_wire()),
         Fact::CertificatesRevoked(revoked) => Wire::CertificatesRevoked(revoked.to_wire()),
+        Fact::RedLinesSet(set) => Wire::RedLinesSet(proto::RedLinesSet {
+            order: set.bytes.clone(),
+            operator: Some(write_operator(&set.operator)),
+        }),
         Fact::AgreementRatified(signed) => Wire::AgreementRatified(signed.to_wire()),
         Fact::AgreementWithdrawn(signed) => Wire::AgreementWithdrawn(signed.to_wire()),
         Fact::Accepted(accepted) => Wire::Accepted(write_accepted(accepted)),
@@ -171,6 +175,11 @@ fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
         Wire::CertificatesRevoked(revoked) => {
             Fact::CertificatesRevoked(CertificatesRevoked::from_wire(revoked)?)
         }
+        Wire::RedLinesSet(set) => Fact::RedLinesSet(RedLinesSet {
+            order: RedLinesOrder::from_bytes(&set.order)?,
+            bytes: set.order,
+            operator: read_operator(set.operator)?,
+        }),
         Wire::AgreementRatified(signed) => {
             Fact::AgreementRatified(SignedAgreement::from_wire(&signed)?)
         }
@@ -282,6 +291,31 @@ impl StandingOrder {
             partner: read_partner(&wire.partner)?,
             standing,
             reason: wire.reason,
+            time: read_time("time", wire.time)?,
+        })
+    }
+}
+
+impl RedLinesOrder {
+    /// The bytes an operator signs.
+    pub fn to_bytes(&self) -> Bytes {
+        proto::RedLinesOrder {
+            ledger: digest_bytes(&self.ledger.0),
+            text: self.text.clone(),
+            time: self.time.micros(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::RedLinesOrder::decode(bytes.clone());
+        let wire = wire.map_err(|_| Malformed("red lines"))?;
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            lines: RedLines::parse(&wire.text)?,
+            text: wire.text,
             time: read_time("time", wire.time)?,
         })
     }

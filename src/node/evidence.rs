@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use data_encoding::BASE64;
+
 use super::config::Config;
 use super::error::NodeError;
 use super::link::{known_ledger, ledger_of};
@@ -15,6 +17,7 @@ use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
 use crate::proof::{Digest, KeyId, PublicKey, Signer};
 use crate::session::{Evidence, MAX_EVIDENCE_AGREEMENTS};
 use crate::store::NodeStore;
+use crate::transport::Trouble;
 
 /// Where the last evidence is kept.
 const EVIDENCE: &str = "evidence";
@@ -238,4 +241,17 @@ pub(super) fn trusted(shared: &super::Shared) -> Arc<Trusted> {
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner),
     )
+}
+
+/// The files of the agreements in force that this node verified, in base64.
+pub(super) fn in_force(shared: &super::Shared) -> Result<Vec<String>, Trouble> {
+    let believed = trusted(shared);
+    let evidence = stored(&shared.store, EVIDENCE).map_err(|error| Trouble::new("store", error))?;
+    let verified = evidence
+        .agreements
+        .iter()
+        .filter(|signed| believed.in_force.contains(&signed.id()));
+    Ok(verified
+        .map(|signed| BASE64.encode(&signed.to_file()))
+        .collect())
 }

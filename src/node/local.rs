@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Shared};
+use super::{Act, Shared, evidence};
 use crate::agreement::{SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Draft, Unsealed, seal};
 use crate::ledger::CertificatesRevoked;
@@ -71,6 +71,8 @@ pub enum Command {
         /// The number.
         to: u64,
     },
+    /// The agreements in force, as this node verified them.
+    Policy,
     /// Submits an agreement that all parties have signed.
     Agreement {
         /// Its file.
@@ -107,6 +109,8 @@ pub enum Response {
     Items(Vec<ItemView>),
     /// To `item`.
     Item(Box<ItemView>),
+    /// To `policy`: the agreements' files in base64.
+    Policy(Vec<String>),
     /// To `advance`.
     Advanced,
     /// The broker recorded an act at this position.
@@ -150,6 +154,9 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         }
         Command::Publish { drafts } => blocking(move || publish(&shared, drafts)).await,
         Command::Outbox { ids, wait } => outbox(shared, ids, wait).await,
+        Command::Policy => {
+            blocking(move || Ok(Response::Policy(evidence::in_force(&shared)?))).await
+        }
         Command::Inbox { after, limit } => {
             blocking(move || Ok(Response::Items(page(&shared, after, limit)?))).await
         }

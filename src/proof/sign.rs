@@ -32,6 +32,8 @@ pub enum PayloadType {
     Admission,
     /// A change of a partner's standing, by an operator.
     StandingOrder,
+    /// What must never flow, by an operator.
+    RedLines,
 }
 
 impl PayloadType {
@@ -46,6 +48,7 @@ impl PayloadType {
             Self::Promise => "application/vnd.entente.promise.v1",
             Self::Admission => "application/vnd.entente.admission.v1",
             Self::StandingOrder => "application/vnd.entente.standing-order.v1",
+            Self::RedLines => "application/vnd.entente.red-lines.v1",
         }
     }
 }
