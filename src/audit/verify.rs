@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bulletin::{Part, Precedence, VerifiedBursts, mentions, open, read_audience};
+use crate::bulletin::{Part, Precedence, Refused, VerifiedBursts, mentions, open, read_audience};
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
@@ -166,6 +166,10 @@ impl Auditor {
         let header = &accepted.header;
         if let Some(seen) = self.state.seen(&header.id) {
             return Err(Fault::Repeated(seen.position));
+        }
+        let (as_of, size) = (header.as_of, self.state.size());
+        if as_of > size {
+            return Err(Refused::AheadOfLog { as_of, size }.into());
         }
         let registry = self.state.registry();
         let sealed = accepted.to_sealed(None)?;

@@ -201,8 +201,10 @@ impl Batch {
                 self.time = self.time.max(time);
             }
             Answer::Refused(error) => {
+                // A log that is behind may come to know what the originator has seen.
+                let retry = error.code() == "ahead_of_log";
                 self.rejected
-                    .push(rejected(error.code(), error.to_string(), false));
+                    .push(rejected(error.code(), error.to_string(), retry));
             }
             Answer::Later(reason) => self.rejected.push(rejected("later", reason, true)),
             Answer::Stale => self

@@ -70,6 +70,9 @@ pub struct Draft {
     /// Bulletins it takes back.
     #[serde(default)]
     pub retracts: Vec<BulletinId>,
+    /// The size of the log that was seen; absent: what the node has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
     /// The parts.
     #[serde(rename = "part")]
     pub parts: Vec<DraftPart>,
@@ -265,6 +268,7 @@ impl Draft {
             parts_root: Digest([0; 32]),
             part_count: 0,
             signing_key: KeyId(Digest([0; 32])),
+            as_of: self.as_of.unwrap_or(0),
         };
         Ok(Unsealed { header, parts })
     }

@@ -115,6 +115,14 @@ pub enum Refused {
     /// It is no longer valid.
     #[error("the bulletin expired at {0}")]
     Expired(Timestamp),
+    /// Its originator has seen more of the log than there is: agreements may be missing here.
+    #[error("the bulletin was made upon {as_of} records of the log, and here are {size}")]
+    AheadOfLog {
+        /// What its originator has seen.
+        as_of: u64,
+        /// What there is.
+        size: u64,
+    },
     /// The id was accepted before, with other content.
     #[error("the id {0} was accepted before with other content")]
     DuplicateId(BulletinId),
@@ -141,6 +149,7 @@ impl Refused {
             Self::Audience => "audience",
             Self::FromTheFuture { .. } => "from_the_future",
             Self::Expired(_) => "expired",
+            Self::AheadOfLog { .. } => "ahead_of_log",
             Self::DuplicateId(_) => "duplicate_id",
         }
     }

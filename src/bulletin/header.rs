@@ -160,6 +160,9 @@ pub struct Header {
     pub part_count: u32,
     /// The key that signs the burst.
     pub signing_key: KeyId,
+    /// The size of the log that the originator has seen: it is decided upon at that position or a
+    /// later one. 0: it has seen none.
+    pub as_of: u64,
 }
 
 impl Header {

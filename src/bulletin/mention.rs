@@ -224,7 +224,8 @@ mod tests {
     }
 
     fn stix(object: &str) -> Part {
-        part(&serde_json::json!({"type": "stix", "json": object}).to_string())
+        let content = serde_json::json!({"type": "stix", "class": "context", "json": object});
+        part(&content.to_string())
     }
 
     #[test]

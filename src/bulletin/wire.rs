@@ -18,7 +18,7 @@ use crate::proof::{Digest, KeyId};
 use crate::proto;
 
 /// The fields of a header that this version knows.
-const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=22;
+const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=23;
 /// Fields that a newer version may add without an older one refusing them.
 const NON_CRITICAL_FIELDS: std::ops::RangeInclusive<u32> = 1000..=1999;
 
@@ -54,6 +54,7 @@ impl Header {
             parts_root: digest_bytes(&self.parts_root),
             part_count: self.part_count,
             signing_key: digest_bytes(&self.signing_key.0),
+            as_of: self.as_of,
         }
         .encode_to_vec()
         .into()
@@ -181,6 +182,7 @@ fn read_header(wire: proto::Header) -> Result<Header, Refused> {
         parts_root: read_digest("parts_root", &wire.parts_root)?,
         part_count: wire.part_count,
         signing_key: KeyId(read_digest("signing_key", &wire.signing_key)?),
+        as_of: wire.as_of,
     })
 }
 

@@ -179,6 +179,23 @@ fn withhold(
     }
 }
 
+/// The clauses that allow a bulletin, without those that do not bear its references.
+pub(super) fn bearing<'a>(
+    asked: &Asked<'_>,
+    parts: &[PartLabels],
+    towards: &'a Towards,
+    usage: Option<&Usage>,
+) -> Vec<&'a Rule> {
+    let rules = towards.rules.iter();
+    let mut allowing: Vec<&Rule> = rules
+        .filter(|rule| allows(rule, asked, &towards.recipient, usage))
+        .collect();
+    match withhold(&mut allowing, asked, parts) {
+        Ok(_) => allowing,
+        Err(_) => Vec::new(),
+    }
+}
+
 fn names_one(part: &PartLabels, withheld: &[u32]) -> bool {
     part.mentions.iter().any(|name| withheld.contains(name))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::decide::{all_misses, check_part, decide_for};
+use super::decide::{all_misses, bearing, check_part, decide_for};
 use super::outcome::{ClauseMiss, PartMiss, Refusal, Release};
 use super::rulebook::{Asked, Rulebook};
 use super::usage::Usage;
@@ -41,12 +41,15 @@ pub fn explain(
     recipient: &PartnerId,
 ) -> Explanation {
     let asked = Asked::new(labels, at);
-    let rules = rulebook
-        .between(&labels.originator, recipient)
-        .map_or(&[][..], |towards| &towards.rules);
+    let towards = rulebook.between(&labels.originator, recipient);
+    let rules = towards.map_or(&[][..], |towards| &towards.rules);
+    let bearing = towards.map_or_else(Vec::new, |towards| bearing(&asked, parts, towards, usage));
     let decision = decide_for(rulebook, usage, labels, parts, at, recipient);
     let clauses = rules.iter().map(|rule| {
-        let misses = all_misses(rule, &asked, recipient, usage);
+        let mut misses = all_misses(rule, &asked, recipient, usage);
+        if misses.is_empty() && !bearing.iter().any(|one| one.clause == rule.clause) {
+            misses.push(ClauseMiss::TellingReference);
+        }
         let mut withheld = Vec::new();
         if misses.is_empty() {
             for (index, part) in (0u32..).zip(parts) {

@@ -187,6 +187,9 @@ pub enum ClauseMiss {
     /// The header names other recipients.
     #[error("its header names other recipients; hide_audience keeps the list from them")]
     NamesRecipients,
+    /// A part would name a withheld one.
+    #[error("a part of it names one that would be withheld")]
+    TellingReference,
     /// Used up.
     #[error("its quota of {0} is used up")]
     Quota(u32),
@@ -208,6 +211,7 @@ impl ClauseMiss {
             Self::Reliability { .. } => "reliability",
             Self::Credibility { .. } => "credibility",
             Self::NamesRecipients => "names_recipients",
+            Self::TellingReference => "telling_reference",
             Self::Quota(_) => "quota",
         }
     }

@@ -85,7 +85,7 @@ impl GovernanceError {
             Self::Revoked(_) => "revoked",
             Self::StaleOrder(_) => "stale_order",
             Self::KeySet(_) => "key_set",
-            Self::Agreement(_) => "agreement",
+            Self::Agreement(error) => error.code(),
             Self::AlreadyRatified(_) => "already_ratified",
             Self::NotNextVersion { .. } => "not_next_version",
             Self::RedLine(_) => "red_line",

@@ -215,6 +215,10 @@ impl Run<'_> {
                 Outcome::Refused(Refused::DuplicateId(id).into())
             };
         }
+        let (as_of, size) = (header.as_of, self.state.size());
+        if as_of > size {
+            return Outcome::Refused(Refused::AheadOfLog { as_of, size }.into());
+        }
         // The key held when the session checked it; a rotation may have come in between.
         let (key, originator) = (header.signing_key, header.originator.clone());
         let registry = self.state.registry();

@@ -1,6 +1,7 @@
 //! The node's local socket: publish, read, consume, and acts of the partner.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -187,7 +188,12 @@ fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
     let now = shared.clock.now();
     let originator = shared.config.spiffe_id.partner();
     let mut burst: Vec<Unsealed> = Vec::with_capacity(drafts.len());
-    for (at, draft) in drafts.into_iter().enumerate() {
+    // A withdrawal that was just recorded is seen, though its evidence is still on the way.
+    let seen = evidence::trusted(shared)
+        .size
+        .max(shared.acted.load(Ordering::Relaxed));
+    for (at, mut draft) in drafts.into_iter().enumerate() {
+        draft.as_of.get_or_insert(seen);
         let unsealed = draft.into_unsealed(originator, now, shared.entropy.as_ref());
         let unsealed = unsealed
             .map_err(|error| Trouble::new("invalid", format!("bulletin {}: {error}", at + 1)))?;
@@ -353,7 +359,10 @@ async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Troub
         answered.await.map_err(|_| ())
     });
     match submitted.await {
-        Ok(Ok(Ok(position))) => Ok(Response::Recorded(position)),
+        Ok(Ok(Ok(position))) => {
+            shared.acted.fetch_max(position + 1, Ordering::Relaxed);
+            Ok(Response::Recorded(position))
+        }
         Ok(Ok(Err(refusal))) => Err(Trouble {
             code: refusal.code,
             message: refusal.message,

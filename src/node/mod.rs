@@ -21,6 +21,7 @@ pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, Response};
 pub use view::{ItemView, PartView, StatusView, TrustedView};
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     /// What the evidence at hand lets this node believe.
     trusted: RwLock<Arc<Trusted>>,
     evidence: watch::Sender<u64>,
+    /// Records of the log that an act of this partner is among.
+    acted: AtomicU64,
     outbox: Notify,
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
@@ -101,6 +104,7 @@ impl Node {
             key_set,
             trusted: RwLock::new(Arc::new(trusted)),
             evidence: watch::Sender::new(0),
+            acted: AtomicU64::new(0),
             outbox: Notify::new(),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),

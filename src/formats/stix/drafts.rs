@@ -67,6 +67,7 @@ pub fn drafts(bundle: Bundle, labels: &Labels) -> Vec<Draft> {
 
 fn draft(labels: &Labels, tlp: Tlp, parts: Vec<DraftPart>) -> Draft {
     Draft {
+        as_of: None,
         id: None,
         kinds: labels.kinds.clone(),
         topics: labels.topics.clone(),
