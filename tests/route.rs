@@ -156,6 +156,7 @@ async fn applications_are_handed_each_bulletin_once() {
     }
     let consume = Command::Consume {
         name: "siem".into(),
+        purpose: None,
         limit: 3,
         wait: 0,
     };
@@ -191,6 +192,7 @@ async fn applications_are_handed_each_bulletin_once() {
     assert!(rest[0] > again[2]);
     let other = Command::Consume {
         name: "desk".into(),
+        purpose: None,
         limit: 10,
         wait: 0,
     };

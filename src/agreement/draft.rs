@@ -94,6 +94,8 @@ pub struct ClauseDraft {
     purposes: Vec<Spanned<String>>,
     #[serde(default)]
     legal_basis: String,
+    #[serde(default)]
+    acknowledge_within_seconds: Option<u32>,
 }
 
 /// `quota = { bulletins = 100, hours = 24 }`.
@@ -279,6 +281,9 @@ impl Reader<'_> {
                 .map(|purpose| self.parse::<Purpose>(purpose))
                 .collect::<Result<_, _>>()?,
             legal_basis: draft.legal_basis.clone(),
+            acknowledge_within: draft
+                .acknowledge_within_seconds
+                .map(|seconds| Duration::from_secs(seconds.into())),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a recipient owes for what it was given: the strictest of all clauses under which it came.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::terms::{Clause, Onward, Purpose};
 
@@ -13,6 +14,8 @@ pub struct Obligations {
     pub purposes: Option<BTreeSet<Purpose>>,
     /// Under which law or treaty, in the order of the clauses.
     pub legal_bases: Vec<String>,
+    /// It has to be taken, and that be said, within this time.
+    pub acknowledge_within: Option<Duration>,
 }
 
 impl Obligations {
@@ -30,6 +33,7 @@ impl Obligations {
             onward: Onward::None,
             purposes: Some(BTreeSet::new()),
             legal_bases: Vec::new(),
+            acknowledge_within: None,
         })
     }
 
@@ -39,6 +43,7 @@ impl Obligations {
             onward: clause.onward,
             purposes: (!clause.purposes.is_empty()).then(|| clause.purposes.clone()),
             legal_bases: basis.into_iter().collect(),
+            acknowledge_within: clause.acknowledge_within,
         }
     }
 
@@ -55,6 +60,10 @@ impl Obligations {
                 (one, other) => one.or(other),
             },
             legal_bases: self.legal_bases,
+            acknowledge_within: match (self.acknowledge_within, other.acknowledge_within) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
         }
     }
 
@@ -72,16 +81,11 @@ impl Obligations {
         if purposes {
             return Some("purposes");
         }
+        // A duty that one side did not ask for is a matter for all, and so is one that is dropped.
+        if self.acknowledge_within != other.acknowledge_within {
+            return Some("acknowledgement");
+        }
         let kept = |basis: &String| self.legal_bases.contains(basis);
         (!other.legal_bases.iter().all(kept)).then_some("legal basis")
-    }
-
-    /// Whether it may be used for this; `None`: for a purpose that was not stated.
-    pub fn permit(&self, purpose: Option<Purpose>) -> bool {
-        match (&self.purposes, purpose) {
-            (None, _) => true,
-            (Some(purposes), Some(purpose)) => purposes.contains(&purpose),
-            (Some(_), None) => false,
-        }
     }
 }

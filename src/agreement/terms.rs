@@ -213,6 +213,8 @@ pub struct Clause {
     pub purposes: BTreeSet<Purpose>,
     /// The law or treaty under which it is shared, for people; may be empty.
     pub legal_basis: String,
+    /// Recipients have to take a bulletin, and say so, within this time.
+    pub acknowledge_within: Option<Duration>,
 }
 
 closed_set! {
@@ -497,6 +499,13 @@ fn check_limits(clause: &Clause) -> Result<(), AgreementError> {
             );
         }
     }
+    let usable = |span: Duration| span.subsec_nanos() == 0 && !span.is_zero() && span <= MAX_PERIOD;
+    if clause.acknowledge_within.is_some_and(|span| !usable(span)) {
+        return wrong(
+            "clause.acknowledge_within",
+            "it is not one second to ten years",
+        );
+    }
     if clause.legal_basis.len() > MAX_TITLE || clause.legal_basis.chars().any(char::is_control) {
         return wrong("clause.legal_basis", "it is too long or not one line");
     }
@@ -584,6 +593,9 @@ impl fmt::Display for Clause {
         }
         if !self.legal_basis.is_empty() {
             write!(f, "; under {}", self.legal_basis)?;
+        }
+        if let Some(within) = self.acknowledge_within {
+            write!(f, "; to be taken within {}", Span(within))?;
         }
         Ok(())
     }

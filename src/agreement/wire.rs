@@ -190,6 +190,9 @@ fn write_clause(clause: &Clause) -> proto::Clause {
         }),
         purposes: clause.purposes.iter().map(ToString::to_string).collect(),
         legal_basis: clause.legal_basis.clone(),
+        acknowledge_within_seconds: clause
+            .acknowledge_within
+            .map_or(0, |within| within.as_secs()),
     }
 }
 
@@ -245,6 +248,9 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
         onward,
         purposes: parse_all("clause.purposes", &wire.purposes)?,
         legal_basis: wire.legal_basis.clone(),
+        acknowledge_within: Some(wire.acknowledge_within_seconds)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
     })
 }
 

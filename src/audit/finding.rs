@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::bulletin::Refused;
 use crate::clock::Timestamp;
-use crate::ledger::{AckError, EngineError, GovernanceError, InvalidRecord};
+use crate::ledger::{AckError, DeclarationError, EngineError, GovernanceError, InvalidRecord};
 use crate::partner::PartnerId;
 use crate::proof::InvalidCheckpoint;
 
@@ -123,4 +123,10 @@ pub enum Fault {
     /// Its acknowledgement.
     #[error(transparent)]
     Acknowledgement(#[from] AckError),
+    /// What a recipient declared.
+    #[error(transparent)]
+    Declaration(#[from] DeclarationError),
+    /// The record that it refers to is not the one that was verified.
+    #[error("it refers to a bulletin that is not in the log before it")]
+    RefersToNothing,
 }

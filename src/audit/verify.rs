@@ -1,5 +1,6 @@
 //! Verifies a ledger, record by record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
     Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, State, check,
+    notice_releases,
 };
 use crate::partner::PartnerId;
 use crate::proof::{Checkpoint, Digest, NoteKey};
@@ -38,6 +40,8 @@ pub struct Audited {
     pub releases: u64,
     /// Acknowledgements.
     pub acknowledgements: u64,
+    /// What recipients declared about single bulletins.
+    pub declarations: u64,
     /// Bodies at hand and compared with what was signed.
     pub bodies: u64,
     /// Acknowledgements in which a recipient signed something else than what was released to it.
@@ -67,8 +71,11 @@ pub struct Auditor {
     bulletins: u64,
     releases: u64,
     acknowledgements: u64,
+    declarations: u64,
     bodies: u64,
     disputed: Vec<Disputed>,
+    /// Commitments of the records of bulletins, by position.
+    accepted: HashMap<u64, Digest>,
 }
 
 impl Default for Auditor {
@@ -80,8 +87,10 @@ impl Default for Auditor {
             bulletins: 0,
             releases: 0,
             acknowledgements: 0,
+            declarations: 0,
             bodies: 0,
             disputed: Vec::new(),
+            accepted: HashMap::new(),
         }
     }
 }
@@ -98,11 +107,14 @@ impl Auditor {
     }
 
     /// Verifies the next record, and folds it.
+    ///
+    /// `about` is the earlier record that it refers to, where [`Auditor::refers_to`] names one.
     pub fn next(
         &mut self,
         record: &Record,
         entry: &[u8; ENTRY_BYTES],
         bodies: Option<&Bytes>,
+        about: Option<&Record>,
     ) -> Result<(), Fault> {
         if record.commitment.entry() != *entry {
             return Err(Fault::OtherEntry);
@@ -124,7 +136,9 @@ impl Auditor {
         match &record.fact {
             Fact::Genesis(_) | Fact::Tick | Fact::SnapshotTaken(_) => {}
             Fact::Accepted(accepted) => {
-                self.bulletin(accepted, record, bodies)?;
+                self.bulletin(accepted, record, bodies, about)?;
+                let commitment = record.commitment.0;
+                self.accepted.insert(self.state.size(), commitment);
                 self.bulletins += 1;
                 self.releases += record.releases.len() as u64;
             }
@@ -141,19 +155,50 @@ impl Auditor {
                 }));
                 self.acknowledgements += 1;
             }
+            Fact::Declared(signed) => {
+                let about = self.known(record, about)?;
+                signed.check(&self.state, about, record.time)?;
+                self.declarations += 1;
+            }
             governing => {
                 check(&self.state, governing, record.time)?;
             }
         }
         self.state.apply(record);
-        let governs = !matches!(
-            record.fact,
-            Fact::Accepted(_) | Fact::Acknowledged(_) | Fact::Tick | Fact::SnapshotTaken(_)
-        );
-        if governs {
+        // A notice may take back what still waits.
+        let changes = match &record.fact {
+            Fact::Accepted(accepted) => accepted.header.notice,
+            Fact::Acknowledged(_) | Fact::Declared(_) | Fact::Tick | Fact::SnapshotTaken(_) => {
+                false
+            }
+            _ => true,
+        };
+        if changes {
             self.trail.governed(&self.state, record.time);
         }
         Ok(())
+    }
+
+    /// Position of the earlier record without which a record cannot be verified.
+    pub fn refers_to(&self, record: &Record) -> Option<u64> {
+        let id = match &record.fact {
+            Fact::Declared(signed) => signed.declaration.id,
+            Fact::Accepted(accepted) if accepted.header.notice => {
+                accepted.header.references.first()?.bulletin
+            }
+            _ => return None,
+        };
+        self.state.seen(&id).map(|seen| seen.position)
+    }
+
+    /// The earlier record that a record refers to: the one that was verified at its position.
+    fn known<'a>(&self, record: &Record, about: Option<&'a Record>) -> Result<&'a Record, Fault> {
+        let verified = self
+            .refers_to(record)
+            .and_then(|position| self.accepted.get(&position));
+        about
+            .filter(|about| verified == Some(&about.commitment.0))
+            .ok_or(Fault::RefersToNothing)
     }
 
     /// Signature, parts, uniqueness, the decision anew, and the numbers of the lanes.
@@ -162,6 +207,7 @@ impl Auditor {
         accepted: &Accepted,
         record: &Record,
         bodies: Option<&Bytes>,
+        about: Option<&Record>,
     ) -> Result<(), Fault> {
         let header = &accepted.header;
         if let Some(seen) = self.state.seen(&header.id) {
@@ -192,7 +238,12 @@ impl Auditor {
         }
         let (labels, parts) = (accepted.labels(), accepted.part_labels());
         let (rulebook, usage) = (self.state.rulebook(), self.state.usage());
-        let decided = decide(rulebook, usage, &labels, &parts, record.time);
+        let decided = if header.notice {
+            let about = self.known(record, about)?;
+            notice_releases(&self.state, header, &parts, about)?
+        } else {
+            decide(rulebook, usage, &labels, &parts, record.time)
+        };
         check_releases(&decided, &record.releases)?;
         let hash = accepted.header_hash();
         let known = Arc::new(accepted.clone());
@@ -228,6 +279,7 @@ impl Auditor {
             bulletins: self.bulletins,
             releases: self.releases,
             acknowledgements: self.acknowledgements,
+            declarations: self.declarations,
             bodies: self.bodies,
             disputed: self.disputed,
             time: self.state.time(),
@@ -321,14 +373,20 @@ impl Verification {
         })
     }
 
+    /// The earlier record that is needed to verify the one that is due.
+    pub fn refers_to(&self, stored: &Stored) -> Option<u64> {
+        let record = Record::from_bytes(&stored.record).ok()?;
+        self.auditor.refers_to(&record)
+    }
+
     /// Position of the next record; `None` where all are verified.
     pub fn due(&self) -> Option<u64> {
         let next = self.auditor.state.size();
         (next < self.size).then_some(next)
     }
 
-    /// Verifies the record that is due.
-    pub fn take(&mut self, stored: &Stored) -> Result<(), Finding> {
+    /// Verifies the record that is due; `about` is the one that [`Verification::refers_to`] names.
+    pub fn take(&mut self, stored: &Stored, about: Option<&Bytes>) -> Result<(), Finding> {
         let position = self.auditor.state.size();
         let wrong = |kind, fault: Fault| Finding::Record {
             position,
@@ -337,8 +395,14 @@ impl Verification {
         };
         let record = Record::from_bytes(&stored.record)
             .map_err(|error| wrong("unreadable", error.into()))?;
+        let about = about.and_then(|bytes| Record::from_bytes(bytes).ok());
         self.auditor
-            .next(&record, &stored.entry, stored.bodies.as_ref())
+            .next(
+                &record,
+                &stored.entry,
+                stored.bodies.as_ref(),
+                about.as_ref(),
+            )
             .map_err(|fault| wrong(record.fact.name(), fault))?;
         if position == 0 {
             let note = self.checkpoint.as_deref();
@@ -386,11 +450,16 @@ pub fn verify(
         let entries = engine.entries(from, READ).map_err(missing)?;
         for ((position, record), entry) in (from..).zip(records).zip(entries) {
             let bodies = engine.bodies(position).map_err(missing)?;
-            verification.take(&Stored {
+            let stored = Stored {
                 record,
                 entry,
                 bodies,
-            })?;
+            };
+            let about = match verification.refers_to(&stored) {
+                Some(earlier) => engine.read(earlier, 1).map_err(missing)?.pop(),
+                None => None,
+            };
+            verification.take(&stored, about.as_ref())?;
             progress(position + 1);
         }
     }

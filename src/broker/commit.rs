@@ -15,7 +15,7 @@ use super::config::Config;
 use super::error::BrokerError;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
-use crate::bulletin::Sealed;
+use crate::bulletin::{BulletinId, Sealed};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::ledger::{
     Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
@@ -213,6 +213,18 @@ impl Log {
         let inner = Arc::clone(&self.inner);
         let read = tokio::task::spawn_blocking(move || inner.read_shelved(position));
         read.await.map_err(|_| BrokerError::Closed)?
+    }
+
+    /// The record that accepted a bulletin; `None` where none did.
+    pub(super) async fn accepted(
+        &self,
+        id: &BulletinId,
+    ) -> Result<Option<Arc<Record>>, BrokerError> {
+        let Some(seen) = self.state().seen(id) else {
+            return Ok(None);
+        };
+        let shelved = self.shelved(seen.position).await?;
+        Ok(Some(Arc::clone(&shelved.record)))
     }
 
     /// Waits until the log cannot be written any more.
@@ -425,7 +437,10 @@ impl Writer {
                 (Fact::Acknowledged(_), _) => {
                     self.metrics.acknowledgements.inc();
                 }
-                (Fact::Tick | Fact::SnapshotTaken(_) | Fact::Accepted(_), _) => {}
+                (
+                    Fact::Declared(_) | Fact::Tick | Fact::SnapshotTaken(_) | Fact::Accepted(_),
+                    _,
+                ) => {}
                 _ => governs = true,
             }
         }

@@ -181,7 +181,13 @@ async fn answer(
     request: Request,
 ) -> Result<Reply, Trouble> {
     let fact = match request {
-        Request::Status => return Ok(Reply::Status(Box::new(view::status(log, connected)))),
+        Request::Status => {
+            return Ok(Reply::Status(Box::new(view::status(
+                log,
+                connected,
+                clock.now(),
+            ))));
+        }
         Request::Policy { after } => return Ok(Reply::Policy(Box::new(view::policy(log, after)))),
         Request::Partners => return Ok(Reply::Partners(view::partners(log))),
         Request::Agreements => return Ok(Reply::Agreements(view::agreements(log))),

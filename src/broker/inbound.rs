@@ -17,13 +17,13 @@ use crate::agreement::{AgreementId, SignedAgreement};
 use crate::bulletin::Precedence;
 use crate::identity::check_crl;
 use crate::ledger::{
-    AckError, AgreementEntry, CertificatesRevoked, Fact, Lane, LaneChain, LedgerId, Proposal,
-    SignedAck, State,
+    AckError, AgreementEntry, CertificatesRevoked, DeclarationError, Fact, Lane, LaneChain,
+    LedgerId, Proposal, SignedAck, SignedDeclaration, State,
 };
 use crate::partner::PartnerId;
 use crate::session::{
     Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits, MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES, Refusal, Statement, Welcome, decode, encode, greet,
+    MAX_HELLO_BYTES, OverdueItem, Refusal, Statement, Welcome, decode, encode, greet,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
 
@@ -245,6 +245,9 @@ impl Control {
     ) -> Result<(), End> {
         let mut governance = self.shared.log.governance();
         governance.mark_changed();
+        let mut alarms = self.shared.alarms.subscribe();
+        alarms.mark_changed();
+        let mut told = Vec::new();
         loop {
             tokio::select! {
                 changed = governance.changed() => {
@@ -252,6 +255,15 @@ impl Control {
                     governance.borrow_and_update();
                     let evidence = Frame::Evidence(self.evidence());
                     write_frame(&mut send, &encode(&evidence)).await?;
+                }
+                changed = alarms.changed() => {
+                    changed.map_err(|_| BrokerError::Closed)?;
+                    alarms.borrow_and_update();
+                    let overdue = self.overdue();
+                    if overdue != told {
+                        told.clone_from(&overdue);
+                        write_frame(&mut send, &encode(&Frame::Overdue(overdue))).await?;
+                    }
                 }
                 frame = reader.next() => {
                     let Some(bytes) = frame? else { return Ok(()) };
@@ -317,6 +329,7 @@ impl Control {
             Statement::Withdrawal(signed) => Fact::AgreementWithdrawn(signed),
             Statement::KeySet(signed) => Fact::KeySetRotated(signed),
             Statement::Agreement(signed) => Fact::AgreementRatified(signed),
+            Statement::Declaration(signed) => return self.declare(signed).await,
             Statement::Revocation(revoked) => match self.check_revocation(&revoked) {
                 Ok(()) => Fact::CertificatesRevoked(revoked),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -328,6 +341,42 @@ impl Control {
             Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),
             Answer::Later(reason) => Err(Refusal::new("later", reason)),
         })
+    }
+
+    /// Records what the partner says about a bulletin it received.
+    async fn declare(&self, signed: SignedDeclaration) -> Result<Result<u64, Refusal>, End> {
+        let declaration = &signed.declaration;
+        let unknown = DeclarationError::UnknownBulletin(declaration.id);
+        if declaration.partner != self.partner {
+            return Ok(Err(Refusal::new(
+                "not_yours",
+                "the declaration is of another partner",
+            )));
+        }
+        let Some(about) = self.shared.log.accepted(&declaration.id).await? else {
+            return Ok(Err(Refusal::new(unknown.code(), unknown.to_string())));
+        };
+        let proposal = Proposal::Declaration { signed, about };
+        Ok(match self.shared.log.propose(proposal).await? {
+            Answer::Recorded { position, .. } => Ok(position),
+            Answer::Stale => Ok(0),
+            Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),
+            Answer::Later(reason) => Err(Refusal::new("later", reason)),
+        })
+    }
+
+    /// Who has not taken this partner's bulletins in time.
+    fn overdue(&self) -> Vec<OverdueItem> {
+        let state = self.shared.log.state();
+        let all = state.dossiers().overdue(self.shared.clock.now());
+        all.into_iter()
+            .filter(|one| one.originator == self.partner)
+            .map(|one| OverdueItem {
+                bulletin: one.id,
+                recipient: (!one.confidential).then_some(one.recipient),
+                due: one.due,
+            })
+            .collect()
     }
 
     fn check_revocation(&self, revoked: &CertificatesRevoked) -> Result<(), Refusal> {

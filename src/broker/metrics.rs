@@ -24,6 +24,7 @@ pub(super) struct Metrics {
     pub(super) sessions: Gauge,
     pub(super) handshakes_refused: Counter,
     pub(super) disk_full: Counter,
+    pub(super) overdue: Counter,
     pub(super) group_size: Histogram,
     pub(super) append_seconds: Histogram,
 }
@@ -39,6 +40,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             handshakes_refused: Counter::default(),
             disk_full: Counter::default(),
+            overdue: Counter::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
         }
@@ -92,6 +94,11 @@ impl Metrics {
             "disk_full",
             "Groups refused for want of room",
             self.disk_full.clone(),
+        );
+        all.register(
+            "overdue",
+            "Bulletins that a recipient did not take in time",
+            self.overdue.clone(),
         );
         all.register(
             "group_records",

@@ -6,6 +6,7 @@
 //! acknowledgement.
 
 mod accept;
+mod alarms;
 mod checkpoint;
 mod commit;
 mod config;
@@ -36,6 +37,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +62,8 @@ pub(crate) struct Shared {
     quotas: Quotas,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
+    /// Counts changes of what is overdue.
+    alarms: watch::Sender<u64>,
     stop: CancellationToken,
 }
 
@@ -131,6 +135,7 @@ impl Broker {
             trust,
             sessions,
             metrics,
+            alarms: watch::Sender::new(0),
             stop: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
@@ -138,6 +143,7 @@ impl Broker {
         tasks.spawn(accept::run(Arc::clone(&shared), endpoint, tasks.clone()));
         tasks.spawn(control::serve(Arc::clone(&shared), control));
         tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+        tasks.spawn(alarms::run(Arc::clone(&shared)));
         tasks.spawn(sessions::watch_trust(Arc::clone(&shared)));
         tasks.spawn(watch_certificate(Arc::clone(&shared), credentials));
         tracing::info!(%address, size = shared.log.size(), "the broker listens");

@@ -10,7 +10,7 @@ use super::Shared;
 use super::commit::Answer;
 use super::error::BrokerError;
 use super::inbound::{End, parse, unexpected};
-use crate::bulletin::{BulletinId, Refused, Sealed, VerifiedBursts, open};
+use crate::bulletin::{BulletinId, Refused, Sealed, Submission, VerifiedBursts, open};
 use crate::clock::Timestamp;
 use crate::ledger::{LedgerId, MERGE_DELAY, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
@@ -122,7 +122,7 @@ impl Submissions {
             .map_err(refuse)?;
         let header = submission.bulletin().header_hash();
         let bulletin = submission.bulletin().header().id;
-        let proposal = Proposal::Bulletin(Box::new(submission));
+        let proposal = self.proposal(submission).await.map_err(refuse)?;
         let answer = self
             .shared
             .log
@@ -139,6 +139,26 @@ impl Submissions {
             header,
             answer,
         })
+    }
+}
+
+impl Submissions {
+    /// A notice is decided upon together with the bulletin it refers to.
+    async fn proposal(&self, submission: Submission) -> Result<Proposal, Refused> {
+        const NOTHING: Refused = Refused::Notice("it refers to no accepted bulletin");
+        let header = submission.bulletin().header();
+        if !header.notice {
+            return Ok(Proposal::Bulletin(Box::new(submission)));
+        }
+        let reference = header.references.first().ok_or(NOTHING)?.bulletin;
+        let about = self.shared.log.accepted(&reference).await;
+        match about.map_err(|_| NOTHING)? {
+            Some(about) => Ok(Proposal::Notice {
+                notice: Box::new(submission),
+                about,
+            }),
+            None => Err(NOTHING),
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::alarms::EXPIRY_WARNING;
 use super::commit::Log;
 use super::error::BrokerError;
 use crate::agreement::AgreementId;
-use crate::bulletin::{BulletinId, Kind, Precedence, Tlp};
+use crate::bulletin::{BulletinId, Kind, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::decision::{ClauseMiss, Reason, Refusal, Release, Rulebook, decide_for, explain};
-use crate::ledger::{Accepted, Engine, EngineError, Fact, LaneRelease, Record, State};
+use crate::ledger::{
+    Accepted, Dossier, Engine, EngineError, Fact, LaneRelease, Notice, Record, State, What,
+};
 use crate::partner::{PartnerId, SpiffeId, Standing};
 
 /// How the broker stands.
@@ -35,6 +38,9 @@ pub struct StatusView {
     pub bulletins: usize,
     /// Nodes connected.
     pub connected: Vec<SpiffeId>,
+    /// What should have happened by now and has not, and what ends soon.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 /// A partner.
@@ -109,6 +115,12 @@ pub struct DeliveryView {
     pub lane_number: u64,
     /// Whether the recipient has acknowledged it.
     pub acknowledged: bool,
+    /// What the recipient declared about it, in order.
+    #[serde(default)]
+    pub declared: Vec<String>,
+    /// By when it has to take it, where it has to and has not.
+    #[serde(default)]
+    pub due: Option<Timestamp>,
 }
 
 /// A bulletin and the decision about it.
@@ -136,6 +148,9 @@ pub struct BulletinView {
     pub recipients: Vec<DeliveryView>,
     /// Who does not, and why.
     pub refused: Vec<RefusalView>,
+    /// Notices about it: what becomes of it, and by which notice.
+    #[serde(default)]
+    pub notices: Vec<(Relation, BulletinId)>,
 }
 
 /// A partner that does not receive a bulletin.
@@ -189,7 +204,7 @@ pub(super) fn records(log: &Log, from: u64) -> Result<Vec<RecordView>, BrokerErr
     Ok(views)
 }
 
-pub(super) fn status(log: &Log, connected: Vec<SpiffeId>) -> StatusView {
+pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> StatusView {
     let state = log.state();
     StatusView {
         ledger: state
@@ -208,7 +223,36 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>) -> StatusView {
         agreements: state.rulebook().agreements().len(),
         bulletins: state.bulletins(),
         connected,
+        alarms: alarms(&state, now),
     }
+}
+
+fn alarms(state: &State, now: Timestamp) -> Vec<String> {
+    let overdue = state.dossiers().overdue(now);
+    let mut alarms: Vec<String> = overdue
+        .iter()
+        .map(|one| {
+            let (id, from) = (one.id, &one.originator);
+            format!(
+                "{} has not taken {id} of {from}, due {}",
+                one.recipient, one.due
+            )
+        })
+        .collect();
+    for terms in state.rulebook().agreements().values() {
+        let (name, until) = (
+            format!("{}@{}", terms.name, terms.version),
+            terms.valid_until,
+        );
+        if until <= now {
+            alarms.push(format!(
+                "{name} has lapsed at {until}: nothing flows under it"
+            ));
+        } else if until.since(now) < EXPIRY_WARNING {
+            alarms.push(format!("{name} ends at {until}"));
+        }
+    }
+    alarms
 }
 
 /// What is decided upon now; agreements in force from after a position on, as many as fit.
@@ -324,6 +368,7 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         return Ok(None);
     };
     let state = log.state();
+    let dossier = state.dossiers().dossier(&accepted.header_hash());
     let recipients = record.releases.iter().map(|one| {
         let lane = state
             .lanes()
@@ -345,6 +390,10 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
             withheld: one.release.withheld.iter().map(class).collect(),
             lane_number: one.number,
             acknowledged: lane.is_some_and(|lane| lane.acked() >= one.number),
+            declared: declared(dossier, &one.release.recipient),
+            due: dossier
+                .and_then(|dossier| dossier.due.get(&one.release.recipient))
+                .map(|(due, _)| *due),
         }
     });
     let header = &accepted.header;
@@ -359,8 +408,29 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         exercise: header.exercise,
         parts: accepted.parts.len(),
         recipients: recipients.collect(),
-        refused: refusals(&state, accepted, &record, position),
+        refused: if header.notice {
+            Vec::new()
+        } else {
+            refusals(&state, accepted, &record, position)
+        },
+        notices: dossier.map_or_else(Vec::new, |dossier| {
+            let of = |notice: &Notice| (notice.relation, notice.id);
+            dossier.notices.iter().map(of).collect()
+        }),
     }))
+}
+
+/// What a recipient declared, in words.
+fn declared(dossier: Option<&Dossier>, recipient: &PartnerId) -> Vec<String> {
+    let own = dossier.into_iter().flat_map(|dossier| &dossier.declared);
+    own.filter(|one| one.partner == *recipient)
+        .map(|one| match &one.what {
+            What::Taken | What::Applied(_) => one.what.name().to_owned(),
+            What::Refused(reason) | What::Unable { reason, .. } => {
+                format!("{}: {reason}", one.what.name())
+            }
+        })
+        .collect()
 }
 
 /// Why every other partner does not receive it, under the agreements as they were when it came.

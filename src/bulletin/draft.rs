@@ -269,6 +269,7 @@ impl Draft {
             part_count: 0,
             signing_key: KeyId(Digest([0; 32])),
             as_of: self.as_of.unwrap_or(0),
+            notice: false,
         };
         Ok(Unsealed { header, parts })
     }

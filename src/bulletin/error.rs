@@ -123,6 +123,9 @@ pub enum Refused {
         /// What there is.
         size: u64,
     },
+    /// No notice, or one that may not be given.
+    #[error("the notice cannot be given: {0}")]
+    Notice(&'static str),
     /// The id was accepted before, with other content.
     #[error("the id {0} was accepted before with other content")]
     DuplicateId(BulletinId),
@@ -150,6 +153,7 @@ impl Refused {
             Self::FromTheFuture { .. } => "from_the_future",
             Self::Expired(_) => "expired",
             Self::AheadOfLog { .. } => "ahead_of_log",
+            Self::Notice(_) => "notice",
             Self::DuplicateId(_) => "duplicate_id",
         }
     }

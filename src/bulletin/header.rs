@@ -84,6 +84,18 @@ pub enum Relation {
     Supersedes,
     /// Takes it back.
     Retracts,
+    /// Lowers its labels to those of this header.
+    Downgrades,
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Supersedes => "superseded",
+            Self::Retracts => "taken back",
+            Self::Downgrades => "downgraded",
+        })
+    }
 }
 
 /// An earlier bulletin and what becomes of it.
@@ -163,6 +175,8 @@ pub struct Header {
     /// The size of the log that the originator has seen: it is decided upon at that position or a
     /// later one. 0: it has seen none.
     pub as_of: u64,
+    /// Goes to exactly those who received the one bulletin that it refers to.
+    pub notice: bool,
 }
 
 impl Header {

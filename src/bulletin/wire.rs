@@ -18,7 +18,7 @@ use crate::proof::{Digest, KeyId};
 use crate::proto;
 
 /// The fields of a header that this version knows.
-const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=23;
+const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=24;
 /// Fields that a newer version may add without an older one refusing them.
 const NON_CRITICAL_FIELDS: std::ops::RangeInclusive<u32> = 1000..=1999;
 
@@ -55,6 +55,7 @@ impl Header {
             part_count: self.part_count,
             signing_key: digest_bytes(&self.signing_key.0),
             as_of: self.as_of,
+            notice: self.notice,
         }
         .encode_to_vec()
         .into()
@@ -95,6 +96,12 @@ impl Header {
             0,
             MAX_RELEASABLE_TO,
         )?;
+        if self.notice && self.references.len() != 1 {
+            return Err(invalid(
+                "notice",
+                "it refers to one bulletin, and to one only",
+            ));
+        }
         if self.valid_until <= self.valid_from {
             return Err(invalid("valid_until", "it is not after valid_from"));
         }
@@ -183,6 +190,7 @@ fn read_header(wire: proto::Header) -> Result<Header, Refused> {
         part_count: wire.part_count,
         signing_key: KeyId(read_digest("signing_key", &wire.signing_key)?),
         as_of: wire.as_of,
+        notice: wire.notice,
     })
 }
 
@@ -248,6 +256,7 @@ fn write_reference(reference: &Reference) -> proto::Reference {
     let relation = match reference.relation {
         Relation::Supersedes => proto::Relation::Supersedes,
         Relation::Retracts => proto::Relation::Retracts,
+        Relation::Downgrades => proto::Relation::Downgrades,
     };
     proto::Reference {
         relation: relation.into(),
@@ -259,6 +268,7 @@ fn read_reference(wire: &proto::Reference) -> Result<Reference, Refused> {
     let relation = match wire.relation() {
         proto::Relation::Supersedes => Relation::Supersedes,
         proto::Relation::Retracts => Relation::Retracts,
+        proto::Relation::Downgrades => Relation::Downgrades,
         proto::Relation::Unspecified => return Err(unknown("references")),
     };
     let id = wire.bulletin.as_ref().try_into();

@@ -1,6 +1,7 @@
 //! `entente audit`: proves that the ledger holds, and reads it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use data_encoding::BASE64;
 use serde_json::json;
@@ -9,7 +10,7 @@ use super::error::CliError;
 use super::files::{BrokerFile, unexpected};
 use super::report::{Report, dash, list, table};
 use crate::audit::{Audited, Stored, Verification, verify};
-use crate::broker::{BulletinView, RecordView, Reply, Request};
+use crate::broker::{BulletinView, DeliveryView, RecordView, Reply, Request};
 use crate::bulletin::BulletinId;
 use crate::ledger::{Engine, Fact, Record};
 use crate::partner::PartnerId;
@@ -132,13 +133,28 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
         }
         for view in page {
             if verification.due().is_some() {
-                verification.take(&stored(&view)?).map_err(untrue)?;
+                let stored = stored(&view)?;
+                let about = match verification.refers_to(&stored) {
+                    Some(earlier) => record_at(&config.control, earlier).await?,
+                    None => None,
+                };
+                verification.take(&stored, about.as_ref()).map_err(untrue)?;
             }
         }
         bar.set_position(verification.due().unwrap_or(status.size));
     }
     bar.finish_and_clear();
     Ok(verification.finish())
+}
+
+/// One record of a running broker.
+async fn record_at(control: &Path, position: u64) -> Result<Option<bytes::Bytes>, CliError> {
+    let Reply::Records(page) = ask(control, &Request::Records { from: position }).await? else {
+        return Err(unexpected());
+    };
+    page.first()
+        .map(|view| Ok(stored(view)?.record))
+        .transpose()
 }
 
 /// Reads every record of a running or a stopped broker, from the first on.
@@ -287,9 +303,34 @@ fn about(record: &Record) -> String {
             format!("{}: {}", signed.ack.recipient, lanes.join(", "))
         }
         Fact::RedLinesSet(set) => format!("{} red lines", set.order.lines.never.len()),
+        Fact::Declared(signed) => {
+            let declaration = &signed.declaration;
+            format!(
+                "{} {} {}",
+                declaration.partner,
+                declaration.what.name(),
+                declaration.id
+            )
+        }
         Fact::Tick => String::new(),
         Fact::SnapshotTaken(taken) => format!("{} records", taken.size),
     }
+}
+
+/// How far a bulletin has come at a recipient.
+fn state(one: &DeliveryView) -> String {
+    let mut state = if one.acknowledged {
+        "acknowledged".to_owned()
+    } else {
+        "on its way".to_owned()
+    };
+    for declared in &one.declared {
+        let _ = write!(state, "; {declared}");
+    }
+    if let Some(due) = one.due {
+        let _ = write!(state, "; to be taken by {due}");
+    }
+    state
 }
 
 fn bulletin(view: &BulletinView) -> String {
@@ -298,12 +339,7 @@ fn bulletin(view: &BulletinView) -> String {
             one.partner.to_string(),
             list(&one.clauses),
             dash(list(&one.withheld)),
-            if one.acknowledged {
-                "acknowledged"
-            } else {
-                "on its way"
-            }
-            .to_owned(),
+            state(one),
         ]
     });
     let refused = view.refused.iter().map(|one| {
@@ -313,14 +349,20 @@ fn bulletin(view: &BulletinView) -> String {
             one.reason.clone(),
         ]
     });
+    let notices: Vec<String> = view
+        .notices
+        .iter()
+        .map(|(relation, id)| format!("{relation} by the notice {id}\n"))
+        .collect();
     format!(
-        "{} from {}, {}, {}, record {} at {}\n{}{}",
+        "{} from {}, {}, {}, record {} at {}\n{}{}{}",
         view.id,
         view.originator,
         view.tlp,
         view.precedence,
         view.position,
         view.accepted,
+        notices.concat(),
         table(["recipient", "under", "withheld", "state"], received),
         table(["not to", "code", "because"], refused)
     )

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::files::{NodeFile, read, read_text, unexpected};
 use super::report::{Report, dash, list, table, titled_table};
+use crate::agreement::Purpose;
 use crate::bulletin::{
     BulletinId, Content, Draft, Kind, MAX_PART_BYTES, Precedence, Region, TOPICS, Tlp, Topic,
 };
@@ -356,6 +357,25 @@ fn whole(item: &ItemView) -> String {
     );
     line("under", list(&item.clauses));
     line("onward", item.onward.clone());
+    let owed = &item.obligations;
+    if let Some(purposes) = &owed.purposes {
+        let purposes: Vec<_> = purposes.iter().collect();
+        line("only for", list(&purposes));
+    }
+    line("legal basis", owed.legal_bases.join("; "));
+    if owed.to_be_taken {
+        line("to be taken", "say so with: entente acknowledge".into());
+    }
+    if let Some(mark) = &item.mark {
+        let tlp = mark
+            .tlp
+            .map(|tlp| format!(", now {tlp}"))
+            .unwrap_or_default();
+        line(
+            "SINCE THEN",
+            format!("{}{tlp} (notice {})", mark.relation, mark.notice),
+        );
+    }
     let rows = item.parts.iter().map(|part| {
         let says = match (&part.content, part.withheld) {
             (_, true) => format!("withheld; its hash is {}", part.leaf),
@@ -372,6 +392,9 @@ pub(super) struct WatchArgs {
     /// The application's name: its place in the inbox is kept under it.
     #[arg(long = "as", value_name = "NAME", default_value = "watch")]
     name: String,
+    /// What it uses bulletins for; what is bound to other purposes is passed over.
+    #[arg(long)]
+    purpose: Option<Purpose>,
     /// Ends after so many bulletins.
     #[arg(long)]
     max: Option<usize>,
@@ -391,6 +414,7 @@ pub(super) async fn watch(args: WatchArgs, report: &Report) -> Result<(), CliErr
         let consume = Command::Consume {
             name: args.name.clone(),
             limit: PAGE.min(left),
+            purpose: args.purpose,
             wait: WAIT,
         };
         let asked = tokio::select! {

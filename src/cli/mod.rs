@@ -12,6 +12,7 @@ mod demo;
 mod error;
 mod files;
 mod node;
+mod notices;
 mod partner;
 mod pki;
 mod policy;
@@ -83,6 +84,16 @@ enum Noun {
     Inbox(bulletins::InboxArgs),
     /// Hands each bulletin received here to an application, once.
     Watch(bulletins::WatchArgs),
+    /// Takes back a bulletin that was published here, from exactly those who received it.
+    ///
+    /// Example: entente recall 0190163d-8694-739b-aea5-966c26f8ad91 --reason "a false positive"
+    Recall(notices::RecallArgs),
+    /// Publishes another bulletin in place of one, and says so to all who received that.
+    Supersede(notices::SupersedeArgs),
+    /// Lowers the TLP of a bulletin, for exactly those who received it.
+    Downgrade(notices::DowngradeArgs),
+    /// Says that somebody took a bulletin, where an agreement asks for that.
+    Acknowledge(notices::AcknowledgeArgs),
     /// Verifies and reads the broker's ledger.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -134,6 +145,10 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Outbox(args) => bulletins::outbox(args, report).await,
         Noun::Inbox(args) => bulletins::inbox(args, report).await,
         Noun::Watch(args) => bulletins::watch(args, report).await,
+        Noun::Recall(args) => notices::recall(args, report).await,
+        Noun::Supersede(args) => notices::supersede(args, report).await,
+        Noun::Downgrade(args) => notices::downgrade(args, report).await,
+        Noun::Acknowledge(args) => notices::acknowledge(args, report).await,
         Noun::Audit(command) => audit::run(command, report).await,
         Noun::Status(args) => status::run(args, report).await,
         Noun::Backup(args) => backup::backup(&args, report),

@@ -81,7 +81,14 @@ fn broker(status: &StatusView) -> String {
         ["bulletins".to_owned(), status.bulletins.to_string()],
         ["connected".to_owned(), dash(list(&status.connected))],
     ];
+    let rows = rows.into_iter().chain(alarms(&status.alarms));
     titled_table(&[22, 75], ["broker", ""], rows)
+}
+
+fn alarms(alarms: &[String]) -> impl Iterator<Item = [String; 2]> {
+    alarms
+        .iter()
+        .map(|alarm| ["ALARM".to_owned(), alarm.clone()])
 }
 
 fn node(status: &node::StatusView) -> String {
@@ -115,5 +122,6 @@ fn node(status: &node::StatusView) -> String {
         ],
         ["agreements verified".to_owned(), dash(list(&agreements))],
     ];
+    let rows = rows.into_iter().chain(alarms(&status.alarms));
     titled_table(&[22, 75], ["node", status.node.to_string().as_str()], rows)
 }

@@ -117,7 +117,7 @@ pub(super) struct AssertArgs {
     broker: BrokerFile,
 }
 
-fn parse_tlp(text: &str) -> Result<Tlp, String> {
+pub(super) fn parse_tlp(text: &str) -> Result<Tlp, String> {
     let upper = text.to_uppercase();
     let whole = if upper.starts_with("TLP:") {
         upper
@@ -129,7 +129,7 @@ fn parse_tlp(text: &str) -> Result<Tlp, String> {
         .map_err(|_| format!("`{text}` is no TLP 2.0 label"))
 }
 
-fn parse_classification(text: &str) -> Result<Classification, String> {
+pub(super) fn parse_classification(text: &str) -> Result<Classification, String> {
     let wrong = || format!("`{text}` is not written as NATO:SECRET");
     let (policy, level) = text.split_once(':').ok_or_else(wrong)?;
     Ok(Classification {

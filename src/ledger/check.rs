@@ -165,9 +165,11 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
                 reason: withdrawal.reason.clone(),
             })
         }
-        Fact::Accepted(_) | Fact::Acknowledged(_) | Fact::Tick | Fact::SnapshotTaken(_) => {
-            Err(GovernanceError::NotGovernance)
-        }
+        Fact::Accepted(_)
+        | Fact::Acknowledged(_)
+        | Fact::Declared(_)
+        | Fact::Tick
+        | Fact::SnapshotTaken(_) => Err(GovernanceError::NotGovernance),
     }
 }
 

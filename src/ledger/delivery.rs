@@ -36,6 +36,15 @@ impl State {
         released: &LaneRelease,
         now: Timestamp,
     ) -> Option<Permit> {
+        if accepted.header.notice {
+            // It follows the bulletin it is about, wherever that went.
+            let active = self.rulebook().is_active(&released.release.recipient);
+            let (release, size) = (released.release.clone(), self.size());
+            return active.then_some(Permit { release, size });
+        }
+        if self.dossiers().is_retracted(&accepted.header_hash()) {
+            return None;
+        }
         let (labels, parts) = (accepted.labels(), accepted.part_labels());
         let then = &released.release;
         let at = now.max(self.time());

@@ -11,10 +11,13 @@
 mod ack;
 mod check;
 mod commitment;
+mod declaration;
 mod delivery;
+mod dossier;
 mod engine;
 mod lanes;
 mod memory;
+mod notice;
 mod promise;
 mod record;
 mod registry;
@@ -26,10 +29,13 @@ mod wire;
 pub use ack::AckError;
 pub use check::{GovernanceError, check};
 pub use commitment::{Commitment, ENTRY_BYTES};
+pub use declaration::{Declaration, DeclarationError, SignedDeclaration, What};
 pub use delivery::Permit;
+pub use dossier::{Declared, Dossier, Dossiers, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use lanes::{Lane, LaneChain, Lanes};
 pub use memory::{AppendFault, MemoryEngine};
+pub use notice::notice_releases;
 pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::commitment::Commitment;
+use super::declaration::SignedDeclaration;
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{
     BurstProof, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence, Refused,
@@ -51,6 +52,8 @@ pub enum Fact {
     Accepted(Box<Accepted>),
     /// What a recipient holds durably.
     Acknowledged(SignedAck),
+    /// What a recipient says about a bulletin.
+    Declared(SignedDeclaration),
     /// Time passed.
     Tick,
     /// A snapshot of the fold was taken.
@@ -71,6 +74,7 @@ impl Fact {
             Self::AgreementWithdrawn(_) => "agreement_withdrawn",
             Self::Accepted(_) => "accepted",
             Self::Acknowledged(_) => "acknowledged",
+            Self::Declared(_) => "declared",
             Self::Tick => "tick",
             Self::SnapshotTaken(_) => "snapshot_taken",
         }

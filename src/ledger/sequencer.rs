@@ -12,7 +12,9 @@ use thiserror::Error;
 
 use super::ack::AckError;
 use super::check::{self, GovernanceError};
+use super::declaration::{DeclarationError, SignedDeclaration};
 use super::engine::{Engine, EngineError, StoredRecord};
+use super::notice::notice_releases;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, Record, SignedAck};
 use super::state::{Seen, State};
 use super::wire;
@@ -31,6 +33,20 @@ pub const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 pub enum Proposal {
     /// A verified bulletin from its originator.
     Bulletin(Box<Submission>),
+    /// A verified notice, with the record of the bulletin it refers to.
+    Notice {
+        /// The notice.
+        notice: Box<Submission>,
+        /// That record.
+        about: Arc<Record>,
+    },
+    /// What a recipient says about a bulletin, with that bulletin's record.
+    Declaration {
+        /// What it says.
+        signed: SignedDeclaration,
+        /// That record.
+        about: Arc<Record>,
+    },
     /// A recipient's acknowledgement.
     Acknowledgement(SignedAck),
     /// A fact about partners and agreements, or the passing of time.
@@ -59,6 +75,9 @@ pub enum NotRecorded {
     /// An acknowledgement.
     #[error(transparent)]
     Acknowledgement(#[from] AckError),
+    /// A declaration.
+    #[error(transparent)]
+    Declaration(#[from] DeclarationError),
     /// A governing fact.
     #[error(transparent)]
     Governance(#[from] GovernanceError),
@@ -70,6 +89,7 @@ impl NotRecorded {
         match self {
             Self::Bulletin(refused) => refused.code(),
             Self::Acknowledgement(error) => error.code(),
+            Self::Declaration(error) => error.code(),
             Self::Governance(error) => error.code(),
         }
     }
@@ -182,7 +202,10 @@ pub fn sequence(
         && let Some(proposal) = proposals.pop_front()
     {
         let (outcome, last) = match proposal {
-            Proposal::Bulletin(submission) => (run.bulletin(*submission), false),
+            Proposal::Bulletin(submission) => (run.bulletin(*submission, None), false),
+            // What was retracted must not be decided upon in the same group.
+            Proposal::Notice { notice, about } => (run.bulletin(*notice, Some(&about)), true),
+            Proposal::Declaration { signed, about } => (run.declaration(signed, &about), false),
             Proposal::Acknowledgement(ack) => (run.acknowledgement(ack), false),
             Proposal::Fact(fact) => (run.fact(fact), true),
         };
@@ -204,7 +227,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn bulletin(&mut self, submission: Submission) -> Outcome {
+    fn bulletin(&mut self, submission: Submission, about: Option<&Record>) -> Outcome {
         let header = submission.bulletin().header();
         let (id, precedence) = (header.id, header.precedence);
         let hash = submission.bulletin().header_hash();
@@ -228,13 +251,20 @@ impl Run<'_> {
         {
             return Outcome::Refused(Refused::UnknownKey { key, originator }.into());
         }
-        let releases = decide(
-            self.state.rulebook(),
-            &self.usage,
-            submission.labels(),
-            submission.part_labels(),
-            self.draft.time,
-        );
+        let (labels, parts) = (submission.labels(), submission.part_labels());
+        let header = submission.bulletin().header();
+        let decided = match about {
+            Some(about) => notice_releases(self.state, header, parts, about),
+            None if header.notice => Err(Refused::Notice("it refers to no accepted bulletin")),
+            None => {
+                let (rulebook, time) = (self.state.rulebook(), self.draft.time);
+                Ok(decide(rulebook, &self.usage, labels, parts, time))
+            }
+        };
+        let releases = match decided {
+            Ok(releases) => releases,
+            Err(refused) => return Outcome::Refused(refused.into()),
+        };
         let mut numbered = Vec::with_capacity(releases.len());
         for release in releases {
             self.count(&originator, &release);
@@ -298,6 +328,13 @@ impl Run<'_> {
             return Outcome::Stale;
         }
         Outcome::Recorded(self.draft.push(Fact::Acknowledged(signed), vec![], None))
+    }
+
+    fn declaration(&mut self, signed: SignedDeclaration, about: &Record) -> Outcome {
+        match signed.check(self.state, about, self.draft.time) {
+            Ok(()) => Outcome::Recorded(self.draft.push(Fact::Declared(signed), vec![], None)),
+            Err(error) => Outcome::Refused(error.into()),
+        }
     }
 
     fn fact(&mut self, fact: Fact) -> Outcome {

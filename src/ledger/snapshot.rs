@@ -5,7 +5,7 @@
 //! Its bytes are deterministic. Deleting it costs time only.
 //!
 //! ```text
-//! "entente/snapshot/v2\n" || u64 size || i64 time || roots || governing || lanes || usage || seen
+//! "entente/snapshot/v3\n" || u64 size || i64 time || roots || governing || lanes || usage || seen || followed
 //! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
 //! ```
 
@@ -24,7 +24,7 @@ use crate::decision::{Spent, Usage};
 use crate::partner::PartnerId;
 use crate::proof::{Digest, merkle::Frontier};
 
-const MAGIC: &[u8] = b"entente/snapshot/v2\n";
+const MAGIC: &[u8] = b"entente/snapshot/v3\n";
 use InvalidRecord::Malformed;
 
 impl State {
@@ -69,6 +69,11 @@ impl State {
             out.put_slice(seen.header.as_bytes());
             out.put_u64(seen.position);
         }
+        out.put_u64(self.followed().len() as u64);
+        for one in self.followed() {
+            out.put_u64(one.position);
+            put_bytes(&mut out, &one.record);
+        }
         out
     }
 
@@ -110,6 +115,11 @@ impl State {
             seen.insert(BulletinId(id), Seen { header, position });
         }
         state.restore(time, tree, lanes, usage, seen);
+        for _ in 0..number(&mut rest)? {
+            let position = number(&mut rest)?;
+            let record = Record::from_bytes(&byte_string(&mut rest)?)?;
+            state.follow(position, &record);
+        }
         Ok(state)
     }
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::check;
+use super::dossier::{Demand, Dossiers, Notice};
 use super::lanes::Lanes;
-use super::record::{Accepted, Fact, Genesis, LedgerId, Record, RedLinesOrder};
+use super::record::{Accepted, Fact, Genesis, LaneRelease, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
-use crate::agreement::{AgreementId, RatifiedAgreement, SignedAgreement};
+use crate::agreement::{AgreementId, ClauseRef, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
 use crate::decision::{Rulebook, Usage};
@@ -70,7 +71,10 @@ pub struct State {
     red_lines: Option<RedLinesOrder>,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
+    dossiers: Dossiers,
     governing: Vec<Governing>,
+    /// The records that made the dossiers.
+    followed: Vec<Governing>,
 }
 
 impl State {
@@ -91,6 +95,11 @@ impl State {
             Fact::Acknowledged(signed) => {
                 for lane in &signed.ack.lanes {
                     self.lanes.acknowledge(&signed.ack.recipient, lane);
+                }
+            }
+            Fact::Declared(signed) => {
+                if self.dossiers.concerns(&signed.declaration) {
+                    self.follow(position, record);
                 }
             }
             Fact::Tick | Fact::SnapshotTaken(_) => {}
@@ -154,6 +163,69 @@ impl State {
                 position,
             );
         }
+        if accepted.header.notice || !self.demanded(accepted, record).is_empty() {
+            self.follow(position, record);
+        }
+    }
+
+    /// Applies what is to be followed up, and keeps its record for snapshots.
+    pub(super) fn follow(&mut self, position: u64, record: &Record) {
+        match &record.fact {
+            Fact::Declared(signed) => self.dossiers.declare(&signed.declaration, position),
+            Fact::Accepted(accepted) => {
+                let due = self.demanded(accepted, record);
+                self.dossiers.demand(accepted, due);
+                if let (true, [reference]) = (
+                    accepted.header.notice,
+                    accepted.header.references.as_slice(),
+                ) && let Some(about) = self.seen(&reference.bulletin)
+                {
+                    let notice = Notice {
+                        id: accepted.header.id,
+                        header: accepted.header_hash(),
+                        relation: reference.relation,
+                        position,
+                    };
+                    self.dossiers.notice(about.header, notice);
+                }
+            }
+            _ => return,
+        }
+        self.followed.push(Governing {
+            position,
+            record: record.bytes.clone(),
+        });
+    }
+
+    /// By when recipients have to take a bulletin, under the clauses of its releases.
+    fn demanded(&self, accepted: &Accepted, record: &Record) -> Vec<Demand> {
+        let terms = |clause: &ClauseRef| {
+            let entry = self.agreements.get(&clause.agreement)?;
+            let mut clauses = entry.agreement.agreement().clauses.iter();
+            clauses.find(|terms| terms.id == clause.clause)
+        };
+        if accepted.header.notice {
+            return Vec::new();
+        }
+        let due = |one: &LaneRelease| {
+            let terms: Vec<_> = one.release.clauses.iter().filter_map(terms).collect();
+            let within = terms.iter().filter_map(|terms| terms.acknowledge_within);
+            Some(Demand {
+                recipient: one.release.recipient.clone(),
+                due: record.time.saturating_add(within.min()?),
+                confidential: terms.iter().any(|terms| terms.confidential_recipients),
+            })
+        };
+        record.releases.iter().filter_map(due).collect()
+    }
+
+    pub(super) fn followed(&self) -> &[Governing] {
+        &self.followed
+    }
+
+    /// What is followed up.
+    pub fn dossiers(&self) -> &Dossiers {
+        &self.dossiers
     }
 
     /// Applies a fact about partners and agreements, where it follows from what is known.

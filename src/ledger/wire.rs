@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::commitment::Commitment;
+use super::declaration::{Declaration, SignedDeclaration, What};
 use super::promise::{Promise, PromiseItem};
 use super::record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
@@ -147,6 +148,7 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
             statement: signed.bytes.clone(),
             signature: Some(signature_to_wire(&signed.signature)),
         }),
+        Fact::Declared(signed) => Wire::Declared(signed.to_wire()),
         Fact::Tick => Wire::Tick(proto::Tick {}),
         Fact::SnapshotTaken(taken) => Wire::SnapshotTaken(proto::SnapshotTaken {
             size: taken.size,
@@ -192,6 +194,7 @@ fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
             let signature = signature.ok_or(Malformed("signature"))?;
             Fact::Acknowledged(SignedAck::from_parts(wire.statement, signature)?)
         }
+        Wire::Declared(wire) => Fact::Declared(SignedDeclaration::from_wire(wire)?),
         Wire::Tick(_) => Fact::Tick,
         Wire::SnapshotTaken(taken) => Fact::SnapshotTaken(SnapshotTaken {
             size: taken.size,
@@ -292,6 +295,88 @@ impl StandingOrder {
             standing,
             reason: wire.reason,
             time: read_time("time", wire.time)?,
+        })
+    }
+}
+
+impl SignedDeclaration {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::Declared {
+        proto::Declared {
+            declaration: self.bytes.clone(),
+            signature: Some(signature_to_wire(&self.signature)),
+        }
+    }
+
+    /// Reads what travelled.
+    pub fn from_wire(wire: proto::Declared) -> Read<Self> {
+        let signature = wire.signature.as_ref().and_then(signature_from_wire);
+        Self::from_parts(wire.declaration, signature.ok_or(Malformed("signature"))?)
+    }
+
+    /// The bytes of a file or store.
+    pub fn to_bytes(&self) -> Bytes {
+        self.to_wire().encode_to_vec().into()
+    }
+
+    /// From the bytes of a file or store.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::Declared::decode(bytes.clone());
+        Self::from_wire(wire.map_err(|_| Malformed("declaration"))?)
+    }
+}
+
+impl Declaration {
+    /// The bytes a recipient signs.
+    pub fn to_bytes(&self) -> Bytes {
+        use proto::declaration::What as Wire;
+        let what = match &self.what {
+            What::Taken => Wire::Taken(proto::Taken {}),
+            What::Refused(reason) => Wire::Refused(reason.clone()),
+            What::Applied(notice) => Wire::Applied(digest_bytes(notice)),
+            What::Unable { notice, reason } => Wire::Unable(proto::Unable {
+                notice: digest_bytes(notice),
+                reason: reason.clone(),
+            }),
+        };
+        proto::Declaration {
+            ledger: digest_bytes(&self.ledger.0),
+            partner: self.partner.to_string(),
+            id: Bytes::copy_from_slice(&self.id.0),
+            bulletin: digest_bytes(&self.bulletin),
+            time: self.time.micros(),
+            what: Some(what),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        use proto::declaration::What as Wire;
+        const MAX_REASON: usize = 4_096;
+        let wire = proto::Declaration::decode(bytes.clone());
+        let wire = wire.map_err(|_| Malformed("declaration"))?;
+        if bytes.len() > MAX_REASON {
+            return Err(Malformed("declaration"));
+        }
+        let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
+        let what = match wire.what.ok_or(InvalidRecord::UnknownKind)? {
+            Wire::Taken(_) => What::Taken,
+            Wire::Refused(reason) => What::Refused(reason),
+            Wire::Applied(notice) => What::Applied(read_digest("notice", &notice)?),
+            Wire::Unable(unable) => What::Unable {
+                notice: read_digest("notice", &unable.notice)?,
+                reason: unable.reason,
+            },
+        };
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            partner: read_partner(&wire.partner)?,
+            id: BulletinId(id),
+            bulletin: read_digest("bulletin", &wire.bulletin)?,
+            time: read_time("time", wire.time)?,
+            what,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::NodeError;
+use crate::agreement::Purpose;
 use crate::partner::SpiffeId;
 use crate::proof::Digest;
 use crate::transport::Kex;
@@ -64,6 +65,9 @@ pub struct WebhookConfig {
     pub name: String,
     /// Where each bulletin is posted as JSON.
     pub url: String,
+    /// What its application uses bulletins for.
+    #[serde(default)]
+    pub purpose: Option<Purpose>,
 }
 
 impl Config {

@@ -9,7 +9,9 @@ use data_encoding::BASE64;
 use super::config::Config;
 use super::error::NodeError;
 use super::link::{known_ledger, ledger_of};
-use crate::agreement::{AgreementError, AgreementId, RatifiedAgreement, SignedAgreement};
+use crate::agreement::{
+    AgreementError, AgreementId, Clause, ClauseRef, RatifiedAgreement, SignedAgreement,
+};
 use crate::bulletin::BulletinKeys;
 use crate::clock::Timestamp;
 use crate::ledger::LedgerId;
@@ -32,6 +34,15 @@ pub(super) struct Trusted {
     /// Those that the broker says are in force.
     pub(super) in_force: BTreeSet<AgreementId>,
     keys: BTreeMap<PartnerId, KeyChain>,
+}
+
+impl Trusted {
+    /// A clause of an agreement that was verified.
+    pub(super) fn clause(&self, named: &ClauseRef) -> Option<&Clause> {
+        let agreement = self.agreements.get(&named.agreement)?;
+        let mut clauses = agreement.agreement().clauses.iter();
+        clauses.find(|clause| clause.id == named.clause)
+    }
 }
 
 impl BulletinKeys for Trusted {

@@ -355,6 +355,15 @@ impl Control<'_> {
                 }
                 Ok(())
             }
+            Frame::Overdue(items) => {
+                for one in &items {
+                    let recipient = one.recipient.as_ref().map(ToString::to_string);
+                    let recipient = recipient.unwrap_or_else(|| "a recipient".into());
+                    tracing::error!(bulletin = %one.bulletin, recipient, "not taken in time");
+                }
+                self.shared.overdue.send_replace(items);
+                Ok(())
+            }
             Frame::Refuse(refusal) => Err(NodeError::Refused(refusal)),
             Frame::Goodbye { reason } => Err(NodeError::Gone(reason)),
             _ => Err(NodeError::Protocol(

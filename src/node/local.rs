@@ -8,9 +8,10 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::notices::{self, NoticeDraft};
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Shared, evidence};
-use crate::agreement::{SignedAgreement, SignedWithdrawal};
+use super::{Act, Shared, declare, evidence};
+use crate::agreement::{Purpose, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Draft, Unsealed, seal};
 use crate::ledger::CertificatesRevoked;
 use crate::partner::SignedKeySet;
@@ -61,6 +62,9 @@ pub enum Command {
         name: String,
         /// At most so many.
         limit: usize,
+        /// What it uses them for; what is bound to other purposes is passed over.
+        #[serde(default)]
+        purpose: Option<Purpose>,
         /// Waits this long, in milliseconds, for the first.
         #[serde(default)]
         wait: u64,
@@ -71,6 +75,16 @@ pub enum Command {
         name: String,
         /// The number.
         to: u64,
+    },
+    /// Says of a bulletin that somebody took it, where an agreement asks for that.
+    Acknowledge {
+        /// Which.
+        id: BulletinId,
+    },
+    /// Gives notice about a bulletin that was published here.
+    Notice {
+        /// What.
+        notice: NoticeDraft,
     },
     /// The agreements in force, as this node verified them.
     Policy,
@@ -162,15 +176,16 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
             blocking(move || Ok(Response::Items(page(&shared, after, limit)?))).await
         }
         Command::Item { id } => blocking(move || item(&shared, &id)).await,
-        Command::Consume { name, limit, wait } => consume(shared, name, limit, wait).await,
-        Command::Advance { name, to } => {
-            blocking(move || {
-                Ok(shared
-                    .store
-                    .advance(&name, to)
-                    .map(|()| Response::Advanced)?)
-            })
-            .await
+        Command::Consume {
+            name,
+            limit,
+            purpose,
+            wait,
+        } => consume(shared, name, limit, purpose, wait).await,
+        Command::Advance { name, to } => blocking(move || advance(&shared, &name, to)).await,
+        Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
+        Command::Notice { notice } => {
+            blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await
         }
         act => submit(&shared, statement(&shared, act)?).await,
     }
@@ -201,14 +216,7 @@ fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
     }
     let sealed = seal(burst, shared.signer.as_ref(), shared.entropy.as_ref())
         .map_err(|error| Trouble::new("invalid", error))?;
-    let outgoing: Vec<Outgoing> = sealed
-        .iter()
-        .map(|one| Outgoing {
-            id: one.id,
-            precedence: one.precedence,
-            envelope: one.to_bytes(),
-        })
-        .collect();
+    let outgoing: Vec<Outgoing> = sealed.iter().map(super::send::outgoing).collect();
     shared.store.enqueue(&outgoing, now)?;
     shared.outbox.notify_one();
     Ok(Response::Published(
@@ -237,6 +245,21 @@ async fn outbox(shared: Arc<Shared>, ids: Vec<BulletinId>, wait: u64) -> Result<
     }
 }
 
+/// An application has taken everything up to a number.
+pub(super) fn advance(shared: &Shared, name: &str, to: u64) -> Result<Response, Trouble> {
+    let before = shared.store.consumer(name)?;
+    shared.store.advance(name, to)?;
+    declare::taken(shared, before, to).map_err(|error| Trouble::new("declaration", error))?;
+    Ok(Response::Advanced)
+}
+
+fn acknowledge(shared: &Shared, id: &BulletinId) -> Result<Response, Trouble> {
+    let (number, _) = shared.store.inbox_item(id)?.ok_or_else(|| unknown(id))?;
+    declare::taken(shared, number - 1, number)
+        .map_err(|error| Trouble::new("declaration", error))?;
+    Ok(Response::Advanced)
+}
+
 fn statuses(shared: &Shared, ids: &[BulletinId]) -> Result<Vec<OutboxStatus>, Trouble> {
     if ids.is_empty() {
         return Ok(shared.store.outbox()?);
@@ -255,14 +278,16 @@ fn unknown(id: &BulletinId) -> Trouble {
 
 fn item(shared: &Shared, id: &BulletinId) -> Result<Response, Trouble> {
     let (number, bytes) = shared.store.inbox_item(id)?.ok_or_else(|| unknown(id))?;
-    Ok(Response::Item(Box::new(view::item(number, &bytes)?)))
+    Ok(Response::Item(Box::new(view::item(
+        shared, number, &bytes,
+    )?)))
 }
 
 fn page(shared: &Shared, after: u64, limit: usize) -> Result<Vec<ItemView>, Trouble> {
     let page = shared.store.inbox(after, limit.clamp(1, MAX_PAGE))?;
     let items = page
         .iter()
-        .map(|(number, bytes)| view::item(*number, bytes));
+        .map(|(number, bytes)| view::item(shared, *number, bytes));
     Ok(items.collect::<Result<_, _>>()?)
 }
 
@@ -270,9 +295,10 @@ async fn consume(
     shared: Arc<Shared>,
     name: String,
     limit: usize,
+    purpose: Option<Purpose>,
     wait: u64,
 ) -> Result<Response, Trouble> {
-    if name.is_empty() || name.len() > 64 {
+    if name.is_empty() || name.len() > 64 || name.starts_with('\0') {
         return Err(Trouble::new(
             "bad_request",
             "an application's name has 1 to 64 bytes",
@@ -283,7 +309,7 @@ async fn consume(
     loop {
         arrived.borrow_and_update();
         let (asked, of) = (Arc::clone(&shared), name.clone());
-        let found = blocking(move || unconsumed(&asked, &of, limit)).await?;
+        let found = blocking(move || unconsumed(&asked, &of, limit, purpose)).await?;
         if !found.is_empty()
             || tokio::time::timeout_at(until, arrived.changed())
                 .await
@@ -294,11 +320,13 @@ async fn consume(
     }
 }
 
-/// What an application has not taken; passes over what is quarantined.
+/// What an application has not taken; passes over what is quarantined, taken back, or bound to
+/// other purposes than its own.
 pub(super) fn unconsumed(
     shared: &Shared,
     name: &str,
     limit: usize,
+    purpose: Option<Purpose>,
 ) -> Result<Vec<ItemView>, Trouble> {
     let mut after = shared.store.consumer(name)?;
     loop {
@@ -306,7 +334,9 @@ pub(super) fn unconsumed(
         let Some(last) = items.last().map(|item| item.number) else {
             return Ok(items);
         };
-        items.retain(|item| item.quarantined.is_none());
+        items.retain(|item| {
+            item.quarantined.is_none() && !item.is_taken_back() && item.obligations.permit(purpose)
+        });
         if !items.is_empty() {
             return Ok(items);
         }

@@ -5,11 +5,13 @@
 //! partner compared itself: agreements through their pins, bulletins through the agreements.
 
 mod config;
+mod declare;
 mod error;
 mod evidence;
 mod inbox;
 mod link;
 mod local;
+mod notices;
 mod receive;
 mod send;
 mod view;
@@ -19,6 +21,7 @@ pub use config::{Config, TlsConfig, WebhookConfig};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, Response};
+pub use notices::NoticeDraft;
 pub use view::{ItemView, PartView, StatusView, TrustedView};
 
 use std::sync::atomic::AtomicU64;
@@ -32,7 +35,7 @@ use crate::clock::{Clock, Entropy, SystemEntropy};
 use crate::identity::{read_key_set, read_secret_key};
 use crate::partner::SignedKeySet;
 use crate::proof::Signer;
-use crate::session::{Refusal, Statement};
+use crate::session::{OverdueItem, Refusal, Statement};
 use crate::store::NodeStore;
 use crate::transport::LocalListener;
 use evidence::Trusted;
@@ -68,6 +71,10 @@ pub(crate) struct Shared {
     /// Records of the log that an act of this partner is among.
     acted: AtomicU64,
     outbox: Notify,
+    /// Something waits to be declared.
+    declared: Notify,
+    /// Who has not taken this partner's bulletins in time, as the broker last said.
+    overdue: watch::Sender<Vec<OverdueItem>>,
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
@@ -106,6 +113,8 @@ impl Node {
             evidence: watch::Sender::new(0),
             acted: AtomicU64::new(0),
             outbox: Notify::new(),
+            declared: Notify::new(),
+            overdue: watch::Sender::new(Vec::new()),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
@@ -116,6 +125,8 @@ impl Node {
         let link = link::Link::open(Arc::clone(&shared), waiting)?;
         tasks.spawn(link.run());
         tasks.spawn(local::serve(Arc::clone(&shared), control));
+        tasks.spawn(notices::run(Arc::clone(&shared)));
+        tasks.spawn(declare::run(Arc::clone(&shared)));
         for webhook in shared.config.webhook.clone() {
             tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
         }

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Shared;
+use super::declare;
 use super::error::NodeError;
 use super::evidence::{self, Trusted};
 use super::inbox::{InboxItem, Verdict};
 use super::link::{Session, held};
 use crate::bulletin::{BulletinId, Part, Precedence, Refused, VerifiedBursts, open};
-use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck};
+use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck, What};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 use crate::session::{Delivery, Frame, LaneReceiver, MAX_FRAME_BYTES, decode};
@@ -106,10 +107,14 @@ async fn store(
         let stored = tokio::task::spawn_blocking(move || store.receive(&batch));
         stored.await.map_err(|_| NodeError::Stopping)??;
         shared.inbox.send_modify(|count| *count += 1);
+        shared.declared.notify_one();
         acks.send(&shared, lanes.into_values().collect()).await?;
     }
     Ok(())
 }
+
+/// The id under which a delivery is kept, what is kept of it, and what is declared about it.
+type Judged = (BulletinId, bytes::Bytes, Option<bytes::Bytes>);
 
 struct Receiver {
     shared: Arc<Shared>,
@@ -154,9 +159,14 @@ impl Receiver {
                     Some(self.judge(*delivery, &mut bursts).await?)
                 }
             };
+            let (item, declaration) = match item {
+                Some((id, item, declaration)) => (Some((id, item)), declaration),
+                None => (None, None),
+            };
             let incoming = Incoming {
                 lane: lane.position(),
                 item,
+                declaration,
             };
             self.kept
                 .send(incoming)
@@ -179,7 +189,7 @@ impl Receiver {
         &self,
         delivery: Delivery,
         bursts: &mut VerifiedBursts,
-    ) -> Result<(BulletinId, bytes::Bytes), NodeError> {
+    ) -> Result<Judged, NodeError> {
         let mut evidence = self.shared.evidence.subscribe();
         let patience = tokio::time::Instant::now() + EVIDENCE_PATIENCE;
         let verdict = loop {
@@ -209,6 +219,21 @@ impl Receiver {
             }
         };
         let received = self.shared.clock.now();
+        // The broker is told that it was not taken as it came, and why.
+        let declaration = match &verdict {
+            Verdict::Verified => None,
+            Verdict::Quarantined(reason) => {
+                let reason = reason.chars().take(1_000).collect();
+                let sealed = &delivery.bulletin;
+                Some(declare::sign(
+                    &self.shared,
+                    self.session.ledger,
+                    sealed.id,
+                    sealed.header_hash(),
+                    What::Refused(reason),
+                )?)
+            }
+        };
         Ok((
             id,
             InboxItem {
@@ -217,6 +242,7 @@ impl Receiver {
                 delivery,
             }
             .to_bytes(),
+            declaration,
         ))
     }
 
@@ -249,6 +275,10 @@ fn check(
         Refused::UnknownKey { .. } => Fault::Unknown(error.to_string()),
         error => Fault::Wrong(error.to_string()),
     })?;
+    // A notice follows the bulletin it is about, wherever that went.
+    if verified.header().notice && delivery.clauses.is_empty() {
+        return Ok(());
+    }
     if delivery.clauses.is_empty() {
         return Err(Fault::Wrong("it names no clause".into()));
     }

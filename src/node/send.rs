@@ -14,13 +14,23 @@ use crate::bulletin::{BulletinId, Sealed};
 use crate::ledger::SignedPromise;
 use crate::proof::Digest;
 use crate::session::{Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode};
-use crate::store::{OutboxState, Pending};
+use crate::store::{OutboxState, Outgoing, Pending};
 use crate::transport::{FrameReader, write_frame};
 
 /// After the control stream, before the lanes.
 const PUBLISH_PRIORITY: i32 = 50;
 /// A bulletin that the broker cannot take now is offered again after this.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A sealed bulletin as the outbox keeps it.
+pub(super) fn outgoing(sealed: &Sealed) -> Outgoing {
+    Outgoing {
+        id: sealed.id,
+        precedence: sealed.precedence,
+        envelope: sealed.to_bytes(),
+        header: sealed.header.clone(),
+    }
+}
 
 /// Publishes the outbox until the session ends.
 pub(super) async fn run(

@@ -1,17 +1,21 @@
 //! What applications and operators are shown of a node.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::inbox::{InboxItem, Verdict};
 use super::{LinkStatus, Shared, evidence};
+use crate::agreement::{ClauseRef, Obligations, Purpose, RatifiedAgreement};
 use crate::bulletin::{
     BulletinId, Caveat, Classification, Content, Header, Kind, OpenPart, Part, PartClass,
-    Precedence, Reference, Region, Tlp, Topic,
+    Precedence, Reference, Region, Relation, Tlp, Topic,
 };
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
 use crate::partner::{PartnerId, SpiffeId};
-use crate::store::{OutboxState, StoreError};
+use crate::store::{Mark, OutboxState, StoreError};
 
 /// How a node stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +45,9 @@ pub struct StatusView {
     pub lanes: Vec<LaneView>,
     /// Agreements verified here.
     pub agreements: Vec<TrustedView>,
+    /// Who has not taken this partner's bulletins in time, and what ends soon.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 /// One lane.
@@ -87,11 +94,53 @@ pub struct ItemView {
     pub clauses: Vec<String>,
     /// Whether it may be passed on.
     pub onward: String,
+    /// What else its recipient owes.
+    #[serde(default, skip_serializing_if = "ObligationsView::is_empty")]
+    pub obligations: ObligationsView,
+    /// What its originator made of it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
     /// The labels; absent where they cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderView>,
     /// The parts.
     pub parts: Vec<PartView>,
+}
+
+impl ItemView {
+    /// Whether its originator took it back.
+    pub fn is_taken_back(&self) -> bool {
+        let mark = self.mark.as_ref();
+        mark.is_some_and(|mark| mark.relation == Relation::Retracts)
+    }
+}
+
+/// What a recipient owes for a bulletin, by the clauses under which it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObligationsView {
+    /// What it may be used for; absent: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<BTreeSet<Purpose>>,
+    /// Under which law or treaty it is shared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legal_bases: Vec<String>,
+    /// It has to be taken, and is by being handed out or with `entente acknowledge`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_be_taken: bool,
+}
+
+impl ObligationsView {
+    /// Whether it may be used for this; `None`: for a purpose that was not stated.
+    pub fn permit(&self, purpose: Option<Purpose>) -> bool {
+        let within = |purposes: &BTreeSet<Purpose>| {
+            purpose.is_some_and(|purpose| purposes.contains(&purpose))
+        };
+        self.purposes.as_ref().is_none_or(within)
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The labels of a bulletin.
@@ -128,6 +177,9 @@ pub struct HeaderView {
     pub admiralty: String,
     /// What it supersedes or retracts.
     pub references: Vec<Reference>,
+    /// It is a notice about the bulletin it refers to.
+    #[serde(default)]
+    pub notice: bool,
 }
 
 /// A part of a bulletin.
@@ -165,6 +217,7 @@ fn header(header: &Header) -> HeaderView {
         exercise: header.exercise,
         admiralty: header.admiralty.to_string(),
         references: header.references.clone(),
+        notice: header.notice,
     }
 }
 
@@ -194,7 +247,11 @@ fn content(part: &OpenPart) -> Option<Content> {
 }
 
 /// An item of the inbox as applications see it.
-pub(super) fn item(number: u64, bytes: &bytes::Bytes) -> Result<ItemView, StoreError> {
+pub(super) fn item(
+    shared: &Shared,
+    number: u64,
+    bytes: &bytes::Bytes,
+) -> Result<ItemView, StoreError> {
     let item = InboxItem::from_bytes(bytes).ok_or(StoreError::Damaged("inbox item"))?;
     let delivery = item.delivery;
     let quarantined = match item.verdict {
@@ -208,6 +265,8 @@ pub(super) fn item(number: u64, bytes: &bytes::Bytes) -> Result<ItemView, StoreE
         received: item.received,
         accepted: delivery.time,
         position: delivery.position,
+        mark: shared.store.mark(&delivery.bulletin.id)?,
+        obligations: obligations(shared, &delivery.clauses),
         clauses: delivery.clauses.iter().map(ToString::to_string).collect(),
         onward: delivery.onward.to_string(),
         header: Header::from_bytes(&delivery.bulletin.header)
@@ -216,6 +275,23 @@ pub(super) fn item(number: u64, bytes: &bytes::Bytes) -> Result<ItemView, StoreE
             .map(header),
         parts: delivery.bulletin.parts.iter().map(part).collect(),
     })
+}
+
+fn obligations(shared: &Shared, clauses: &[ClauseRef]) -> ObligationsView {
+    let trusted = evidence::trusted(shared);
+    let terms: Vec<_> = clauses
+        .iter()
+        .filter_map(|named| trusted.clause(named))
+        .collect();
+    if terms.is_empty() {
+        return ObligationsView::default();
+    }
+    let owed = Obligations::of(terms);
+    ObligationsView {
+        purposes: owed.purposes,
+        legal_bases: owed.legal_bases,
+        to_be_taken: owed.acknowledge_within.is_some(),
+    }
 }
 
 /// How the node stands.
@@ -253,7 +329,41 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         quarantined,
         lanes,
         agreements: agreements(shared),
+        alarms: alarms(shared),
     })
+}
+
+fn alarms(shared: &Shared) -> Vec<String> {
+    const SOON: Duration = Duration::from_hours(30 * 24);
+    let now = shared.clock.now();
+    let mut alarms: Vec<String> = shared
+        .overdue
+        .borrow()
+        .iter()
+        .map(|one| {
+            let who = one.recipient.as_ref();
+            let who = who.map_or_else(|| "a recipient".to_owned(), ToString::to_string);
+            format!("{who} has not taken {}, due {}", one.bulletin, one.due)
+        })
+        .collect();
+    let trusted = evidence::trusted(shared);
+    for id in &trusted.in_force {
+        let Some(terms) = trusted.agreements.get(id).map(RatifiedAgreement::agreement) else {
+            continue;
+        };
+        let (name, until) = (
+            format!("{}@{}", terms.name, terms.version),
+            terms.valid_until,
+        );
+        if until <= now {
+            alarms.push(format!(
+                "{name} has lapsed at {until}: nothing flows under it"
+            ));
+        } else if until.since(now) < SOON {
+            alarms.push(format!("{name} ends at {until}"));
+        }
+    }
+    alarms
 }
 
 fn counts(shared: &Shared) -> Result<(usize, usize), StoreError> {
@@ -278,10 +388,7 @@ fn counts(shared: &Shared) -> Result<(usize, usize), StoreError> {
 
 fn agreements(shared: &Shared) -> Vec<TrustedView> {
     let trusted = evidence::trusted(shared);
-    let view = |(id, ratified): (
-        &crate::agreement::AgreementId,
-        &crate::agreement::RatifiedAgreement,
-    )| {
+    let view = |(id, ratified): (&crate::agreement::AgreementId, &RatifiedAgreement)| {
         let terms = ratified.agreement();
         TrustedView {
             id: id.to_string(),

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::Shared;
 use super::config::WebhookConfig;
-use super::local::unconsumed;
+use super::local::{advance, unconsumed};
 use super::view::ItemView;
 
 /// The longest one delivery may take.
@@ -21,12 +21,13 @@ pub(super) async fn run(shared: Arc<Shared>, webhook: WebhookConfig) {
         .max_redirects(0)
         .build()
         .into();
+    let purpose = webhook.purpose;
     let stop = shared.stop.clone();
     let mut arrived = shared.inbox.subscribe();
     loop {
         arrived.borrow_and_update();
         let (asked, name) = (Arc::clone(&shared), consumer.clone());
-        let next = tokio::task::spawn_blocking(move || unconsumed(&asked, &name, 1)).await;
+        let next = tokio::task::spawn_blocking(move || unconsumed(&asked, &name, 1, purpose)).await;
         let next = match next {
             Ok(Ok(items)) => items.into_iter().next(),
             Ok(Err(trouble)) => {
@@ -79,9 +80,9 @@ async fn post(
         tokio::time::sleep(patience.next().unwrap_or(Duration::from_mins(1))).await;
     }
     let (shared, consumer) = (Arc::clone(shared), consumer.to_owned());
-    let advanced =
-        tokio::task::spawn_blocking(move || shared.store.advance(&consumer, number)).await;
-    if let Ok(Err(error)) = advanced {
+    let advanced = tokio::task::spawn_blocking(move || advance(&shared, &consumer, number)).await;
+    if let Ok(Err(trouble)) = advanced {
+        let error = trouble.message;
         tracing::error!(%error, "the place of a webhook could not be noted");
     }
 }

@@ -34,6 +34,8 @@ pub enum PayloadType {
     StandingOrder,
     /// What must never flow, by an operator.
     RedLines,
+    /// What a recipient says about a bulletin.
+    Declaration,
 }
 
 impl PayloadType {
@@ -49,6 +51,7 @@ impl PayloadType {
             Self::Admission => "application/vnd.entente.admission.v1",
             Self::StandingOrder => "application/vnd.entente.standing-order.v1",
             Self::RedLines => "application/vnd.entente.red-lines.v1",
+            Self::Declaration => "application/vnd.entente.declaration.v1",
         }
     }
 }

@@ -7,11 +7,11 @@ use thiserror::Error;
 use super::hello::{Hello, Limits, Refusal, Welcome};
 use super::limits::MAX_EVIDENCE_AGREEMENTS;
 use crate::agreement::{ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
-use crate::bulletin::{Precedence, Refused, Sealed};
+use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    CertificatesRevoked, LaneAck, LedgerId, SignedAck, SignedPromise, clause_from_wire,
-    clause_to_wire, onward_from_wire, onward_to_wire,
+    CertificatesRevoked, LaneAck, LedgerId, SignedAck, SignedDeclaration, SignedPromise,
+    clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire,
 };
 use crate::partner::{PartnerId, SignedKeySet, signature_from_wire, signature_to_wire};
 use crate::proof::Digest;
@@ -75,11 +75,24 @@ pub enum Frame {
         /// The position, or why not.
         result: Result<u64, Refusal>,
     },
+    /// To an originator: who has not taken its bulletins in time.
+    Overdue(Vec<OverdueItem>),
     /// The sender closes when its queues are empty.
     Goodbye {
         /// For people.
         reason: String,
     },
+}
+
+/// A recipient that has not taken a bulletin in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueItem {
+    /// The bulletin.
+    pub bulletin: BulletinId,
+    /// The recipient; `None` where the agreement keeps it confidential.
+    pub recipient: Option<PartnerId>,
+    /// By when it should have taken it.
+    pub due: Timestamp,
 }
 
 /// Why a bulletin was not accepted.
@@ -141,6 +154,8 @@ pub enum Statement {
     Agreement(SignedAgreement),
     /// Its authority's revocation list.
     Revocation(CertificatesRevoked),
+    /// About a bulletin it received.
+    Declaration(SignedDeclaration),
 }
 
 /// Bytes that are no frame. Ends the stream: what follows cannot be trusted to begin anywhere.
@@ -230,6 +245,20 @@ fn write(frame: &Frame) -> Wire {
             position: result.as_ref().map_or(0, |position| *position),
             refused: result.as_ref().err().map(write_refusal),
         }),
+        Frame::Overdue(items) => Wire::Overdue(proto::Overdue {
+            items: items
+                .iter()
+                .map(|item| proto::OverdueItem {
+                    bulletin: Bytes::copy_from_slice(&item.bulletin.0),
+                    recipient: item
+                        .recipient
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                    due: item.due.micros(),
+                })
+                .collect(),
+        }),
         Frame::Goodbye { reason } => Wire::Goodbye(proto::Goodbye {
             reason: reason.clone(),
         }),
@@ -306,9 +335,28 @@ fn read(wire: Wire) -> Read<Frame> {
                 .refused
                 .map_or(Ok(taken.position), |refused| Err(read_refusal(refused))),
         },
+        Wire::Overdue(overdue) => Frame::Overdue(
+            overdue
+                .items
+                .iter()
+                .map(read_overdue)
+                .collect::<Read<_>>()?,
+        ),
         Wire::Goodbye(goodbye) => Frame::Goodbye {
             reason: goodbye.reason,
         },
+    })
+}
+
+fn read_overdue(wire: &proto::OverdueItem) -> Read<OverdueItem> {
+    let id = wire.bulletin.as_ref().try_into();
+    let recipient = Some(wire.recipient.as_str()).filter(|name| !name.is_empty());
+    Ok(OverdueItem {
+        bulletin: BulletinId(id.map_err(|_| Malformed("bulletin"))?),
+        recipient: recipient
+            .map(|name| name.parse().map_err(|_| Malformed("recipient")))
+            .transpose()?,
+        due: read_time(wire.due)?,
     })
 }
 
@@ -489,6 +537,7 @@ fn write_statement(statement: &Statement) -> proto::statement::Statement {
         Statement::KeySet(signed) => Act::KeySet(signed.to_wire()),
         Statement::Agreement(signed) => Act::Agreement(signed.to_wire()),
         Statement::Revocation(revoked) => Act::Revocation(revoked.to_wire()),
+        Statement::Declaration(signed) => Act::Declaration(signed.to_wire()),
     }
 }
 
@@ -503,6 +552,9 @@ fn read_statement(wire: Option<proto::statement::Statement>) -> Read<Statement> 
         }
         Act::Agreement(wire) => Statement::Agreement(
             SignedAgreement::from_wire(&wire).map_err(|_| Malformed("agreement"))?,
+        ),
+        Act::Declaration(wire) => Statement::Declaration(
+            SignedDeclaration::from_wire(wire).map_err(|_| Malformed("declaration"))?,
         ),
         Act::Revocation(wire) => Statement::Revocation(
             CertificatesRevoked::from_wire(wire).map_err(|_| Malformed("revocation"))?,

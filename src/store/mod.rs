@@ -14,4 +14,6 @@ pub use backup::{backup, restore};
 pub use embedded::EmbeddedEngine;
 pub use error::StoreError;
 pub use head::HeadFile;
-pub use node::{Incoming, NodeStore, OutboxState, OutboxStatus, Outgoing, Pending};
+pub use node::{
+    AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, Pending,
+};

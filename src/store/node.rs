@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode,
 };
@@ -11,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::error::StoreError;
-use crate::bulletin::{BulletinId, Precedence};
+use crate::bulletin::{BulletinId, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
+use crate::partner::PartnerId;
 use crate::proof::Digest;
 
 /// A bulletin to be sent.
@@ -25,6 +27,8 @@ pub struct Outgoing {
     pub precedence: Precedence,
     /// The sealed bulletin.
     pub envelope: Bytes,
+    /// Its header.
+    pub header: Bytes,
 }
 
 /// A bulletin in the outbox that the broker has not answered.
@@ -71,9 +75,36 @@ pub struct OutboxStatus {
     envelope: String,
     /// Its number in the outbox.
     number: u64,
+    /// Its header in base64, so that a notice about it can be given later.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    header: String,
     /// How far it has come.
     #[serde(flatten)]
     pub state: OutboxState,
+}
+
+impl OutboxStatus {
+    /// The header's bytes; `None` where an older version published it.
+    pub fn header(&self) -> Option<Bytes> {
+        let bytes = BASE64.decode(self.header.as_bytes()).ok()?;
+        (!bytes.is_empty()).then(|| bytes.into())
+    }
+}
+
+/// What a notice made of a bulletin of the inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What became of it.
+    pub relation: Relation,
+    /// By which notice.
+    pub notice: BulletinId,
+    /// SHA-256 of the notice's header.
+    pub header: Digest,
+    /// Who gave it.
+    pub originator: PartnerId,
+    /// Its TLP from then on, where that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tlp: Option<Tlp>,
 }
 
 /// One number of a lane, to be stored.
@@ -83,6 +114,23 @@ pub struct Incoming {
     pub lane: LaneAck,
     /// The bulletin's id and what is to be kept of it; `None` where the number came void.
     pub item: Option<(BulletinId, Bytes)>,
+    /// What is to be declared about it.
+    pub declaration: Option<Bytes>,
+}
+
+/// A notice that is applied to the inbox.
+#[derive(Debug)]
+pub struct AppliedNotice<'a> {
+    /// Under which name it is kept how far notices were applied.
+    pub reader: &'a str,
+    /// Up to this number of the inbox.
+    pub up_to: u64,
+    /// The bulletin it is about, and what became of it.
+    pub mark: Option<(BulletinId, Mark)>,
+    /// The number of that bulletin, and what is left of it.
+    pub item: Option<(u64, Bytes)>,
+    /// What is declared.
+    pub declaration: Option<Bytes>,
 }
 
 /// Everything a node must not lose.
@@ -100,6 +148,12 @@ pub struct NodeStore {
     lanes: Keyspace,
     /// Application -> number in the inbox.
     consumers: Keyspace,
+    /// Id -> mark, of bulletins about which notice was given.
+    marks: Keyspace,
+    /// Number -> signed declaration that the broker has not recorded yet.
+    declarations: Keyspace,
+    /// Id -> nothing, of bulletins that were declared as taken.
+    taken: Keyspace,
     meta: Keyspace,
     directory: Directory,
     writer: Mutex<Writer>,
@@ -116,6 +170,7 @@ impl std::fmt::Debug for NodeStore {
 struct Writer {
     published: u64,
     received: u64,
+    declared: u64,
     poisoned: bool,
 }
 
@@ -133,6 +188,10 @@ impl NodeStore {
         let received = inbox
             .last_key_value()
             .map_or(Ok(0), |last| number(&last.key()?))?;
+        let declarations = keyspace("declarations")?;
+        let declared = declarations
+            .last_key_value()
+            .map_or(Ok(0), |last| number(&last.key()?))?;
         Ok(Self {
             outbox: keyspace("outbox")?,
             status: keyspace("status")?,
@@ -140,11 +199,15 @@ impl NodeStore {
             inbox_ids: keyspace("inbox_ids")?,
             lanes: keyspace("lanes")?,
             consumers: keyspace("consumers")?,
+            marks: keyspace("marks")?,
+            declarations,
+            taken: keyspace("taken")?,
             meta,
             directory,
             writer: Mutex::new(Writer {
                 published,
                 received,
+                declared,
                 poisoned: false,
             }),
             database,
@@ -172,6 +235,7 @@ impl NodeStore {
                     published: now,
                     envelope: digest,
                     number: writer.published,
+                    header: BASE64.encode(&one.header),
                     state: OutboxState::Pending,
                 };
                 batch.insert(&self.outbox, outbox_key(&status), one.envelope.as_ref());
@@ -256,6 +320,9 @@ impl NodeStore {
                     one.lane.chain.as_bytes().as_slice(),
                 ];
                 batch.insert(&self.lanes, [lane as u8], cursor.concat());
+                if let Some(declaration) = &one.declaration {
+                    self.declare(writer, batch, declaration);
+                }
                 if let Some((id, item)) = &one.item {
                     // Handed to applications once, whatever a broker delivers again.
                     if !taken.insert(*id) || self.inbox_ids.contains_key(id.0)? {
@@ -310,6 +377,68 @@ impl NodeStore {
             .transpose()
     }
 
+    fn declare(&self, writer: &mut Writer, batch: &mut WriteBatch, declaration: &Bytes) {
+        writer.declared += 1;
+        let number = writer.declared.to_be_bytes();
+        batch.insert(&self.declarations, number, declaration.as_ref());
+    }
+
+    /// What became of a bulletin by notice.
+    pub fn mark(&self, id: &BulletinId) -> Result<Option<Mark>, StoreError> {
+        let found = self.marks.get(id.0)?;
+        found.map(|value| decode(&value, "mark")).transpose()
+    }
+
+    /// Applies a notice: the mark, what is left of the bulletin, how far notices were applied, and
+    /// the declaration that says so, all with one sync.
+    pub fn apply_notice(&self, applied: &AppliedNotice<'_>) -> Result<(), StoreError> {
+        self.write(|writer, batch| {
+            if let Some((id, mark)) = &applied.mark {
+                batch.insert(&self.marks, id.0, encode(mark)?);
+            }
+            if let Some((number, item)) = &applied.item {
+                batch.insert(&self.inbox, number.to_be_bytes(), item.as_ref());
+            }
+            if let Some(declaration) = &applied.declaration {
+                self.declare(writer, batch, declaration);
+            }
+            batch.insert(&self.consumers, applied.reader, applied.up_to.to_be_bytes());
+            Ok(())
+        })
+    }
+
+    /// Notes durably that bulletins were taken, each with the declaration that says so; those that
+    /// were declared before are passed over.
+    pub fn take(&self, taken: &[(BulletinId, Bytes)]) -> Result<(), StoreError> {
+        self.write(|writer, batch| {
+            for (id, declaration) in taken {
+                if !self.taken.contains_key(id.0)? {
+                    batch.insert(&self.taken, id.0, []);
+                    self.declare(writer, batch, declaration);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Declarations that the broker has not recorded yet, in order.
+    pub fn declarations(&self, limit: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let mut waiting = Vec::new();
+        for found in self.declarations.iter().take(limit) {
+            let (key, value) = found.into_inner()?;
+            waiting.push((number(&key)?, Bytes::copy_from_slice(&value)));
+        }
+        Ok(waiting)
+    }
+
+    /// Forgets a declaration that the broker has recorded, or never will.
+    pub fn declared(&self, number: u64) -> Result<(), StoreError> {
+        self.write(|_, batch| {
+            batch.remove(&self.declarations, number.to_be_bytes());
+            Ok(())
+        })
+    }
+
     /// Number of the last item an application has taken.
     pub fn consumer(&self, name: &str) -> Result<u64, StoreError> {
         self.consumers
@@ -357,9 +486,10 @@ impl NodeStore {
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
-        let (published, received) = (writer.published, writer.received);
+        let (published, received, declared) = (writer.published, writer.received, writer.declared);
         if let Err(error) = fill(&mut writer, &mut batch) {
             (writer.published, writer.received) = (published, received);
+            writer.declared = declared;
             return Err(error);
         }
         if batch.is_empty() {
@@ -405,6 +535,7 @@ mod tests {
             id: BulletinId([id; 16]),
             precedence,
             envelope: Bytes::from_static(text.as_bytes()),
+            header: Bytes::new(),
         }
     }
 
@@ -418,6 +549,7 @@ mod tests {
         Incoming {
             lane,
             item: id.map(|id| (BulletinId([id; 16]), Bytes::from(vec![id]))),
+            declaration: None,
         }
     }
 

@@ -159,7 +159,7 @@ pub(super) async fn forged_bulletins(siege: &mut Siege) {
     cases.extend([
         (
             "a critical field of tomorrow",
-            extended(&[0xb8, 0x01, 1]),
+            extended(&[0xa0, 0x38, 1]),
             "unknown_critical_field",
         ),
         (
