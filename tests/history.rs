@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use entente::agreement::{SignedAgreement, SignedWithdrawal, Withdrawal};
 use entente::audit::{Simulation, verify};
-use entente::bulletin::{BulletinId, Draft};
+use entente::bulletin::{BulletinId, Draft, Precedence};
 use entente::clock::Timestamp;
 use entente::decision::{RedLines, Release, decide, explain};
 use entente::ledger::{
-    Fact, LaneRelease, OperatorSignature, Outcome, Proposal, Record, RedLinesOrder, RedLinesSet,
+    Fact, HoldDecision, LaneRelease, OperatorSignature, Outcome, Proposal, Record, RedLinesOrder,
+    RedLinesSet, SignedHoldDecision,
 };
 use entente::partner::{PartnerId, SignedKeySet};
 use entente::proof::{PayloadType, Signer};
@@ -682,4 +683,104 @@ fn a_draft_is_warned_of_clauses_that_do_nothing() {
         .map(|one| one.clause.to_string())
         .collect();
     assert_eq!(warned, ["same", "alone", "other"]);
+}
+
+#[test]
+fn what_is_held_goes_when_two_persons_let_it_go_and_not_before() {
+    let (mut ledger, pins) = four(11);
+    let persons = |keys: [u8; 3]| {
+        let [anna, bo, cleo] = keys.map(|seed| key(seed).public_key());
+        format!(
+            "[persons.anna]\npartner = \"norland.example\"\nkey = \"{anna}\"\n[persons.bo]\npartner \
+             = \"norland.example\"\nkey = \"{bo}\"\n[persons.cleo]\npartner = \
+             \"estmark.example\"\nkey = \"{cleo}\"\n"
+        )
+    };
+    let hold = "tlp = \"TLP:AMBER\"\nhold = { persons = [\"anna\", \"bo\"], seconds = 3600 }";
+    let text = |head: &str, ledger: &Ledger, keys: [u8; 3]| {
+        let text = bilateral(ledger, &pins, head, hold);
+        text.replace("[parties]", &format!("{}[parties]", persons(keys)))
+    };
+    let first = text("version = 1", &ledger, [91, 92, 93]);
+    let agreement = ledger.ratify(&first, &BOTH);
+    let publish = |ledger: &mut Ledger, number: u64| {
+        let text = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
+                    \"narrative\"\ntext = \"n\"\n";
+        let mut draft = Draft::from_toml(text).expect("a bulletin");
+        draft.id = Some(BulletinId::from_random((u128::from(number)).to_be_bytes()));
+        ledger.publish_as(&partner("norland"), 11, vec![draft]);
+        std::sync::Arc::new(ledger.last())
+    };
+    let decide =
+        |ledger: &Ledger, about: &std::sync::Arc<Record>, who: &str, seed: u8, go: bool| {
+            let Fact::Accepted(accepted) = &about.fact else {
+                panic!("a bulletin")
+            };
+            let decision = HoldDecision {
+                ledger: ledger.id(),
+                id: accepted.header.id,
+                bulletin: accepted.header_hash(),
+                agreement: agreement.id(),
+                person: who.into(),
+                release: go,
+                time: ledger.now,
+            };
+            Proposal::HoldDecision {
+                signed: SignedHoldDecision::sign(decision, &key(seed)).expect("signed"),
+                about: std::sync::Arc::clone(about),
+            }
+        };
+    let code = |outcome: Outcome| match outcome {
+        Outcome::Refused(error) => error.code(),
+        other => panic!("{other:?}"),
+    };
+    let estmark = partner("estmark");
+    let issued = |ledger: &Ledger| ledger.state.lanes().issued(&estmark, Precedence::Routine);
+    let held = publish(&mut ledger, 1);
+    assert!(held.releases[0].release.held && held.releases[0].number == 0);
+    assert_eq!(issued(&ledger), 0, "nothing is on its way");
+    for (who, seed, expected) in [
+        ("anna", 92, "hold_bad_signature"),
+        ("cleo", 93, "unknown_person"),
+        ("dora", 94, "unknown_person"),
+    ] {
+        let forged = decide(&ledger, &held, who, seed, true);
+        assert_eq!(code(ledger.propose(forged)), expected, "{who}");
+    }
+    let one = decide(&ledger, &held, "anna", 91, true);
+    ledger.record(one);
+    assert_eq!(issued(&ledger), 0, "one person is not enough");
+    let again = decide(&ledger, &held, "anna", 91, true);
+    assert_eq!(code(ledger.propose(again)), "decided_already");
+    // A fold from a snapshot goes on where this one stands.
+    let snapshot = ledger.state.to_snapshot().into();
+    let restored = entente::ledger::State::from_snapshot(&snapshot).expect("a snapshot");
+    assert_eq!(restored.dossiers(), ledger.state.dossiers());
+    let two = decide(&ledger, &held, "bo", 92, true);
+    ledger.record(two);
+    assert_eq!(issued(&ledger), 1);
+    let let_go = ledger.last();
+    assert_eq!((let_go.releases.len(), let_go.releases[0].number), (1, 1));
+    // Kept for good by one of them.
+    let second = publish(&mut ledger, 2);
+    let kept = decide(&ledger, &second, "bo", 92, false);
+    ledger.record(kept);
+    let late = decide(&ledger, &second, "anna", 91, true);
+    assert_eq!(code(ledger.propose(late)), "not_held");
+    // Nobody in time.
+    let third = publish(&mut ledger, 3);
+    let early = decide(&ledger, &third, "anna", 91, true);
+    ledger.record(early);
+    ledger.now = ledger.now.saturating_add(Duration::from_hours(2));
+    let late = decide(&ledger, &third, "bo", 92, true);
+    assert_eq!(code(ledger.propose(late)), "hold_over");
+    assert_eq!(issued(&ledger), 1);
+    // One party alone does not put its own people in the place of others.
+    let head = format!("version = 2\nprevious = \"{}\"", agreement.id());
+    let usurped = text(&head, &ledger, [95, 96, 93]);
+    assert_eq!(
+        ledger.refused(ratified(&signed(&usurped, &BOTH[..1]))),
+        "not_ratified"
+    );
+    assert!(verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).is_ok());
 }

@@ -10,8 +10,8 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::terms::{
-    Agreement, Clause, Equivalent, Onward, Parties, Party, Purpose, Quota, References, Regions,
-    Topics,
+    Agreement, Clause, Equivalent, Hold, Onward, Parties, Party, Person, Purpose, Quota,
+    References, Regions, Topics,
 };
 use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Tlp};
 use crate::clock::Timestamp;
@@ -52,6 +52,9 @@ pub struct AgreementDraft {
     pub valid_until: Spanned<String>,
     /// Each party's id with the hash of its key set, as `entente pki show` prints it.
     pub parties: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Persons who may release what is held, by name.
+    #[serde(default)]
+    pub persons: BTreeMap<String, PersonDraft>,
     /// For each scheme of classification, what its levels count for in others.
     #[serde(default)]
     pub equivalents: BTreeMap<String, BTreeMap<String, BTreeMap<Level, Level>>>,
@@ -89,6 +92,8 @@ pub struct ClauseDraft {
     #[serde(default)]
     quota: Option<QuotaDraft>,
     #[serde(default)]
+    hold: Option<HoldDraft>,
+    #[serde(default)]
     onward: Option<Onward>,
     #[serde(default)]
     purposes: Vec<Spanned<String>>,
@@ -96,6 +101,22 @@ pub struct ClauseDraft {
     legal_basis: String,
     #[serde(default)]
     acknowledge_within_seconds: Option<u32>,
+}
+
+/// `[persons.anna]` with `partner` and `key`, the public key in hexadecimal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonDraft {
+    partner: Spanned<String>,
+    key: Spanned<String>,
+}
+
+/// `hold = { persons = ["anna", "bo"], seconds = 3600 }`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldDraft {
+    persons: BTreeSet<String>,
+    seconds: u64,
 }
 
 /// `quota = { bulletins = 100, hours = 24 }`.
@@ -159,6 +180,7 @@ impl AgreementDraft {
             parties,
             valid_from: reader.parse::<Timestamp>(&self.valid_from)?,
             valid_until: reader.parse::<Timestamp>(&self.valid_until)?,
+            persons: self.persons(&reader)?,
             equivalents: self.equivalents(),
             clauses,
         };
@@ -166,6 +188,17 @@ impl AgreementDraft {
             .check()
             .map_err(|error| locate(text, self.name.span().start, error.to_string()))?;
         Ok(agreement)
+    }
+
+    fn persons(&self, reader: &Reader<'_>) -> Result<Vec<Person>, DraftError> {
+        let read = |(name, person): (&String, &PersonDraft)| {
+            Ok(Person {
+                name: name.clone(),
+                partner: reader.parse(&person.partner)?,
+                key: reader.parse(&person.key)?,
+            })
+        };
+        self.persons.iter().map(read).collect()
     }
 
     fn equivalents(&self) -> Vec<Equivalent> {
@@ -273,6 +306,10 @@ impl Reader<'_> {
             quota: draft.quota.map(|quota| Quota {
                 bulletins: quota.bulletins,
                 period: Duration::from_secs(u64::from(quota.hours) * 3_600),
+            }),
+            hold: draft.hold.as_ref().map(|hold| Hold {
+                persons: hold.persons.clone(),
+                deadline: Duration::from_secs(hold.seconds),
             }),
             onward: draft.onward.unwrap_or(Onward::None),
             purposes: draft

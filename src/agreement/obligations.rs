@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::terms::{Clause, Onward, Purpose};
+use super::terms::{Clause, Hold, Onward, Purpose};
 
 /// The obligations that come with a bulletin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Obligations {
     pub legal_bases: Vec<String>,
     /// It has to be taken, and that be said, within this time.
     pub acknowledge_within: Option<Duration>,
+    /// Who had to let it go before it flowed.
+    pub holds: BTreeSet<Hold>,
 }
 
 impl Obligations {
@@ -34,6 +36,7 @@ impl Obligations {
             purposes: Some(BTreeSet::new()),
             legal_bases: Vec::new(),
             acknowledge_within: None,
+            holds: BTreeSet::new(),
         })
     }
 
@@ -44,6 +47,7 @@ impl Obligations {
             purposes: (!clause.purposes.is_empty()).then(|| clause.purposes.clone()),
             legal_bases: basis.into_iter().collect(),
             acknowledge_within: clause.acknowledge_within,
+            holds: clause.hold.iter().cloned().collect(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Obligations {
                 (one, other) => one.or(other),
             },
             legal_bases: self.legal_bases,
+            holds: &self.holds | &other.holds,
             acknowledge_within: match (self.acknowledge_within, other.acknowledge_within) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
@@ -80,6 +85,9 @@ impl Obligations {
         };
         if purposes {
             return Some("purposes");
+        }
+        if !other.holds.is_subset(&self.holds) {
+            return Some("hold");
         }
         // A duty that one side did not ask for is a matter for all, and so is one that is dropped.
         if self.acknowledge_within != other.acknowledge_within {

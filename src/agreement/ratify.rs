@@ -273,7 +273,10 @@ fn check_narrower(
     missing: &PartnerId,
 ) -> Result<(), AgreementError> {
     let before = &previous.agreement;
-    let follows = next.previous == Some(previous.id.0) && next.parties == before.parties;
+    // Who a person is and what a level counts for is for all to say.
+    let follows = next.previous == Some(previous.id.0)
+        && next.parties == before.parties
+        && next.persons == before.persons;
     if !follows {
         return Err(AgreementError::NotRatified(missing.clone()));
     }

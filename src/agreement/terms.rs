@@ -16,7 +16,7 @@ use crate::bulletin::{
 };
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
-use crate::proof::{Digest, InvalidDigest};
+use crate::proof::{Digest, InvalidDigest, PublicKey};
 
 /// The most parties of an agreement: a large alliance.
 pub const MAX_PARTIES: usize = 256;
@@ -207,6 +207,8 @@ pub struct Clause {
     pub confidential_recipients: bool,
     /// How many bulletins flow from one party to another in a while.
     pub quota: Option<Quota>,
+    /// Two persons must let it go before it flows.
+    pub hold: Option<Hold>,
     /// What the recipient may do with it.
     pub onward: Onward,
     /// What it may be used for; none: for anything.
@@ -266,6 +268,26 @@ pub struct Quota {
     pub period: Duration,
 }
 
+/// That a release waits until two of these persons let it go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hold {
+    /// Names of [`Person`]s of the agreement, at least two.
+    pub persons: BTreeSet<String>,
+    /// After this time nobody can release it any more.
+    pub deadline: Duration,
+}
+
+/// A person who may release what is held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Person {
+    /// Unique in the agreement.
+    pub name: String,
+    /// For whom it acts.
+    pub partner: PartnerId,
+    /// Signs its decisions, and nobody else's.
+    pub key: PublicKey,
+}
+
 /// That a level of one scheme of classification counts as a level of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Equivalent {
@@ -316,6 +338,8 @@ pub struct Agreement {
     pub valid_from: Timestamp,
     /// Releases nothing from then on.
     pub valid_until: Timestamp,
+    /// Who may release what clauses hold, by name.
+    pub persons: Vec<Person>,
     /// How levels of different schemes compare; without an entry they never do. In order.
     pub equivalents: Vec<Equivalent>,
     /// One or more.
@@ -348,6 +372,7 @@ impl Agreement {
             ));
         }
         self.check_parties()?;
+        self.check_persons()?;
         self.check_equivalents()?;
         if self.clauses.is_empty() || self.clauses.len() > MAX_CLAUSES {
             let reason = format!("an agreement has 1 to {MAX_CLAUSES} clauses");
@@ -377,6 +402,32 @@ impl Agreement {
             if before.iter().any(|other| other.key_set == party.key_set) {
                 let reason = format!("the key set of `{}` is another party's, too", party.partner);
                 return Err(AgreementError::invalid("parties", reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each person has a name, a party and a key of its own.
+    fn check_persons(&self) -> Result<(), AgreementError> {
+        let wrong = |reason: String| Err(AgreementError::invalid("persons", reason));
+        if self.persons.len() > MAX_PARTIES {
+            return wrong(format!("there are more than {MAX_PARTIES}"));
+        }
+        for (at, person) in self.persons.iter().enumerate() {
+            let name = &person.name;
+            check_name("persons", name)?;
+            if !self.is_party(&person.partner) {
+                return wrong(format!(
+                    "`{name}` acts for `{}`, who is no party",
+                    person.partner
+                ));
+            }
+            let before = &self.persons[..at];
+            if before.iter().any(|other| other.name >= *name) {
+                return wrong(format!("`{name}` is there twice, or out of order"));
+            }
+            if before.iter().any(|other| other.key == person.key) {
+                return wrong(format!("`{name}` has another person's key"));
             }
         }
         Ok(())
@@ -468,6 +519,19 @@ impl Agreement {
         if matches!(&clause.regions, Regions::Within(regions) if regions.is_empty()) {
             return Err(empty("clause.regions"));
         }
+        if let Some(hold) = &clause.hold {
+            let known = |name: &String| self.persons.iter().any(|person| person.name == *name);
+            let reason = match hold.persons.iter().find(|name| !known(name)) {
+                Some(name) => format!("in clause `{}` `{name}` is no person of it", clause.id),
+                None if hold.persons.len() < 2 => {
+                    format!("in clause `{}` two persons must be named", clause.id)
+                }
+                None => String::new(),
+            };
+            if !reason.is_empty() {
+                return Err(AgreementError::invalid("clause.hold", reason));
+            }
+        }
         if let Some(ceiling) = &clause.classification_ceiling {
             check_policy("clause.classification_ceiling", &ceiling.policy)?;
         }
@@ -505,6 +569,13 @@ fn check_limits(clause: &Clause) -> Result<(), AgreementError> {
             "clause.acknowledge_within",
             "it is not one second to ten years",
         );
+    }
+    if clause
+        .hold
+        .as_ref()
+        .is_some_and(|hold| !usable(hold.deadline))
+    {
+        return wrong("clause.hold", "its deadline is not one second to ten years");
     }
     if clause.legal_basis.len() > MAX_TITLE || clause.legal_basis.chars().any(char::is_control) {
         return wrong("clause.legal_basis", "it is too long or not one line");
@@ -585,6 +656,11 @@ impl fmt::Display for Clause {
         }
         if let Some(quota) = self.quota {
             write!(f, ", at most {} in {}", quota.bulletins, Span(quota.period))?;
+        }
+        if let Some(hold) = &self.hold {
+            f.write_str(", held until two of ")?;
+            list(f, &hold.persons)?;
+            write!(f, " let it go within {}", Span(hold.deadline))?;
         }
         write!(f, "; onward {}", self.onward)?;
         if !self.purposes.is_empty() {

@@ -11,13 +11,13 @@ use prost::Message;
 use super::error::AgreementError;
 use super::ratify::{Ratification, SignedAgreement, SignedWithdrawal, Withdrawal};
 use super::terms::{
-    Agreement, AgreementId, Clause, Equivalent, MAX_PARTIES, Onward, Parties, Party, Quota,
-    References, Regions, Topics,
+    Agreement, AgreementId, Clause, Equivalent, Hold, MAX_PARTIES, Onward, Parties, Party, Person,
+    Quota, References, Regions, Topics,
 };
 use crate::bulletin::{Classification, Kind, Level, Precedence, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::{signature_from_wire, signature_to_wire};
-use crate::proof::Digest;
+use crate::proof::{Digest, PublicKey};
 use crate::proto;
 
 use AgreementError::NotCanonical;
@@ -53,6 +53,7 @@ impl Agreement {
             valid_until: self.valid_until.micros(),
             clauses: self.clauses.iter().map(write_clause).collect(),
             equivalents: self.equivalents.iter().map(write_equivalent).collect(),
+            persons: self.persons.iter().map(write_person).collect(),
         }
         .encode_to_vec()
         .into()
@@ -104,7 +105,25 @@ fn read_agreement(wire: &proto::Agreement) -> Read<Agreement> {
         valid_from: read_time("valid_from", wire.valid_from)?,
         valid_until: read_time("valid_until", wire.valid_until)?,
         equivalents: read_equivalents(&wire.equivalents)?,
+        persons: wire.persons.iter().map(read_person).collect::<Read<_>>()?,
         clauses: wire.clauses.iter().map(read_clause).collect::<Read<_>>()?,
+    })
+}
+
+fn write_person(person: &Person) -> proto::ReleasingPerson {
+    proto::ReleasingPerson {
+        name: person.name.clone(),
+        partner: person.partner.to_string(),
+        key: Bytes::copy_from_slice(&person.key.0),
+    }
+}
+
+fn read_person(wire: &proto::ReleasingPerson) -> Read<Person> {
+    let key = PublicKey::try_from(wire.key.as_ref());
+    Ok(Person {
+        name: wire.name.clone(),
+        partner: parse("persons", &wire.partner)?,
+        key: key.map_err(|error| AgreementError::invalid("persons", error.to_string()))?,
     })
 }
 
@@ -190,6 +209,10 @@ fn write_clause(clause: &Clause) -> proto::Clause {
         }),
         purposes: clause.purposes.iter().map(ToString::to_string).collect(),
         legal_basis: clause.legal_basis.clone(),
+        hold: clause.hold.as_ref().map(|hold| proto::Hold {
+            persons: hold.persons.iter().cloned().collect(),
+            deadline_seconds: hold.deadline.as_secs(),
+        }),
         acknowledge_within_seconds: clause
             .acknowledge_within
             .map_or(0, |within| within.as_secs()),
@@ -244,6 +267,10 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
         quota: wire.quota.as_ref().map(|quota| Quota {
             bulletins: quota.bulletins,
             period: Duration::from_secs(quota.period_seconds),
+        }),
+        hold: wire.hold.as_ref().map(|hold| Hold {
+            persons: hold.persons.iter().cloned().collect(),
+            deadline: Duration::from_secs(hold.deadline_seconds),
         }),
         onward,
         purposes: parse_all("clause.purposes", &wire.purposes)?,

@@ -4,7 +4,9 @@ use thiserror::Error;
 
 use crate::bulletin::Refused;
 use crate::clock::Timestamp;
-use crate::ledger::{AckError, DeclarationError, EngineError, GovernanceError, InvalidRecord};
+use crate::ledger::{
+    AckError, DeclarationError, EngineError, GovernanceError, HoldError, InvalidRecord,
+};
 use crate::partner::PartnerId;
 use crate::proof::InvalidCheckpoint;
 
@@ -123,6 +125,9 @@ pub enum Fault {
     /// Its acknowledgement.
     #[error(transparent)]
     Acknowledgement(#[from] AckError),
+    /// What a person decided.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// What a recipient declared.
     #[error(transparent)]
     Declaration(#[from] DeclarationError),

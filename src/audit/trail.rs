@@ -94,6 +94,29 @@ impl Trail {
         });
     }
 
+    /// A held release was let go under the next number of a lane: agreements may have changed since
+    /// it was decided.
+    pub(super) fn let_go(
+        &mut self,
+        state: &State,
+        accepted: &Arc<Accepted>,
+        release: &LaneRelease,
+        at: Timestamp,
+    ) {
+        self.released(state, accepted, release);
+        let lane = (
+            release.release.recipient.clone(),
+            accepted.header.precedence,
+        );
+        let due = self
+            .lanes
+            .get_mut(&lane)
+            .and_then(|lane| lane.due.back_mut());
+        if let Some(due) = due {
+            due.permit(state, at);
+        }
+    }
+
     /// Checks an acknowledgement; returns the lanes in which it is for something else than what was
     /// released.
     pub(super) fn acknowledged(

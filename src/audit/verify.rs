@@ -9,8 +9,8 @@ use crate::bulletin::{Part, Precedence, Refused, VerifiedBursts, mentions, open,
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
-    Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, State, check,
-    notice_releases,
+    Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, SignedHoldDecision,
+    State, check, notice_releases,
 };
 use crate::partner::PartnerId;
 use crate::proof::{Checkpoint, Digest, NoteKey};
@@ -130,7 +130,8 @@ impl Auditor {
         if first != matches!(record.fact, Fact::Genesis(_)) {
             return Err(Fault::Genesis);
         }
-        if !matches!(record.fact, Fact::Accepted(_)) && !record.releases.is_empty() {
+        let releases = matches!(record.fact, Fact::Accepted(_) | Fact::HoldDecided(_));
+        if !releases && !record.releases.is_empty() {
             return Err(Fault::Releases);
         }
         match &record.fact {
@@ -140,7 +141,8 @@ impl Auditor {
                 let commitment = record.commitment.0;
                 self.accepted.insert(self.state.size(), commitment);
                 self.bulletins += 1;
-                self.releases += record.releases.len() as u64;
+                let given = record.releases.iter().filter(|one| !one.release.held);
+                self.releases += given.count() as u64;
             }
             Fact::Acknowledged(signed) => {
                 signed.check(&self.state, record.time)?;
@@ -155,6 +157,10 @@ impl Auditor {
                 }));
                 self.acknowledgements += 1;
             }
+            Fact::HoldDecided(signed) => {
+                let about = self.known(record, about)?;
+                self.let_go(signed, about, record)?;
+            }
             Fact::Declared(signed) => {
                 let about = self.known(record, about)?;
                 signed.check(&self.state, about, record.time)?;
@@ -168,9 +174,11 @@ impl Auditor {
         // A notice may take back what still waits.
         let changes = match &record.fact {
             Fact::Accepted(accepted) => accepted.header.notice,
-            Fact::Acknowledged(_) | Fact::Declared(_) | Fact::Tick | Fact::SnapshotTaken(_) => {
-                false
-            }
+            Fact::Acknowledged(_)
+            | Fact::Declared(_)
+            | Fact::HoldDecided(_)
+            | Fact::Tick
+            | Fact::SnapshotTaken(_) => false,
             _ => true,
         };
         if changes {
@@ -183,6 +191,7 @@ impl Auditor {
     pub fn refers_to(&self, record: &Record) -> Option<u64> {
         let id = match &record.fact {
             Fact::Declared(signed) => signed.declaration.id,
+            Fact::HoldDecided(signed) => signed.decision.id,
             Fact::Accepted(accepted) if accepted.header.notice => {
                 accepted.header.references.first()?.bulletin
             }
@@ -251,6 +260,9 @@ impl Auditor {
             if one.bulletin != hash {
                 return Err(Fault::OtherBulletin);
             }
+            if one.release.held {
+                continue;
+            }
             let partner = &one.release.recipient;
             let expected = self.state.lanes().issued(partner, header.precedence) + 1;
             if one.number != expected {
@@ -263,6 +275,39 @@ impl Auditor {
             }
             self.trail.released(&self.state, &known, one);
         }
+        Ok(())
+    }
+
+    /// A person's decision, the releases that it lets go, and their numbers.
+    fn let_go(
+        &mut self,
+        signed: &SignedHoldDecision,
+        about: &Record,
+        record: &Record,
+    ) -> Result<(), Fault> {
+        let decided = signed.check(&self.state, about, record.time)?;
+        check_releases(&decided, &record.releases)?;
+        let Fact::Accepted(accepted) = &about.fact else {
+            return Err(Fault::RefersToNothing);
+        };
+        let known = Arc::new(accepted.as_ref().clone());
+        for one in &record.releases {
+            let (partner, precedence) = (&one.release.recipient, accepted.header.precedence);
+            let expected = self.state.lanes().issued(partner, precedence) + 1;
+            if one.bulletin != signed.decision.bulletin {
+                return Err(Fault::OtherBulletin);
+            }
+            if one.number != expected {
+                let (partner, found) = (partner.clone(), one.number);
+                return Err(Fault::Number {
+                    partner,
+                    expected,
+                    found,
+                });
+            }
+            self.trail.let_go(&self.state, &known, one, record.time);
+        }
+        self.releases += record.releases.len() as u64;
         Ok(())
     }
 

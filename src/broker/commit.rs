@@ -56,7 +56,9 @@ struct Job {
 /// A committed bulletin, as lanes deliver it.
 #[derive(Debug)]
 pub(super) struct Shelved {
+    /// The record that accepted it, and its position.
     pub(super) record: Arc<Record>,
+    pub(super) position: u64,
     pub(super) sealed: Sealed,
 }
 
@@ -293,6 +295,13 @@ impl Inner {
         let record =
             Record::from_bytes(&bytes).map_err(|error| BrokerError::Record { position, error })?;
         let bodies = self.engine.bodies(position)?;
+        // What was let go later is the bulletin that was held.
+        if let Fact::HoldDecided(signed) = &record.fact {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let held = state.seen(&signed.decision.id).ok_or_else(missing)?;
+            drop(state);
+            return self.read_shelved(held.position);
+        }
         let Fact::Accepted(accepted) = &record.fact else {
             let reason = "it is no bulletin".into();
             return Err(EngineError::Unreadable { position, reason }.into());
@@ -302,6 +311,7 @@ impl Inner {
             .map_err(|error| BrokerError::Record { position, error })?;
         let shelved = Arc::new(Shelved {
             record: Arc::new(record),
+            position,
             sealed,
         });
         self.shelf.insert(position, Arc::clone(&shelved));
@@ -424,14 +434,28 @@ impl Writer {
                     self.metrics.accepted.inc();
                     let record = Arc::clone(&one.record);
                     let sealed = bulletin.sealed().clone();
-                    log.shelf
-                        .insert(position, Arc::new(Shelved { record, sealed }));
+                    log.shelf.insert(
+                        position,
+                        Arc::new(Shelved {
+                            record,
+                            position,
+                            sealed,
+                        }),
+                    );
                     for release in &one.record.releases {
                         let lane = (
                             release.release.recipient.clone(),
                             accepted.header.precedence,
                         );
                         lanes.insert(lane);
+                    }
+                }
+                (Fact::HoldDecided(signed), _) => {
+                    let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
+                    let precedence = state.dossiers().precedence(&signed.decision.bulletin);
+                    for release in &one.record.releases {
+                        let recipient = release.release.recipient.clone();
+                        lanes.extend(precedence.map(|precedence| (recipient, precedence)));
                     }
                 }
                 (Fact::Acknowledged(_), _) => {

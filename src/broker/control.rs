@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::identity::check_crl;
 use crate::ledger::{
     CertificatesRevoked, Fact, OperatorSignature, PartnerAdmitted, Proposal, RedLinesOrder,
-    RedLinesSet, StandingChanged, StandingOrder,
+    RedLinesSet, SignedHoldDecision, StandingChanged, StandingOrder,
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
 use crate::proof::{Digest, KeyId, Signature};
@@ -79,6 +79,11 @@ pub enum Request {
         key: String,
         /// The operator's signature over the order.
         signature: String,
+    },
+    /// Records a person's decision about what is held.
+    DecideHold {
+        /// The signed decision.
+        decision: String,
     },
     /// What is decided upon now, page by page.
     Policy {
@@ -203,9 +208,24 @@ async fn answer(
                 .map(Reply::Explanation)
                 .ok_or_else(|| Trouble::new("unknown_bulletin", format!("no bulletin {id} here")));
         }
+        Request::DecideHold { decision } => {
+            let bytes: bytes::Bytes = bytes(&decision)?.into();
+            let signed = SignedHoldDecision::from_bytes(&bytes)
+                .map_err(|error| Trouble::new("unreadable", error))?;
+            let id = signed.decision.id;
+            let about = log.accepted(&id).await?;
+            let about = about.ok_or_else(|| {
+                Trouble::new("unknown_bulletin", format!("no bulletin {id} here"))
+            })?;
+            return record(log, Proposal::HoldDecision { signed, about }).await;
+        }
         act => fact(log, clock, act)?,
     };
-    match log.propose(Proposal::Fact(fact)).await? {
+    record(log, Proposal::Fact(fact)).await
+}
+
+async fn record(log: &Log, proposal: Proposal) -> Result<Reply, Trouble> {
+    match log.propose(proposal).await? {
         Answer::Recorded { position, .. } => Ok(Reply::Recorded(position)),
         Answer::Refused(error) => Err(Trouble::new(error.code(), error)),
         Answer::Later(reason) => Err(Trouble::new("later", reason)),

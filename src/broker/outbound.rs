@@ -80,7 +80,7 @@ impl Lane {
     ) -> Result<(), End> {
         let shelved = self.shared.log.shelved(position).await?;
         let frame = if let Some(permit) = self.permit(&shelved) {
-            self.frame(number, position, &shelved, &permit)
+            self.frame(number, &shelved, &permit)
         } else {
             lock(&self.sender).sent_void();
             self.shared.metrics.voids.inc();
@@ -102,17 +102,11 @@ impl Lane {
             .permit(accepted, released, self.shared.clock.now())
     }
 
-    fn frame(
-        &self,
-        number: u64,
-        position: u64,
-        shelved: &Shelved,
-        permit: &Permit,
-    ) -> bytes::Bytes {
+    fn frame(&self, number: u64, shelved: &Shelved, permit: &Permit) -> bytes::Bytes {
         let release = permit.release();
         let delivery = Delivery {
             bulletin: redact(&shelved.sealed, &release.withheld),
-            position,
+            position: shelved.position,
             time: shelved.record.time,
             clauses: release.clauses.clone(),
             onward: release.onward,

@@ -121,6 +121,9 @@ pub struct DeliveryView {
     /// By when it has to take it, where it has to and has not.
     #[serde(default)]
     pub due: Option<Timestamp>,
+    /// For whose decision it waits, and until when, where it is held.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// A bulletin and the decision about it.
@@ -128,6 +131,8 @@ pub struct DeliveryView {
 pub struct BulletinView {
     /// Its id.
     pub id: BulletinId,
+    /// SHA-256 of its header.
+    pub header: String,
     /// Who published it.
     pub originator: PartnerId,
     /// Where it stands in the log.
@@ -373,6 +378,8 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         let lane = state
             .lanes()
             .lane(&one.release.recipient, accepted.header.precedence);
+        let later = dossier.and_then(|dossier| dossier.let_go.get(&one.release.recipient));
+        let number = later.copied().unwrap_or(one.number);
         let class = |index: &u32| {
             let part = usize::try_from(*index)
                 .ok()
@@ -388,17 +395,19 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
                 .map(ToString::to_string)
                 .collect(),
             withheld: one.release.withheld.iter().map(class).collect(),
-            lane_number: one.number,
-            acknowledged: lane.is_some_and(|lane| lane.acked() >= one.number),
+            lane_number: number,
+            acknowledged: number > 0 && lane.is_some_and(|lane| lane.acked() >= number),
             declared: declared(dossier, &one.release.recipient),
             due: dossier
                 .and_then(|dossier| dossier.due.get(&one.release.recipient))
                 .map(|(due, _)| *due),
+            held: held(dossier, &one.release),
         }
     });
     let header = &accepted.header;
     Ok(Some(BulletinView {
         id: header.id,
+        header: accepted.header_hash().to_string(),
         originator: header.originator.clone(),
         position,
         accepted: record.time,
@@ -418,6 +427,34 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
             dossier.notices.iter().map(of).collect()
         }),
     }))
+}
+
+/// Why a release is not on its way, where persons hold it.
+fn held(dossier: Option<&Dossier>, release: &Release) -> Option<String> {
+    if !release.held || dossier?.let_go.contains_key(&release.recipient) {
+        return None;
+    }
+    let mut own = dossier?
+        .holds
+        .iter()
+        .filter(|held| held.recipient == release.recipient);
+    Some(own.next().map_or_else(
+        || "kept for good".to_owned(),
+        |held| {
+            let persons: Vec<&str> = held.persons.iter().map(String::as_str).collect();
+            let given: Vec<&str> = held.released_by.iter().map(String::as_str).collect();
+            format!(
+                "held until two of {} let it go, before {}; so far: {}",
+                persons.join(", "),
+                held.deadline,
+                if given.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    given.join(", ")
+                }
+            )
+        },
+    ))
 }
 
 /// What a recipient declared, in words.

@@ -96,6 +96,11 @@ pub(super) enum Command {
     ///
     /// Example: entente agreement assert red-lines.toml --operator anna --key anna.key
     Assert(treaty::AssertArgs),
+    /// Lets a held bulletin go, or keeps it for good, as a person whom the agreement names.
+    ///
+    /// Example: entente agreement release 0190163d-8694-739b-aea5-966c26f8ad91 --under crisis --as
+    /// anna --key anna.key
+    Release(treaty::ReleaseArgs),
     /// Ends an agreement, for one party alone, at once, also for what is already queued.
     Withdraw {
         /// Its id, or its name.
@@ -138,6 +143,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
         Command::Diff(args) => treaty::difference(args, report).await,
         Command::Simulate(args) => treaty::simulation(args, report).await,
         Command::Assert(args) => treaty::assertion(args, report).await,
+        Command::Release(args) => treaty::release(args, report).await,
         Command::Sign { file, home, out } => sign(&file, &Home::at(&home), out, report),
         Command::Merge { files, out } => {
             let mut copies = files.iter().map(|file| open(file));

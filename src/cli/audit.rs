@@ -303,6 +303,15 @@ fn about(record: &Record) -> String {
             format!("{}: {}", signed.ack.recipient, lanes.join(", "))
         }
         Fact::RedLinesSet(set) => format!("{} red lines", set.order.lines.never.len()),
+        Fact::HoldDecided(signed) => {
+            let decision = &signed.decision;
+            let verb = if decision.release {
+                "releases"
+            } else {
+                "keeps"
+            };
+            format!("{} {verb} {}", decision.person, decision.id)
+        }
         Fact::Declared(signed) => {
             let declaration = &signed.declaration;
             format!(
@@ -319,6 +328,9 @@ fn about(record: &Record) -> String {
 
 /// How far a bulletin has come at a recipient.
 fn state(one: &DeliveryView) -> String {
+    if let Some(held) = &one.held {
+        return held.clone();
+    }
     let mut state = if one.acknowledged {
         "acknowledged".to_owned()
     } else {

@@ -23,7 +23,7 @@ use crate::bulletin::{
 use crate::clock::Timestamp;
 use crate::decision::{Explanation, Question, RedLines, Way, explain, reach};
 use crate::identity::read_secret_key;
-use crate::ledger::RedLinesOrder;
+use crate::ledger::{HoldDecision, RedLinesOrder, SignedHoldDecision};
 use crate::partner::PartnerId;
 use crate::proof::{PayloadType, Signer};
 
@@ -113,6 +113,26 @@ pub(super) struct AssertArgs {
     /// Sets them in the ledger, for this operator: no agreement that crosses one is put in force.
     #[command(flatten)]
     operator: Option<OperatorArgs>,
+    #[command(flatten)]
+    broker: BrokerFile,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReleaseArgs {
+    /// The bulletin's id.
+    bulletin: BulletinId,
+    /// The agreement that holds it: its name or id.
+    #[arg(long, value_name = "AGREEMENT")]
+    under: String,
+    /// The person's name in the agreement.
+    #[arg(long = "as", value_name = "PERSON")]
+    person: String,
+    /// The person's key.
+    #[arg(long)]
+    key: PathBuf,
+    /// Keeps it for good instead.
+    #[arg(long)]
+    deny: bool,
     #[command(flatten)]
     broker: BrokerFile,
 }
@@ -219,7 +239,7 @@ fn preview_value(to: &PartnerId, why: &Explanation, classes: &[PartClass]) -> Va
             "clauses": release.clauses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "parts": shown(classes, &release.withheld, false),
             "withheld": shown(classes, &release.withheld, true),
-            "onward": release.onward.to_string(),
+            "onward": release.onward.to_string(), "held": release.held,
         }),
         Err(refusal) => json!({
             "partner": to, "released": false, "code": refusal.reason.code(),
@@ -246,7 +266,14 @@ fn preview_table(decided: &[(PartnerId, Explanation)], classes: &[PartClass]) ->
             to.to_string(),
             list(&shown(classes, &release.withheld, false)),
             dash(list(&shown(classes, &release.withheld, true))),
-            list(&release.clauses),
+            if release.held {
+                format!(
+                    "{}; held until two persons let it go",
+                    list(&release.clauses)
+                )
+            } else {
+                list(&release.clauses)
+            },
         ],
         Err(refusal) => {
             let nearest = why.nearest().map(|clause| {
@@ -476,4 +503,33 @@ pub(super) async fn assertion(args: AssertArgs, report: &Report) -> Result<(), C
 pub(super) fn red_lines(file: &Path, text: &str) -> Result<RedLines, CliError> {
     RedLines::parse(text)
         .map_err(|error| CliError::refused("invalid", format!("{}: {error}", file.display())))
+}
+
+pub(super) async fn release(args: ReleaseArgs, report: &Report) -> Result<(), CliError> {
+    let found = find(&args.broker, &args.under).await?;
+    let id = args.bulletin;
+    let Reply::Bulletin(view) = args.broker.ask(Request::Bulletin { id }).await? else {
+        return Err(unexpected());
+    };
+    let decision = HoldDecision {
+        ledger: ledger(&args.broker).await?,
+        id,
+        bulletin: view.header.parse().map_err(CliError::failed)?,
+        agreement: found.id.parse().map_err(CliError::failed)?,
+        person: args.person.clone(),
+        release: !args.deny,
+        time: clock().now(),
+    };
+    let signed = SignedHoldDecision::sign(decision, &read_secret_key(&args.key)?)?;
+    let request = Request::DecideHold {
+        decision: base64(&signed.to_bytes()),
+    };
+    let verb = if args.deny { "keeps" } else { "releases" };
+    record(
+        &args.broker,
+        request,
+        &format!("{} {verb} {id}", args.person),
+        report,
+    )
+    .await
 }

@@ -121,9 +121,11 @@ fn release(
     };
     let mut clauses: Vec<ClauseRef> = Vec::new();
     let mut onward = Onward::WithinAgreement;
+    let mut held = false;
     for rule in allowing.iter().filter(|rule| flows(rule)) {
         clauses.push(rule.clause.clone());
         onward = onward.min(rule.terms.onward);
+        held |= rule.terms.hold.is_some();
     }
     if clauses.is_empty() {
         let allowing = allowing.iter().map(|rule| rule.clause.clone()).collect();
@@ -134,6 +136,7 @@ fn release(
         clauses,
         withheld,
         onward,
+        held,
     })
 }
 

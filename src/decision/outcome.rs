@@ -20,6 +20,8 @@ pub struct Release {
     pub withheld: Vec<u32>,
     /// The strictest onward rule among the clauses.
     pub onward: Onward,
+    /// A clause among them holds it until persons let it go.
+    pub held: bool,
 }
 
 /// That a partner does not receive a bulletin.

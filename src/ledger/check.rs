@@ -168,6 +168,7 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
         Fact::Accepted(_)
         | Fact::Acknowledged(_)
         | Fact::Declared(_)
+        | Fact::HoldDecided(_)
         | Fact::Tick
         | Fact::SnapshotTaken(_) => Err(GovernanceError::NotGovernance),
     }

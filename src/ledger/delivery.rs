@@ -66,6 +66,8 @@ impl State {
             clauses: current.clauses,
             withheld,
             onward: then.onward.min(current.onward),
+            // Whoever holds a number of a lane was let go.
+            held: false,
         };
         Some(Permit {
             release,

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::declaration::{Declaration, What};
+use super::hold::HoldDecision;
 use super::record::Accepted;
-use crate::bulletin::{BulletinId, Relation};
+use crate::agreement::AgreementId;
+use crate::bulletin::{BulletinId, Precedence, Relation};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 use crate::proof::Digest;
@@ -44,6 +46,27 @@ pub struct Dossier {
     pub notices: Vec<Notice>,
     /// What recipients declared, in order.
     pub declared: Vec<Declared>,
+    /// Its precedence, where something of it was held.
+    pub precedence: Option<Precedence>,
+    /// Releases that wait for persons.
+    pub holds: Vec<Held>,
+    /// Recipients whose held release was let go, with its number in their lane.
+    pub let_go: BTreeMap<PartnerId, u64>,
+}
+
+/// One clause's hold upon the release to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// For whom.
+    pub recipient: PartnerId,
+    /// The agreement whose clause holds it.
+    pub agreement: AgreementId,
+    /// Two of these must let it go.
+    pub persons: BTreeSet<String>,
+    /// Those who did.
+    pub released_by: BTreeSet<String>,
+    /// From then on nobody can.
+    pub deadline: Timestamp,
 }
 
 /// A recipient that has not taken a bulletin in time.
@@ -90,6 +113,56 @@ impl Dossiers {
             let retracts = |notice: &Notice| notice.relation == Relation::Retracts;
             dossier.notices.iter().any(retracts)
         })
+    }
+
+    /// What of a bulletin waits for persons.
+    pub fn holds(&self, header: &Digest) -> &[Held] {
+        self.dossier(header).map_or(&[], |dossier| &dossier.holds)
+    }
+
+    /// Whether a held release was let go.
+    pub fn was_let_go(&self, header: &Digest, recipient: &PartnerId) -> bool {
+        self.dossier(header)
+            .is_some_and(|dossier| dossier.let_go.contains_key(recipient))
+    }
+
+    pub(super) fn hold(&mut self, accepted: &Accepted, held: Held) {
+        let dossier = self.by_bulletin.entry(accepted.header_hash()).or_default();
+        dossier.precedence = Some(accepted.header.precedence);
+        dossier.holds.push(held);
+    }
+
+    /// The precedence of a bulletin of which something was held.
+    pub fn precedence(&self, header: &Digest) -> Option<Precedence> {
+        self.dossier(header)?.precedence
+    }
+
+    /// A person decided: counted, or nothing of it is held any more.
+    pub(super) fn decide(&mut self, decision: &HoldDecision, let_go: Vec<(PartnerId, u64)>) {
+        let Some(dossier) = self.by_bulletin.get_mut(&decision.bulletin) else {
+            return;
+        };
+        let concerns = |held: &Held| {
+            held.agreement == decision.agreement && held.persons.contains(&decision.person)
+        };
+        if decision.release {
+            for held in dossier.holds.iter_mut().filter(|held| concerns(held)) {
+                held.released_by.insert(decision.person.clone());
+            }
+        } else {
+            let kept: BTreeSet<PartnerId> = dossier
+                .holds
+                .iter()
+                .filter(|held| concerns(held))
+                .map(|held| held.recipient.clone())
+                .collect();
+            dossier.holds.retain(|held| !kept.contains(&held.recipient));
+        }
+        dossier.let_go.extend(let_go);
+        let gone = &dossier.let_go;
+        dossier
+            .holds
+            .retain(|held| !gone.contains_key(&held.recipient));
     }
 
     /// Who should have taken what before a moment, and has not.

@@ -4,7 +4,7 @@
 //! A notice gives nobody anything new: it consists of `action` parts only, and its header may say
 //! no more than that of the bulletin it is about.
 
-use super::record::{Fact, Record};
+use super::record::{Fact, LaneRelease, Record};
 use super::state::State;
 use crate::agreement::Onward;
 use crate::bulletin::{Header, PartClass, PartLabels, Refused};
@@ -60,14 +60,21 @@ pub fn notice_releases(
     if more || !notice.releasable_to.is_empty() || notice.audience_part {
         return wrong("its header says more than that of the bulletin it is about");
     }
+    // What is held went nowhere, unless it was let go since.
+    let hash = accepted.header_hash();
+    let went = |one: &&LaneRelease| {
+        !one.release.held || state.dossiers().was_let_go(&hash, &one.release.recipient)
+    };
     Ok(about
         .releases
         .iter()
+        .filter(went)
         .map(|one| Release {
             recipient: one.release.recipient.clone(),
             clauses: Vec::new(),
             withheld: Vec::new(),
             onward: Onward::None,
+            held: false,
         })
         .collect())
 }

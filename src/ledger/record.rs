@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::commitment::Commitment;
 use super::declaration::SignedDeclaration;
+use super::hold::SignedHoldDecision;
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{
     BurstProof, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence, Refused,
@@ -54,6 +55,8 @@ pub enum Fact {
     Acknowledged(SignedAck),
     /// What a recipient says about a bulletin.
     Declared(SignedDeclaration),
+    /// What a person decided about a hold; what it lets go is in the record's releases.
+    HoldDecided(SignedHoldDecision),
     /// Time passed.
     Tick,
     /// A snapshot of the fold was taken.
@@ -75,6 +78,7 @@ impl Fact {
             Self::Accepted(_) => "accepted",
             Self::Acknowledged(_) => "acknowledged",
             Self::Declared(_) => "declared",
+            Self::HoldDecided(_) => "hold_decided",
             Self::Tick => "tick",
             Self::SnapshotTaken(_) => "snapshot_taken",
         }
@@ -240,7 +244,7 @@ impl Accepted {
 pub struct LaneRelease {
     /// SHA-256 of the bulletin's header.
     pub bulletin: Digest,
-    /// 1, 2, 3, ... in the lane of the recipient and the bulletin's precedence.
+    /// 1, 2, 3, ... in the lane of the recipient and the bulletin's precedence; 0 while it is held.
     pub number: u64,
     /// The decision.
     pub release: Release,

@@ -14,6 +14,7 @@ use super::ack::AckError;
 use super::check::{self, GovernanceError};
 use super::declaration::{DeclarationError, SignedDeclaration};
 use super::engine::{Engine, EngineError, StoredRecord};
+use super::hold::{HoldError, SignedHoldDecision};
 use super::notice::notice_releases;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, Record, SignedAck};
 use super::state::{Seen, State};
@@ -47,6 +48,13 @@ pub enum Proposal {
         /// That record.
         about: Arc<Record>,
     },
+    /// A person's decision about what is held of a bulletin, with that bulletin's record.
+    HoldDecision {
+        /// The decision.
+        signed: SignedHoldDecision,
+        /// That record.
+        about: Arc<Record>,
+    },
     /// A recipient's acknowledgement.
     Acknowledgement(SignedAck),
     /// A fact about partners and agreements, or the passing of time.
@@ -75,6 +83,9 @@ pub enum NotRecorded {
     /// An acknowledgement.
     #[error(transparent)]
     Acknowledgement(#[from] AckError),
+    /// A decision about a hold.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// A declaration.
     #[error(transparent)]
     Declaration(#[from] DeclarationError),
@@ -89,6 +100,7 @@ impl NotRecorded {
         match self {
             Self::Bulletin(refused) => refused.code(),
             Self::Acknowledgement(error) => error.code(),
+            Self::Hold(error) => error.code(),
             Self::Declaration(error) => error.code(),
             Self::Governance(error) => error.code(),
         }
@@ -206,6 +218,8 @@ pub fn sequence(
             // What was retracted must not be decided upon in the same group.
             Proposal::Notice { notice, about } => (run.bulletin(*notice, Some(&about)), true),
             Proposal::Declaration { signed, about } => (run.declaration(signed, &about), false),
+            // Two persons may decide at once: the second is counted upon the first.
+            Proposal::HoldDecision { signed, about } => (run.hold_decision(signed, &about), true),
             Proposal::Acknowledgement(ack) => (run.acknowledgement(ack), false),
             Proposal::Fact(fact) => (run.fact(fact), true),
         };
@@ -268,13 +282,14 @@ impl Run<'_> {
         let mut numbered = Vec::with_capacity(releases.len());
         for release in releases {
             self.count(&originator, &release);
-            let lane = (release.recipient.clone(), precedence);
-            let last = self.issued.get(&lane).copied();
-            let last = last.unwrap_or_else(|| self.state.lanes().issued(&lane.0, precedence));
-            self.issued.insert(lane, last + 1);
+            let number = if release.held {
+                0
+            } else {
+                self.number(&release.recipient, precedence)
+            };
             numbered.push(LaneRelease {
                 bulletin: hash,
-                number: last + 1,
+                number,
                 release,
             });
         }
@@ -298,6 +313,37 @@ impl Run<'_> {
         self.draft
             .push(fact, numbered, Some(submission.into_bulletin()));
         Outcome::Recorded(position)
+    }
+
+    /// The next number of a lane.
+    fn number(&mut self, recipient: &PartnerId, precedence: Precedence) -> u64 {
+        let lane = (recipient.clone(), precedence);
+        let last = self.issued.get(&lane).copied();
+        let last = last.unwrap_or_else(|| self.state.lanes().issued(recipient, precedence));
+        self.issued.insert(lane, last + 1);
+        last + 1
+    }
+
+    fn hold_decision(&mut self, signed: SignedHoldDecision, about: &Record) -> Outcome {
+        let releases = match signed.check(self.state, about, self.draft.time) {
+            Ok(releases) => releases,
+            Err(error) => return Outcome::Refused(error.into()),
+        };
+        let bulletin = signed.decision.bulletin;
+        let precedence = self.state.dossiers().precedence(&bulletin);
+        let Some(precedence) = precedence else {
+            return Outcome::Refused(HoldError::NotHeld(signed.decision.id).into());
+        };
+        let numbered = releases
+            .into_iter()
+            .map(|release| LaneRelease {
+                bulletin,
+                number: self.number(&release.recipient, precedence),
+                release,
+            })
+            .collect();
+        let fact = Fact::HoldDecided(signed);
+        Outcome::Recorded(self.draft.push(fact, numbered, None))
     }
 
     /// Counts a release against its quotas. Most clauses have none, so the fold's counts are copied

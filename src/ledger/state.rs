@@ -1,11 +1,12 @@
 //! The fold: all state, as a pure function of the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::check;
-use super::dossier::{Demand, Dossiers, Notice};
+use super::dossier::{Demand, Dossiers, Held, Notice};
+use super::hold::holding;
 use super::lanes::Lanes;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
@@ -102,6 +103,15 @@ impl State {
                     self.follow(position, record);
                 }
             }
+            Fact::HoldDecided(signed) => {
+                for release in &record.releases {
+                    let recipient = &release.release.recipient;
+                    if let Some(precedence) = self.dossiers.precedence(&signed.decision.bulletin) {
+                        self.lanes.issue(recipient, precedence, position);
+                    }
+                }
+                self.follow(position, record);
+            }
             Fact::Tick | Fact::SnapshotTaken(_) => {}
             _ => {
                 let bytes = record.bytes.clone();
@@ -157,13 +167,16 @@ impl State {
                 &release.release,
                 record.time,
             );
-            self.lanes.issue(
-                &release.release.recipient,
-                accepted.header.precedence,
-                position,
-            );
+            if !release.release.held {
+                self.lanes.issue(
+                    &release.release.recipient,
+                    accepted.header.precedence,
+                    position,
+                );
+            }
         }
-        if accepted.header.notice || !self.demanded(accepted, record).is_empty() {
+        let held = record.releases.iter().any(|one| one.release.held);
+        if accepted.header.notice || held || !self.demanded(accepted, record).is_empty() {
             self.follow(position, record);
         }
     }
@@ -172,9 +185,19 @@ impl State {
     pub(super) fn follow(&mut self, position: u64, record: &Record) {
         match &record.fact {
             Fact::Declared(signed) => self.dossiers.declare(&signed.declaration, position),
+            Fact::HoldDecided(signed) => {
+                let released = record.releases.iter();
+                let let_go = released
+                    .map(|one| (one.release.recipient.clone(), one.number))
+                    .collect();
+                self.dossiers.decide(&signed.decision, let_go);
+            }
             Fact::Accepted(accepted) => {
                 let due = self.demanded(accepted, record);
                 self.dossiers.demand(accepted, due);
+                for held in self.held(record) {
+                    self.dossiers.hold(accepted, held);
+                }
                 if let (true, [reference]) = (
                     accepted.header.notice,
                     accepted.header.references.as_slice(),
@@ -216,7 +239,32 @@ impl State {
                 confidential: terms.iter().any(|terms| terms.confidential_recipients),
             })
         };
-        record.releases.iter().filter_map(due).collect()
+        // What is held is not there to be taken.
+        let given = record.releases.iter().filter(|one| !one.release.held);
+        given.filter_map(due).collect()
+    }
+
+    /// The holds upon the releases of a record.
+    fn held(&self, record: &Record) -> Vec<Held> {
+        let mut all = Vec::new();
+        for release in record.releases.iter().map(|one| &one.release) {
+            for clause in release.clauses.iter().filter(|_| release.held) {
+                let entry = self.agreements.get(&clause.agreement);
+                let terms = entry.and_then(|entry| {
+                    holding(entry.agreement.agreement(), &clause.clause)?
+                        .hold
+                        .as_ref()
+                });
+                all.extend(terms.map(|hold| Held {
+                    recipient: release.recipient.clone(),
+                    agreement: clause.agreement,
+                    persons: hold.persons.clone(),
+                    released_by: BTreeSet::new(),
+                    deadline: record.time.saturating_add(hold.deadline),
+                }));
+            }
+        }
+        all
     }
 
     pub(super) fn followed(&self) -> &[Governing] {

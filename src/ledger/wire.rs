@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::commitment::Commitment;
 use super::declaration::{Declaration, SignedDeclaration, What};
+use super::hold::{HoldDecision, SignedHoldDecision};
 use super::promise::{Promise, PromiseItem};
 use super::record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
@@ -149,6 +150,7 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
             signature: Some(signature_to_wire(&signed.signature)),
         }),
         Fact::Declared(signed) => Wire::Declared(signed.to_wire()),
+        Fact::HoldDecided(signed) => Wire::HoldDecided(signed.to_wire()),
         Fact::Tick => Wire::Tick(proto::Tick {}),
         Fact::SnapshotTaken(taken) => Wire::SnapshotTaken(proto::SnapshotTaken {
             size: taken.size,
@@ -194,6 +196,7 @@ fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
             let signature = signature.ok_or(Malformed("signature"))?;
             Fact::Acknowledged(SignedAck::from_parts(wire.statement, signature)?)
         }
+        Wire::HoldDecided(wire) => Fact::HoldDecided(SignedHoldDecision::from_wire(wire)?),
         Wire::Declared(wire) => Fact::Declared(SignedDeclaration::from_wire(wire)?),
         Wire::Tick(_) => Fact::Tick,
         Wire::SnapshotTaken(taken) => Fact::SnapshotTaken(SnapshotTaken {
@@ -323,6 +326,66 @@ impl SignedDeclaration {
     pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
         let wire = proto::Declared::decode(bytes.clone());
         Self::from_wire(wire.map_err(|_| Malformed("declaration"))?)
+    }
+}
+
+impl SignedHoldDecision {
+    /// As it travels.
+    pub fn to_wire(&self) -> proto::HoldDecided {
+        proto::HoldDecided {
+            decision: self.bytes.clone(),
+            signature: Some(signature_to_wire(&self.signature)),
+        }
+    }
+
+    /// Reads what travelled.
+    pub fn from_wire(wire: proto::HoldDecided) -> Read<Self> {
+        let signature = wire.signature.as_ref().and_then(signature_from_wire);
+        Self::from_parts(wire.decision, signature.ok_or(Malformed("signature"))?)
+    }
+
+    /// The bytes of a file.
+    pub fn to_bytes(&self) -> Bytes {
+        self.to_wire().encode_to_vec().into()
+    }
+
+    /// From the bytes of a file.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::HoldDecided::decode(bytes.clone());
+        Self::from_wire(wire.map_err(|_| Malformed("decision"))?)
+    }
+}
+
+impl HoldDecision {
+    /// The bytes a person signs.
+    pub fn to_bytes(&self) -> Bytes {
+        proto::HoldDecision {
+            ledger: digest_bytes(&self.ledger.0),
+            id: Bytes::copy_from_slice(&self.id.0),
+            bulletin: digest_bytes(&self.bulletin),
+            agreement: digest_bytes(&self.agreement.0),
+            person: self.person.clone(),
+            release: self.release,
+            time: self.time.micros(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads signed bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        let wire = proto::HoldDecision::decode(bytes.clone());
+        let wire = wire.map_err(|_| Malformed("decision"))?;
+        let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
+        Ok(Self {
+            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
+            id: BulletinId(id),
+            bulletin: read_digest("bulletin", &wire.bulletin)?,
+            agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
+            person: wire.person,
+            release: wire.release,
+            time: read_time("time", wire.time)?,
+        })
     }
 }
 
@@ -564,6 +627,7 @@ fn read_release(bytes: &Bytes) -> Read<LaneRelease> {
             clauses: clauses.ok_or(Malformed("clauses"))?,
             withheld: wire.withheld,
             onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
+            held: wire.lane_number == 0,
         },
     })
 }

@@ -5,6 +5,7 @@
 //! followed by one of our types, since a checkpoint begins with its origin and a line feed.
 
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use ring::signature::{self, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -36,6 +37,8 @@ pub enum PayloadType {
     RedLines,
     /// What a recipient says about a bulletin.
     Declaration,
+    /// That a person releases what is held, or keeps it.
+    HoldDecision,
 }
 
 impl PayloadType {
@@ -52,6 +55,7 @@ impl PayloadType {
             Self::StandingOrder => "application/vnd.entente.standing-order.v1",
             Self::RedLines => "application/vnd.entente.red-lines.v1",
             Self::Declaration => "application/vnd.entente.declaration.v1",
+            Self::HoldDecision => "application/vnd.entente.hold-decision.v1",
         }
     }
 }
@@ -110,6 +114,15 @@ impl TryFrom<&[u8]> for PublicKey {
 
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
         bytes.try_into().map(Self).map_err(|_| InvalidKey)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidKey)?;
+        Self::try_from(bytes.as_slice())
     }
 }
 

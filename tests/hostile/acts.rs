@@ -177,34 +177,34 @@ pub(super) async fn forged_acts(siege: &mut Siege) {
         (
             "a party did not sign",
             agreement(&same, &["norland", "estmark"]),
-            "agreement",
+            "not_ratified",
         ),
-        ("nobody signed", agreement(&same, &[]), "agreement"),
+        ("nobody signed", agreement(&same, &[]), "not_ratified"),
         (
             "for another ledger",
             agreement(&elsewhere, &all),
-            "agreement",
+            "other_ledger",
         ),
         ("over already", agreement(&over, &all), "over"),
         (
             "another key set pinned",
             agreement(&pinned, &all),
-            "agreement",
+            "other_key_set",
         ),
         (
             "a withdrawal by no party",
             withdrawal("stale", &mallorys, ledger),
-            "agreement",
+            "not_party",
         ),
         (
             "a withdrawal in another's name",
             withdrawal("norland", &mallorys, ledger),
-            "agreement",
+            "unknown_key",
         ),
         (
             "a withdrawal in another ledger",
             withdrawal("mallory", &mallorys, other_ledger),
-            "agreement",
+            "other_ledger",
         ),
         (
             "a revocation list of another's authority",
