@@ -82,7 +82,10 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             ]),
         ),
         ("identity", only(&["clock", "proof", "partner"])),
-        ("store", only(&["clock", "proof", "bulletin", "ledger"])),
+        (
+            "store",
+            only(&["clock", "proof", "partner", "bulletin", "ledger"]),
+        ),
         (
             "transport",
             only(&["clock", "proof", "partner", "identity"]),

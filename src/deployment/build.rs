@@ -13,7 +13,7 @@ use super::layout::{Layout, OPERATOR};
 use super::plan::{AgreementPlan, Plan};
 use crate::agreement::{SignedAgreement, parse_draft};
 use crate::broker::{self, Reply, Request, execute, open_log};
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::identity::{
     Home, LEAF_VALIDITY, new_secret_key, read_secret_key, write_public, write_secret_key,
 };
@@ -155,7 +155,7 @@ impl Builder<'_> {
             });
         }
         for agreement in &self.plan.agreements {
-            let signed = self.agreement(agreement, ledger)?;
+            let signed = ratified(self.layout, ledger, agreement, self.clock.now())?;
             acts.push(Request::Ratify {
                 agreement: BASE64.encode(&signed.to_file()),
             });
@@ -174,40 +174,40 @@ impl Builder<'_> {
         log.close(&read_secret_key(&config.log_key)?)?;
         Ok(())
     }
+}
 
-    /// Writes an agreement's text, has every party sign it, and writes the result.
-    fn agreement(
-        &self,
-        plan: &AgreementPlan,
-        ledger: LedgerId,
-    ) -> Result<SignedAgreement, DeploymentError> {
-        let now = self.clock.now();
-        let mut text = format!(
-            "name = \"{}\"\ntitle = \"{}\"\nversion = 1\nledger = \"{ledger}\"\n\
-             valid_from = \"{now}\"\nvalid_until = \"{}\"\n\n[parties]\n",
-            plan.name,
-            plan.title,
-            now.saturating_add(AGREEMENT_VALIDITY),
-        );
-        for party in &plan.parties {
-            let key_set = self.layout.home(party).key_set()?;
-            let _ = writeln!(text, "\"{party}\" = \"{}\"", key_set.hash());
-        }
-        text.push_str(&plan.clauses);
-        let path = self.layout.agreements().join(format!("{}.toml", plan.name));
-        write_public(&path, text.as_bytes())?;
-        let terms = parse_draft(&text).map_err(|error| DeploymentError::Draft {
-            name: plan.name.clone(),
-            error,
-        })?;
-        let mut signed = SignedAgreement::unsigned(&terms)?;
-        for party in &plan.parties {
-            let key = read_secret_key(&self.layout.home(party).agreements_key())?;
-            signed.ratify(party, &key)?;
-        }
-        write_public(&self.layout.agreement(&plan.name), &signed.to_file())?;
-        Ok(signed)
+/// Writes an agreement's text, has every party sign it, and writes the result.
+pub fn ratified(
+    layout: &Layout,
+    ledger: LedgerId,
+    plan: &AgreementPlan,
+    now: Timestamp,
+) -> Result<SignedAgreement, DeploymentError> {
+    let mut text = format!(
+        "name = \"{}\"\ntitle = \"{}\"\nversion = 1\nledger = \"{ledger}\"\n\
+         valid_from = \"{now}\"\nvalid_until = \"{}\"\n\n[parties]\n",
+        plan.name,
+        plan.title,
+        now.saturating_add(AGREEMENT_VALIDITY),
+    );
+    for party in &plan.parties {
+        let key_set = layout.home(party).key_set()?;
+        let _ = writeln!(text, "\"{party}\" = \"{}\"", key_set.hash());
     }
+    text.push_str(&plan.clauses);
+    let path = layout.agreements().join(format!("{}.toml", plan.name));
+    write_public(&path, text.as_bytes())?;
+    let terms = parse_draft(&text).map_err(|error| DeploymentError::Draft {
+        name: plan.name.clone(),
+        error,
+    })?;
+    let mut signed = SignedAgreement::unsigned(&terms)?;
+    for party in &plan.parties {
+        let key = read_secret_key(&layout.home(party).agreements_key())?;
+        signed.ratify(party, &key)?;
+    }
+    write_public(&layout.agreement(&plan.name), &signed.to_file())?;
+    Ok(signed)
 }
 
 fn kex(plan: &Plan) -> String {

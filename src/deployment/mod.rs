@@ -12,7 +12,7 @@ mod plan;
 mod process;
 
 pub use alliance::{Alliance, Runner};
-pub use build::build;
+pub use build::{build, ratified};
 pub use error::DeploymentError;
 pub use layout::{Layout, OPERATOR};
 pub use plan::{AgreementPlan, Plan};

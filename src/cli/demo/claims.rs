@@ -3,23 +3,12 @@
 use serde::Serialize;
 
 use super::CliError;
+use super::scenario::Publication;
 use crate::broker::BulletinView;
 use crate::bulletin::BulletinId;
 use crate::deployment::Alliance;
 use crate::node::ItemView;
 use crate::partner::PartnerId;
-
-/// What should become of a bulletin.
-pub(super) struct Expected {
-    /// Recipient, clauses, classes withheld.
-    pub(super) to: &'static [(
-        &'static str,
-        &'static [&'static str],
-        &'static [&'static str],
-    )],
-    /// Everybody else, with the reason's code.
-    pub(super) not_to: &'static [(&'static str, &'static str)],
-}
 
 /// What became of a bulletin.
 #[derive(Clone, Debug, Serialize)]
@@ -126,65 +115,58 @@ fn latency_ms(item: &ItemView) -> f64 {
 }
 
 /// Sentences about everything that is not as it should be.
-pub(super) fn compare(says: &str, expected: &Expected, observed: &Observed) -> Vec<String> {
+pub(super) fn compare(promised: &Publication, observed: &Observed) -> Vec<String> {
+    let says = &promised.says;
     let mut broken = Vec::new();
     let mut claim = |holds: bool, sentence: String| {
         if !holds {
             broken.push(format!("{says}: {sentence}"));
         }
     };
-    let expected_to: Vec<&str> = expected.to.iter().map(|(to, ..)| *to).collect();
     for one in &observed.recipients {
-        let known = expected_to.contains(&one.partner.as_str());
+        let to = &one.partner;
         claim(
-            known,
-            format!("{} received it and should not have", one.partner),
+            promised.to.contains_key(to),
+            format!("{to} received it and should not have"),
         );
-        claim(
-            one.acknowledged,
-            format!("{} did not acknowledge it", one.partner),
-        );
-        claim(one.verified, format!("{} could not verify it", one.partner));
+        claim(one.acknowledged, format!("{to} did not acknowledge it"));
+        claim(one.verified, format!("{to} could not verify it"));
         claim(
             one.hashes == one.withheld.len(),
-            format!(
-                "{} holds {} hashes for {:?}",
-                one.partner, one.hashes, one.withheld
-            ),
+            format!("{to} holds {} hashes for {:?}", one.hashes, one.withheld),
         );
         let leaked = one.held.iter().any(|class| one.withheld.contains(class));
         claim(
             !leaked,
-            format!("{} holds a class that was to be withheld", one.partner),
+            format!("{to} holds a class that was to be withheld"),
         );
     }
-    for (to, clauses, withheld) in expected.to {
-        let found = observed
-            .recipients
-            .iter()
-            .find(|one| one.partner.as_str() == *to);
+    for (to, expected) in &promised.to {
+        let found = observed.recipients.iter().find(|one| one.partner == *to);
         let Some(one) = found else {
             claim(false, format!("{to} did not receive it"));
             continue;
         };
         claim(
-            one.clauses == *clauses,
+            one.clauses == expected.under,
             format!("{to} received it under {:?}", one.clauses),
         );
         claim(
-            one.withheld == *withheld,
+            one.withheld == expected.withheld,
             format!("from {to} was withheld {:?}", one.withheld),
         );
     }
+    let refused: Vec<String> = observed
+        .refused
+        .iter()
+        .map(|one| format!("{} ({})", one.partner, one.code))
+        .collect();
     claim(
-        observed.refused.len() == expected.not_to.len(),
-        "others were refused".to_owned(),
+        refused.len() == promised.not_to.len(),
+        format!("others were refused: {}", refused.join(", ")),
     );
-    for (to, code) in expected.not_to {
-        let found = observed
-            .refused
-            .iter()
-            .find(|one| one.partner.as_str() == *to);
+    for (to, code) in &promised.not_to {
+        let found = observed.refused.iter().find(|one| one.partner == *to);
         let Some(one) = found else {
             claim(false, format!("{to} was not refused"));
             continue;

@@ -1,404 +1,209 @@
-//! The built-in scenario: who, under which agreements, publishes what; and who should receive it.
+//! Scenarios: who, under which agreements, publishes what; and who should receive it.
 //!
-//! What should happen is written here by hand, from the agreements' text alone.
+//! The files in `tests/scenarios/` are documentation, demo and multi-node test at once. What should
+//! happen is written in them by hand, from the agreements' text alone.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
 
 use super::CliError;
-use super::claims::{self, Expected};
-use super::show;
-use super::stage;
-use crate::bulletin::{BulletinId, Draft};
-use crate::cli::report::Report;
-use crate::deployment::{AgreementPlan, Alliance, Plan};
+use crate::deployment::{AgreementPlan, Plan};
 use crate::partner::PartnerId;
+use crate::proof::PublicKey;
 
-pub(super) const NORLAND: &str = "norland.example";
-pub(super) const ESTMARK: &str = "estmark.example";
-const FINANCE: &str = "finance.example";
-const SUDLAND: &str = "sudland.example";
-pub(super) const VESTRIA: &str = "vestria.example";
-const OSTLAND: &str = "ostland.example";
-
-/// Bilateral: Norland gives Estmark everything; Estmark gives back less, and neither sources nor
-/// persons.
-const BILATERAL: &str = r#"
-[[clause]]
-id = "all"
-from = ["norland.example"]
-to = ["estmark.example"]
-kinds = ["counterterrorism", "cyber"]
-topics = ["*"]
-regions = ["*"]
-tlp = "TLP:RED"
-
-[[clause]]
-id = "back"
-from = ["estmark.example"]
-to = ["norland.example"]
-kinds = ["counterterrorism", "cyber"]
-topics = ["*"]
-regions = ["*"]
-tlp = "TLP:AMBER"
-withhold = ["source", "person"]
-"#;
-
-/// Multilateral: everybody gives everybody cyber indicators, without sources.
-const MULTILATERAL: &str = r#"
-[[clause]]
-id = "feed"
-from = ["*"]
-to = ["*"]
-kinds = ["cyber"]
-topics = ["cyber"]
-regions = ["*"]
-tlp = "TLP:AMBER"
-withhold = ["source"]
-onward = "within-agreement"
-"#;
-
-/// Exercises only.
-const EXERCISE: &str = r#"
-[[clause]]
-id = "play"
-from = ["norland.example", "vestria.example"]
-to = ["*"]
-kinds = ["counterterrorism", "cyber"]
-topics = ["*"]
-regions = ["*"]
-tlp = "TLP:GREEN"
-exercise_only = true
-"#;
-
-/// A bulletin with what should become of it.
-struct Act {
-    says: &'static str,
-    from: &'static str,
-    file: &'static str,
-    /// Recipient, clauses, classes withheld.
-    to: &'static [(
-        &'static str,
-        &'static [&'static str],
-        &'static [&'static str],
-    )],
-    /// Everybody else, with the reason's code.
-    not_to: &'static [(&'static str, &'static str)],
-}
-
-const ACTS: &[Act] = &[
-    Act {
-        says: "Lorry attack on a market",
-        from: NORLAND,
-        file: r#"
-kinds = ["counterterrorism"]
-topics = ["counterterrorism/attack/vehicle"]
-regions = ["NO-03"]
-tlp = "TLP:AMBER"
-precedence = "FLASH"
-reliability = "B"
-credibility = 2
-[[part]]
-type = "warning"
-text = "An attack with a stolen lorry on the Christmas market is being prepared."
-from = "2026-12-04T15:00:00Z"
-until = "2026-12-06T20:00:00Z"
-place = "Market square"
-[[part]]
-type = "vehicle"
-kind = "road"
-registration = "EK 12345"
-country = "NO"
-[[part]]
-type = "person"
-name = "Viktor Fictional"
-[[part]]
-type = "source"
-description = "A walk-in at the consulate."
-[[part]]
-type = "action"
-text = "Close the square to vehicles; check rental lorries."
-"#,
-        to: &[(ESTMARK, &["bilateral@1/all"], &[])],
-        not_to: &[
-            (FINANCE, "no_clause"),
-            (SUDLAND, "no_clause"),
-            (VESTRIA, "no_clause"),
-            (OSTLAND, "no_agreement"),
-        ],
-    },
-    Act {
-        says: "Suspect crosses the border",
-        from: ESTMARK,
-        file: r#"
-kinds = ["counterterrorism"]
-topics = ["counterterrorism/travel"]
-tlp = "TLP:AMBER"
-precedence = "IMMEDIATE"
-[[part]]
-type = "warning"
-text = "A suspect of the market plot travels north by ferry tonight."
-[[part]]
-type = "person"
-name = "Ada Invented"
-[[part]]
-type = "telephone"
-number = "+4720123456"
-[[part]]
-type = "source"
-description = "Intercept."
-"#,
-        to: &[(NORLAND, &["bilateral@1/back"], &["person", "source"])],
-        not_to: &[
-            (FINANCE, "no_clause"),
-            (SUDLAND, "no_clause"),
-            (VESTRIA, "no_agreement"),
-            (OSTLAND, "no_agreement"),
-        ],
-    },
-    Act {
-        says: "Intrusion set at power utilities",
-        from: NORLAND,
-        file: r#"
-kinds = ["cyber"]
-topics = ["cyber"]
-tlp = "TLP:GREEN"
-precedence = "PRIORITY"
-[[part]]
-type = "ip"
-value = "192.0.2.77"
-[[part]]
-type = "domain"
-value = "update.grid-portal.example"
-[[part]]
-type = "file"
-name = "svc32.dll"
-sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-[[part]]
-type = "vulnerability"
-id = "CVE-2021-44228"
-[[part]]
-type = "narrative"
-text = "Operators entered through an unpatched gateway and stayed four weeks."
-[[part]]
-type = "source"
-description = "Forensics at a utility that must not be named."
-"#,
-        to: &[
-            (ESTMARK, &["bilateral@1/all", "cyber@1/feed"], &[]),
-            (FINANCE, &["cyber@1/feed"], &["source"]),
-            (SUDLAND, &["cyber@1/feed"], &["source"]),
-        ],
-        not_to: &[(VESTRIA, "no_clause"), (OSTLAND, "no_agreement")],
-    },
-    Act {
-        says: "EXERCISE: hostages at a station",
-        from: NORLAND,
-        file: r#"
-kinds = ["counterterrorism"]
-topics = ["counterterrorism/hostage"]
-tlp = "TLP:GREEN"
-exercise = true
-[[part]]
-type = "warning"
-text = "EXERCISE EXERCISE EXERCISE: hostages at the central station."
-"#,
-        to: &[
-            (ESTMARK, &["bilateral@1/all"], &[]),
-            (VESTRIA, &["exercise@1/play"], &[]),
-        ],
-        not_to: &[
-            (FINANCE, "no_clause"),
-            (SUDLAND, "no_clause"),
-            (OSTLAND, "no_agreement"),
-        ],
-    },
-    Act {
-        says: "Payment fraud, over the ceiling",
-        from: FINANCE,
-        file: r#"
-kinds = ["cyber"]
-topics = ["cyber"]
-tlp = "TLP:AMBER+STRICT"
-[[part]]
-type = "email"
-value = "invoice@pay-now.example"
-[[part]]
-type = "bank-account"
-iban = "NO9386011117947"
-"#,
-        to: &[],
-        not_to: &[
-            (NORLAND, "no_clause"),
-            (ESTMARK, "no_clause"),
-            (SUDLAND, "no_clause"),
-            (VESTRIA, "no_agreement"),
-            (OSTLAND, "no_agreement"),
-        ],
-    },
-    Act {
-        says: "Implant, for one partner",
-        from: SUDLAND,
-        file: r#"
-kinds = ["cyber"]
-topics = ["cyber/malware"]
-tlp = "TLP:AMBER"
-precedence = "IMMEDIATE"
-releasable_to = ["norland.example"]
-hide_audience = true
-[[part]]
-type = "url"
-value = "https://cdn.grid-portal.example/a.bin"
-[[part]]
-type = "detection-rule"
-language = "yara"
-rule = "rule implant { strings: $a = \"svc32\" condition: $a }"
-[[part]]
-type = "source"
-description = "A partner's honeypot."
-"#,
-        to: &[(NORLAND, &["cyber@1/feed"], &["audience", "source"])],
-        not_to: &[
-            (ESTMARK, "not_releasable"),
-            (FINANCE, "not_releasable"),
-            (VESTRIA, "not_releasable"),
-            (OSTLAND, "not_releasable"),
-        ],
-    },
-    Act {
-        says: "Cell leader, named recipients",
-        from: NORLAND,
-        file: r#"
-kinds = ["counterterrorism"]
-topics = ["counterterrorism/organisation"]
-tlp = "TLP:RED"
-precedence = "PRIORITY"
-releasable_to = ["estmark.example"]
-caveats = ["ORCON"]
-[[part]]
-type = "person"
-name = "Carl Imaginary"
-[[part]]
-type = "narrative"
-text = "He leads the cell and will meet its members on Thursday."
-"#,
-        to: &[(ESTMARK, &["bilateral@1/all"], &[])],
-        not_to: &[
-            (FINANCE, "not_releasable"),
-            (SUDLAND, "not_releasable"),
-            (VESTRIA, "not_releasable"),
-            (OSTLAND, "not_releasable"),
-        ],
-    },
+/// The scenarios that come with the program, by name.
+const SCENARIOS: &[(&str, &str)] = &[
+    (
+        "alliance",
+        include_str!("../../../tests/scenarios/alliance.toml"),
+    ),
+    (
+        "bilateral-defence",
+        include_str!("../../../tests/scenarios/bilateral-defence.toml"),
+    ),
+    (
+        "collective-defence",
+        include_str!("../../../tests/scenarios/collective-defence.toml"),
+    ),
+    (
+        "escalation",
+        include_str!("../../../tests/scenarios/escalation.toml"),
+    ),
+    (
+        "exercise",
+        include_str!("../../../tests/scenarios/exercise.toml"),
+    ),
+    (
+        "mission",
+        include_str!("../../../tests/scenarios/mission.toml"),
+    ),
+    (
+        "neutral-broker",
+        include_str!("../../../tests/scenarios/neutral-broker.toml"),
+    ),
+    (
+        "regional-forum",
+        include_str!("../../../tests/scenarios/regional-forum.toml"),
+    ),
+    (
+        "regional-organisation",
+        include_str!("../../../tests/scenarios/regional-organisation.toml"),
+    ),
 ];
 
-/// Published while the node of the finance ISAC is dead.
-const MEANWHILE: &[Act] = &[Act {
-    says: "Phishing kit, finance is down",
-    from: SUDLAND,
-    file: r#"
-kinds = ["cyber"]
-topics = ["cyber/phishing"]
-tlp = "TLP:GREEN"
-precedence = "PRIORITY"
-[[part]]
-type = "domain"
-value = "bank-login.example"
-[[part]]
-type = "source"
-description = "A victim."
-"#,
-    to: &[
-        (NORLAND, &["cyber@1/feed"], &["source"]),
-        (ESTMARK, &["cyber@1/feed"], &["source"]),
-        (FINANCE, &["cyber@1/feed"], &["source"]),
-    ],
-    not_to: &[(VESTRIA, "no_agreement"), (OSTLAND, "no_agreement")],
-}];
+/// The one that is played where none is named.
+pub(super) const USUAL: &str = "alliance";
 
-pub(super) fn partner(name: &str) -> Result<PartnerId, CliError> {
-    name.parse().map_err(CliError::failed)
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scenario {
+    /// One line.
+    pub(super) title: String,
+    /// What it shows, for readers.
+    #[serde(rename = "about")]
+    _about: String,
+    /// The broker's trust domain; absent: `alliance.example`.
+    framework: Option<PartnerId>,
+    /// Each with one node.
+    partners: Vec<PartnerId>,
+    /// Persons who release what is held, by name; their keys are made for the run.
+    #[serde(default)]
+    pub(super) persons: BTreeMap<String, PartnerId>,
+    /// In force from the start.
+    agreement: Vec<AgreementFile>,
+    /// What happens, in order.
+    #[serde(rename = "step")]
+    pub(super) steps: Vec<Step>,
 }
 
-/// The deployment: six partners, three agreements.
-pub(super) fn plan() -> Result<Plan, CliError> {
-    let all = [NORLAND, ESTMARK, FINANCE, SUDLAND, VESTRIA, OSTLAND];
-    let partners = all
-        .into_iter()
-        .map(partner)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut plan = Plan::new(partner("alliance.example")?, partners);
-    let agreements = [
-        (
-            "bilateral",
-            "More one way than the other",
-            &[NORLAND, ESTMARK][..],
-            BILATERAL,
-        ),
-        (
-            "cyber",
-            "Cyber indicators for all",
-            &[NORLAND, ESTMARK, FINANCE, SUDLAND],
-            MULTILATERAL,
-        ),
-        ("exercise", "Exercises only", &[NORLAND, VESTRIA], EXERCISE),
-    ];
-    for (name, title, parties, clauses) in agreements {
-        plan.agreements.push(AgreementPlan {
-            name: name.to_owned(),
-            title: title.to_owned(),
-            parties: parties
-                .iter()
-                .map(|one| partner(one))
-                .collect::<Result<_, _>>()?,
-            clauses: clauses.to_owned(),
-        });
-    }
-    Ok(plan)
+/// An agreement of a scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgreementFile {
+    pub(super) name: String,
+    #[serde(default)]
+    title: String,
+    pub(super) parties: Vec<PartnerId>,
+    /// Its clauses and equivalents, as in an agreement's draft.
+    terms: String,
 }
 
-async fn publish(alliance: &Alliance, act: &Act) -> Result<BulletinId, CliError> {
-    let draft = Draft::from_toml(act.file).map_err(CliError::failed)?;
-    let originator = partner(act.from)?;
-    let ids = alliance.publish(&originator, vec![draft]).await?;
-    alliance.promised(&originator, &ids).await?;
-    ids.first()
-        .copied()
-        .ok_or_else(crate::cli::files::unexpected)
+/// One thing that happens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "does", rename_all = "kebab-case")]
+pub(super) enum Step {
+    /// A bulletin is published; other steps name it by what it says.
+    Publish(Box<Publication>),
+    /// A node dies.
+    Kill { partner: PartnerId },
+    /// It comes back.
+    Start { partner: PartnerId },
+    /// A party ends an agreement.
+    Withdraw { agreement: String, by: PartnerId },
+    /// Persons let a held bulletin go.
+    Release {
+        says: String,
+        under: String,
+        persons: Vec<String>,
+    },
+    /// Recipients take a bulletin.
+    Take { says: String, by: Vec<PartnerId> },
+    /// A bulletin is taken back; exactly these apply it.
+    Recall {
+        says: String,
+        reason: String,
+        applied: Vec<PartnerId>,
+    },
+    /// An operator draws red lines.
+    RedLines { lines: String },
+    /// An agreement that all parties sign is refused with this code.
+    RefusedAgreement {
+        agreement: AgreementFile,
+        code: String,
+    },
 }
 
-/// Publishes everything, kills a node and brings it back, and shows what became of it all.
-pub(super) async fn play(alliance: &mut Alliance, report: &Report) -> Result<(), CliError> {
-    let started = Instant::now();
-    let mut published = Vec::new();
-    for act in ACTS {
-        published.push((act, publish(alliance, act).await?));
+/// A bulletin with what should become of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Publication {
+    pub(super) says: String,
+    pub(super) from: PartnerId,
+    /// As `entente publish` takes it.
+    pub(super) bulletin: String,
+    /// Who receives it.
+    #[serde(default)]
+    pub(super) to: BTreeMap<PartnerId, Expected>,
+    /// Everybody else, with the reason's code.
+    #[serde(default)]
+    pub(super) not_to: BTreeMap<PartnerId, String>,
+    /// Looked at when everything else has happened: a node is down, or persons hold it.
+    #[serde(default)]
+    pub(super) later: bool,
+}
+
+/// What a recipient should receive.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expected {
+    /// As `name@version/clause`.
+    pub(super) under: Vec<String>,
+    /// Classes withheld.
+    #[serde(default)]
+    pub(super) withheld: Vec<String>,
+}
+
+/// Names and titles of all scenarios.
+pub(super) fn all() -> Result<Vec<(&'static str, String)>, CliError> {
+    let read = |(name, _): &(&'static str, &str)| Ok((*name, named(name)?.title));
+    SCENARIOS.iter().map(read).collect()
+}
+
+/// The scenario of a name.
+pub(super) fn named(name: &str) -> Result<Scenario, CliError> {
+    let found = SCENARIOS.iter().find(|(known, _)| *known == name);
+    let (_, text) = found.ok_or_else(|| {
+        let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+        let message = format!("no scenario `{name}`; there are {}", names.join(", "));
+        CliError::refused("unknown_scenario", message)
+    })?;
+    toml::from_str(text).map_err(|error| CliError::failed(format!("{name}: {error}")))
+}
+
+impl Scenario {
+    /// The deployment that it needs, with the keys of its persons.
+    pub(super) fn plan(&self, keys: &BTreeMap<String, PublicKey>) -> Result<Plan, CliError> {
+        let usual = || "alliance.example".parse().map_err(CliError::failed);
+        let framework = self.framework.clone().map_or_else(usual, Ok)?;
+        let mut plan = Plan::new(framework, self.partners.clone());
+        let agreements = self.agreement.iter();
+        plan.agreements = agreements.map(|one| self.agreement(one, keys)).collect();
+        Ok(plan)
     }
-    for (_, id) in &published {
-        alliance.delivered(*id).await?;
+
+    /// An agreement's plan; the persons of its parties are named in it.
+    pub(super) fn agreement(
+        &self,
+        file: &AgreementFile,
+        keys: &BTreeMap<String, PublicKey>,
+    ) -> AgreementPlan {
+        let mut clauses = file.terms.clone();
+        for (name, partner) in &self.persons {
+            if let Some(key) = keys.get(name).filter(|_| file.parties.contains(partner)) {
+                let _ = write!(
+                    clauses,
+                    "\n[persons.{name}]\npartner = \"{partner}\"\nkey = \"{key}\"\n"
+                );
+            }
+        }
+        AgreementPlan {
+            name: file.name.clone(),
+            title: file.title.clone(),
+            parties: file.parties.clone(),
+            clauses,
+        }
     }
-    let finance = partner(FINANCE)?;
-    alliance.kill_node(&finance).await?;
-    for act in MEANWHILE {
-        let id = publish(alliance, act).await?;
-        alliance.delivered(id).await?;
-        published.push((act, id));
-    }
-    alliance.start_nodes([&finance]).await?;
-    let mut shown = Vec::new();
-    let mut broken = Vec::new();
-    for (act, id) in published {
-        let view = alliance.delivered(id).await?;
-        let expected = Expected {
-            to: act.to,
-            not_to: act.not_to,
-        };
-        let observed = claims::observe(alliance, act.says, &view).await?;
-        broken.extend(claims::compare(act.says, &expected, &observed));
-        shown.push(observed);
-    }
-    let audited = stage::audited(alliance, report).await?;
-    let partners = alliance.running().cloned().collect();
-    let outcome = show::Outcome::new(partners, shown, audited, started.elapsed(), broken);
-    report.show(&outcome, || show::people(&outcome))?;
-    outcome.verdict()
 }

@@ -15,12 +15,16 @@ use crate::partner::PartnerId;
 /// What the demo has to tell.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scenario: String,
     partners: Vec<PartnerId>,
     bulletins: Vec<Observed>,
     audit: Audit,
     seconds: f64,
     /// What it claims and was not so.
     broken: Vec<String>,
+    #[serde(skip)]
+    killed: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,12 +55,20 @@ impl Outcome {
             found: audited,
         };
         Self {
+            scenario: String::new(),
             partners,
             bulletins,
             audit,
             seconds: took.as_secs_f64(),
             broken,
+            killed: false,
         }
+    }
+
+    /// Says which scenario it was, and whether a node was killed in it.
+    pub(super) fn set_scenario(&mut self, title: &str, killed: bool) {
+        title.clone_into(&mut self.scenario);
+        self.killed = killed;
     }
 
     pub(super) fn verdict(&self) -> Result<(), CliError> {
@@ -118,7 +130,7 @@ pub(super) fn people(outcome: &Outcome) -> String {
         }
     }
     format!(
-        "{}\nOne node was killed and came back; it missed nothing.\n{}",
+        "{}\n{}{}",
         titled_table(
             &[34, 21, 14, 17, 6],
             [
@@ -130,6 +142,11 @@ pub(super) fn people(outcome: &Outcome) -> String {
             ],
             rows
         ),
+        if outcome.killed {
+            "One node was killed and came back; it missed nothing.\n"
+        } else {
+            ""
+        },
         summary(outcome)
     )
 }

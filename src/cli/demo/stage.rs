@@ -1,24 +1,64 @@
 //! The demo's alliance, and the audit of its ledger.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::CliError;
-use super::scenario;
+use super::scenario::Scenario;
 use crate::audit::Audited;
 use crate::cli::audit;
 use crate::cli::files::{BrokerFile, clock, entropy};
 use crate::cli::report::Report;
 use crate::deployment::{Alliance, Runner, build};
+use crate::identity::{new_secret_key, write_secret_key};
+use crate::ledger::LedgerId;
+use crate::proof::{PublicKey, Signer};
+
+/// A scenario's alliance, running.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) alliance: Alliance,
+    pub(super) ledger: LedgerId,
+    /// The persons' public keys.
+    pub(super) keys: BTreeMap<String, PublicKey>,
+}
+
+impl Stage {
+    /// Where a person's key is.
+    pub(super) fn person_key(&self, name: &str) -> PathBuf {
+        person_key(self.alliance.layout().root(), name)
+    }
+}
+
+fn person_key(root: &Path, name: &str) -> PathBuf {
+    root.join("persons").join(format!("{name}.key"))
+}
 
 /// Builds the deployment and starts everybody.
-pub(super) async fn raise(directory: &Path) -> Result<Alliance, CliError> {
-    let plan = scenario::plan()?;
-    let (layout, _) = build(directory, &plan, clock(), entropy()).await?;
+pub(super) async fn raise(directory: &Path, scenario: &Scenario) -> Result<Stage, CliError> {
+    let mut secrets = BTreeMap::new();
+    for name in scenario.persons.keys() {
+        let key = new_secret_key(entropy().as_ref())?;
+        secrets.insert(name.clone(), key);
+    }
+    let keys = secrets
+        .iter()
+        .map(|(name, key)| (name.clone(), key.public_key()))
+        .collect();
+    let plan = scenario.plan(&keys)?;
+    let (layout, ledger) = build(directory, &plan, clock(), entropy()).await?;
+    for (name, key) in &secrets {
+        write_secret_key(&person_key(directory, name), key)?;
+    }
     let program = std::env::current_exe().map_err(CliError::failed)?;
     let mut alliance = Alliance::new(layout, Runner::Processes(program));
     alliance.start_broker().await?;
     alliance.start_nodes(&plan.partners).await?;
-    Ok(alliance)
+    Ok(Stage {
+        alliance,
+        ledger,
+        keys,
+    })
 }
 
 /// Verifies the ledger from its records, once a signed checkpoint covers all of them.
