@@ -31,7 +31,12 @@ fn plan() -> Plan {
         )
     };
     for (name, more) in [
-        ("estmark", "precedences = [\"ROUTINE\", \"PRIORITY\"]\n"),
+        (
+            "estmark",
+            "precedences = [\"ROUTINE\", \"PRIORITY\"]\n[[clause]]\nid = \"brief\"\nfrom = \
+             [\"*\"]\nto = [\"*\"]\nkinds = [\"counterterrorism\"]\ntopics = [\"*\"]\nregions = \
+             [\"*\"]\ntlp = \"TLP:AMBER\"\nretention_seconds = 3\n",
+        ),
         (
             "sudland",
             "purposes = [\"network-defence\", \"research\"]\n",
@@ -450,4 +455,50 @@ async fn a_narrower_version_of_one_party_is_believed_by_the_others() {
     assert_eq!(items(Some("network-defence")).await, 2);
     cluster.stop().await.expect("a clean end");
     entente(&directory, &["audit", "verify", "-c", broker]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_kept_for_a_time_is_deleted_on_time_and_signed() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = cluster(&scratch).await;
+    let mut brief = draft("ROUTINE", "for a moment only");
+    brief.kinds = vec!["counterterrorism".parse().expect("a kind")];
+    brief.topics = vec!["counterterrorism/travel".parse().expect("a topic")];
+    let norland = partner("norland");
+    let ids = cluster
+        .publish(&norland, vec![brief])
+        .await
+        .expect("published");
+    cluster.promised(&norland, &ids).await.expect("promised");
+    cluster.delivered(ids[0]).await.expect("delivered");
+    let item = cluster
+        .received(&partner("estmark"), ids[0])
+        .await
+        .expect("an answer");
+    let item = item.expect("received");
+    assert!(item.obligations.keep_until.expect("a time") > item.accepted);
+    assert!(item.parts.iter().any(|part| part.content.is_some()));
+    // Its node dies meanwhile, and deletes when it is back.
+    cluster
+        .kill_node(&partner("estmark"))
+        .await
+        .expect("killed");
+    cluster
+        .start_nodes([&partner("estmark")])
+        .await
+        .expect("started");
+    let gone = || async { (!holds(&cluster, "estmark", "for a moment only").await).then_some(()) };
+    until("the deletion", PATIENCE, gone)
+        .await
+        .expect("deleted");
+    let directory = scratch.path().to_owned();
+    let declared = || async {
+        let listed = entente(&directory, &["audit", "list", "-c", "broker/broker.toml"]);
+        listed.contains("erased").then_some(())
+    };
+    until("the declaration", PATIENCE, declared)
+        .await
+        .expect("declared");
+    entente(&directory, &["audit", "verify", "-c", "broker/broker.toml"]);
+    cluster.stop().await.expect("a clean end");
 }

@@ -100,6 +100,8 @@ pub struct ClauseDraft {
     #[serde(default)]
     legal_basis: String,
     #[serde(default)]
+    retention_seconds: Option<u32>,
+    #[serde(default)]
     acknowledge_within_seconds: Option<u32>,
 }
 
@@ -318,6 +320,9 @@ impl Reader<'_> {
                 .map(|purpose| self.parse::<Purpose>(purpose))
                 .collect::<Result<_, _>>()?,
             legal_basis: draft.legal_basis.clone(),
+            retention: draft
+                .retention_seconds
+                .map(|seconds| Duration::from_secs(seconds.into())),
             acknowledge_within: draft
                 .acknowledge_within_seconds
                 .map(|seconds| Duration::from_secs(seconds.into())),

@@ -14,6 +14,8 @@ pub struct Obligations {
     pub purposes: Option<BTreeSet<Purpose>>,
     /// Under which law or treaty, in the order of the clauses.
     pub legal_bases: Vec<String>,
+    /// Its contents are to be deleted this long after the log took it.
+    pub retention: Option<Duration>,
     /// It has to be taken, and that be said, within this time.
     pub acknowledge_within: Option<Duration>,
     /// Who had to let it go before it flowed.
@@ -35,6 +37,7 @@ impl Obligations {
             onward: Onward::None,
             purposes: Some(BTreeSet::new()),
             legal_bases: Vec::new(),
+            retention: None,
             acknowledge_within: None,
             holds: BTreeSet::new(),
         })
@@ -46,6 +49,7 @@ impl Obligations {
             onward: clause.onward,
             purposes: (!clause.purposes.is_empty()).then(|| clause.purposes.clone()),
             legal_bases: basis.into_iter().collect(),
+            retention: clause.retention,
             acknowledge_within: clause.acknowledge_within,
             holds: clause.hold.iter().cloned().collect(),
         }
@@ -65,10 +69,8 @@ impl Obligations {
             },
             legal_bases: self.legal_bases,
             holds: &self.holds | &other.holds,
-            acknowledge_within: match (self.acknowledge_within, other.acknowledge_within) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            },
+            retention: shorter(self.retention, other.retention),
+            acknowledge_within: shorter(self.acknowledge_within, other.acknowledge_within),
         }
     }
 
@@ -86,6 +88,14 @@ impl Obligations {
         if purposes {
             return Some("purposes");
         }
+        let kept_longer = match (self.retention, other.retention) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(one), Some(other)) => one > other,
+        };
+        if kept_longer {
+            return Some("retention");
+        }
         if !other.holds.is_subset(&self.holds) {
             return Some("hold");
         }
@@ -95,5 +105,12 @@ impl Obligations {
         }
         let kept = |basis: &String| self.legal_bases.contains(basis);
         (!other.legal_bases.iter().all(kept)).then_some("legal basis")
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -215,6 +215,8 @@ pub struct Clause {
     pub purposes: BTreeSet<Purpose>,
     /// The law or treaty under which it is shared, for people; may be empty.
     pub legal_basis: String,
+    /// Recipients delete its contents this long after the log took it, and sign that they did.
+    pub retention: Option<Duration>,
     /// Recipients have to take a bulletin, and say so, within this time.
     pub acknowledge_within: Option<Duration>,
 }
@@ -570,6 +572,9 @@ fn check_limits(clause: &Clause) -> Result<(), AgreementError> {
             "it is not one second to ten years",
         );
     }
+    if clause.retention.is_some_and(|span| !usable(span)) {
+        return wrong("clause.retention", "it is not one second to ten years");
+    }
     if clause
         .hold
         .as_ref()
@@ -669,6 +674,9 @@ impl fmt::Display for Clause {
         }
         if !self.legal_basis.is_empty() {
             write!(f, "; under {}", self.legal_basis)?;
+        }
+        if let Some(retention) = self.retention {
+            write!(f, "; to be deleted after {}", Span(retention))?;
         }
         if let Some(within) = self.acknowledge_within {
             write!(f, "; to be taken within {}", Span(within))?;

@@ -213,6 +213,7 @@ fn write_clause(clause: &Clause) -> proto::Clause {
             persons: hold.persons.iter().cloned().collect(),
             deadline_seconds: hold.deadline.as_secs(),
         }),
+        retention_seconds: clause.retention.map_or(0, |retention| retention.as_secs()),
         acknowledge_within_seconds: clause
             .acknowledge_within
             .map_or(0, |within| within.as_secs()),
@@ -275,6 +276,9 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
         onward,
         purposes: parse_all("clause.purposes", &wire.purposes)?,
         legal_basis: wire.legal_basis.clone(),
+        retention: Some(wire.retention_seconds)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
         acknowledge_within: Some(wire.acknowledge_within_seconds)
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),

@@ -230,7 +230,7 @@ impl Auditor {
         let sealed = accepted.to_sealed(None)?;
         open(sealed, record.time, registry, &mut self.bursts)?;
         if let Some(bodies) = bodies {
-            check_bodies(accepted, bodies)?;
+            check_bodies(accepted, bodies, self.state.looks_for_mentions())?;
             self.bodies += 1;
         }
         let audience = accepted.audience.as_ref();
@@ -332,7 +332,7 @@ impl Auditor {
     }
 }
 
-fn check_bodies(accepted: &Accepted, bodies: &Bytes) -> Result<(), Fault> {
+fn check_bodies(accepted: &Accepted, bodies: &Bytes, mentioning: bool) -> Result<(), Fault> {
     let sealed = accepted.to_sealed(Some(bodies))?;
     for (at, (part, digest)) in sealed.parts.iter().zip(&accepted.parts).enumerate() {
         // A body that was erased is a hash, and proves itself.
@@ -344,7 +344,7 @@ fn check_bodies(accepted: &Accepted, bodies: &Bytes) -> Result<(), Fault> {
         .parts
         .iter()
         .all(|part| matches!(part, Part::Open(_)));
-    if whole && mentions(&sealed.parts)? != accepted.mentions {
+    if mentioning && whole && mentions(&sealed.parts)? != accepted.mentions {
         return Err(Fault::Mentions);
     }
     Ok(())

@@ -462,7 +462,7 @@ fn declared(dossier: Option<&Dossier>, recipient: &PartnerId) -> Vec<String> {
     let own = dossier.into_iter().flat_map(|dossier| &dossier.declared);
     own.filter(|one| one.partner == *recipient)
         .map(|one| match &one.what {
-            What::Taken | What::Applied(_) => one.what.name().to_owned(),
+            What::Taken | What::Erased | What::Applied(_) => one.what.name().to_owned(),
             What::Refused(reason) | What::Unable { reason, .. } => {
                 format!("{}: {reason}", one.what.name())
             }

@@ -304,6 +304,13 @@ impl Submission {
         &self.part_labels
     }
 
+    /// Lets no part name another: for ledgers whose rules did not look for that.
+    pub fn forget_mentions(&mut self) {
+        for part in &mut self.part_labels {
+            part.mentions.clear();
+        }
+    }
+
     /// For each part, the parts that it names.
     pub fn mentions(&self) -> Vec<Vec<u32>> {
         let of = |part: &PartLabels| part.mentions.clone();

@@ -363,6 +363,9 @@ fn whole(item: &ItemView) -> String {
         line("only for", list(&purposes));
     }
     line("legal basis", owed.legal_bases.join("; "));
+    if let Some(until) = owed.keep_until {
+        line("kept until", until.to_string());
+    }
     if owed.to_be_taken {
         line("to be taken", "say so with: entente acknowledge".into());
     }

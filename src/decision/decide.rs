@@ -1,4 +1,5 @@
-//! The decision procedure, version 1 of the rules.
+//! The decision procedure. Versions of the rules differ in what is looked for in a bulletin, not in
+//! how it is decided: under version 1 no part names another.
 
 use std::ops::ControlFlow;
 

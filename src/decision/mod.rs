@@ -21,6 +21,8 @@ pub use red_lines::{Crossed, InvalidRedLines, Never, RedLines};
 pub use rulebook::Rulebook;
 pub use usage::{Share, Spent, Usage};
 
-/// The version of these rules, which the genesis record names. An older version's evaluator stays
-/// in the code when a newer one comes.
-pub const RULES_VERSION: u32 = 1;
+/// The version of these rules, which the genesis record of a new ledger names. In version 1 parts
+/// that name withheld parts were not looked for: a ledger that began with it is decided and audited so.
+pub const RULES_VERSION: u32 = 2;
+/// The first version in which a part that names a withheld part is withheld, too.
+pub const RULES_WITH_MENTIONS: u32 = 2;

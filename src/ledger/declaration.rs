@@ -18,6 +18,8 @@ pub enum What {
     Taken,
     /// It could not be verified, and is handed to nobody.
     Refused(String),
+    /// Its contents were deleted when they had to be.
+    Erased,
     /// The notice with this header hash was applied to it.
     Applied(Digest),
     /// The notice with this header hash cannot be applied.
@@ -35,6 +37,7 @@ impl What {
         match self {
             Self::Taken => "taken",
             Self::Refused(_) => "refused",
+            Self::Erased => "erased",
             Self::Applied(_) => "applied",
             Self::Unable { .. } => "unable",
         }

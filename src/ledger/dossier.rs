@@ -222,6 +222,8 @@ impl Dossiers {
             What::Taken => {
                 dossier.is_some_and(|dossier| dossier.due.contains_key(&declaration.partner))
             }
+            // Every bulletin may be deleted one day: the log says so, and nobody waits for it.
+            What::Erased => dossier.is_some(),
             What::Refused(_) | What::Applied(_) | What::Unable { .. } => true,
         }
     }

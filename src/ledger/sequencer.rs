@@ -241,7 +241,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn bulletin(&mut self, submission: Submission, about: Option<&Record>) -> Outcome {
+    fn bulletin(&mut self, mut submission: Submission, about: Option<&Record>) -> Outcome {
+        if !self.state.looks_for_mentions() {
+            submission.forget_mentions();
+        }
         let header = submission.bulletin().header();
         let (id, precedence) = (header.id, header.precedence);
         let hash = submission.bulletin().header_hash();

@@ -13,7 +13,7 @@ use super::registry::Registry;
 use crate::agreement::{AgreementId, ClauseRef, RatifiedAgreement, SignedAgreement};
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
-use crate::decision::{Rulebook, Usage};
+use crate::decision::{RULES_WITH_MENTIONS, Rulebook, Usage};
 use crate::partner::PartnerId;
 use crate::proof::{Digest, merkle::Frontier};
 
@@ -385,6 +385,12 @@ impl State {
     /// What the ledger began with; `None` before the first record.
     pub fn genesis(&self) -> Option<&Genesis> {
         self.genesis.as_ref().map(|(genesis, _)| genesis)
+    }
+
+    /// Whether parts that name withheld parts are looked for, by the rules of this ledger.
+    pub fn looks_for_mentions(&self) -> bool {
+        self.genesis()
+            .is_some_and(|genesis| genesis.rules >= RULES_WITH_MENTIONS)
     }
 
     /// The ledger's id; `None` before the first record.

@@ -395,6 +395,7 @@ impl Declaration {
         use proto::declaration::What as Wire;
         let what = match &self.what {
             What::Taken => Wire::Taken(proto::Taken {}),
+            What::Erased => Wire::Erased(proto::Erased {}),
             What::Refused(reason) => Wire::Refused(reason.clone()),
             What::Applied(notice) => Wire::Applied(digest_bytes(notice)),
             What::Unable { notice, reason } => Wire::Unable(proto::Unable {
@@ -426,6 +427,7 @@ impl Declaration {
         let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
         let what = match wire.what.ok_or(InvalidRecord::UnknownKind)? {
             Wire::Taken(_) => What::Taken,
+            Wire::Erased(_) => What::Erased,
             Wire::Refused(reason) => What::Refused(reason),
             Wire::Applied(notice) => What::Applied(read_digest("notice", &notice)?),
             Wire::Unable(unable) => What::Unable {

@@ -13,6 +13,7 @@ mod link;
 mod local;
 mod notices;
 mod receive;
+mod retention;
 mod send;
 mod view;
 mod webhook;
@@ -127,6 +128,7 @@ impl Node {
         tasks.spawn(local::serve(Arc::clone(&shared), control));
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(declare::run(Arc::clone(&shared)));
+        tasks.spawn(retention::run(Arc::clone(&shared)));
         for webhook in shared.config.webhook.clone() {
             tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
         }

@@ -234,8 +234,14 @@ fn is_by(item: &InboxItem, originator: &PartnerId) -> bool {
     header.is_ok_and(|header| header.originator == *originator)
 }
 
-/// What is left of a bulletin that was taken back: its header and proofs, and no content.
-fn emptied(item: &InboxItem) -> Bytes {
+/// Whether nothing of a bulletin is left but its header and proofs.
+pub(super) fn is_emptied(item: &InboxItem) -> bool {
+    let mut parts = item.delivery.bulletin.parts.iter();
+    parts.all(|part| matches!(part, Part::Withheld(_)))
+}
+
+/// What is left of a bulletin that was taken back or kept long enough: its header and proofs, and no content.
+pub(super) fn emptied(item: &InboxItem) -> Bytes {
     let mut left = item.clone();
     let all: Vec<u32> = (0..)
         .zip(&item.delivery.bulletin.parts)

@@ -124,6 +124,9 @@ pub struct ObligationsView {
     /// Under which law or treaty it is shared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legal_bases: Vec<String>,
+    /// Its contents are deleted then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_until: Option<Timestamp>,
     /// It has to be taken, and is by being handed out or with `entente acknowledge`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_be_taken: bool,
@@ -266,7 +269,7 @@ pub(super) fn item(
         accepted: delivery.time,
         position: delivery.position,
         mark: shared.store.mark(&delivery.bulletin.id)?,
-        obligations: obligations(shared, &delivery.clauses),
+        obligations: obligations(shared, &delivery.clauses, delivery.time),
         clauses: delivery.clauses.iter().map(ToString::to_string).collect(),
         onward: delivery.onward.to_string(),
         header: Header::from_bytes(&delivery.bulletin.header)
@@ -277,7 +280,7 @@ pub(super) fn item(
     })
 }
 
-fn obligations(shared: &Shared, clauses: &[ClauseRef]) -> ObligationsView {
+fn obligations(shared: &Shared, clauses: &[ClauseRef], accepted: Timestamp) -> ObligationsView {
     let trusted = evidence::trusted(shared);
     let terms: Vec<_> = clauses
         .iter()
@@ -290,6 +293,9 @@ fn obligations(shared: &Shared, clauses: &[ClauseRef]) -> ObligationsView {
     ObligationsView {
         purposes: owed.purposes,
         legal_bases: owed.legal_bases,
+        keep_until: owed
+            .retention
+            .map(|retention| accepted.saturating_add(retention)),
         to_be_taken: owed.acknowledge_within.is_some(),
     }
 }

@@ -407,6 +407,15 @@ impl NodeStore {
         })
     }
 
+    /// Puts what is left of an item in its place, with the declaration that the rest was deleted.
+    pub fn erase(&self, number: u64, left: &Bytes, declaration: &Bytes) -> Result<(), StoreError> {
+        self.write(|writer, batch| {
+            batch.insert(&self.inbox, number.to_be_bytes(), left.as_ref());
+            self.declare(writer, batch, declaration);
+            Ok(())
+        })
+    }
+
     /// Notes durably that bulletins were taken, each with the declaration that says so; those that
     /// were declared before are passed over.
     pub fn take(&self, taken: &[(BulletinId, Bytes)]) -> Result<(), StoreError> {

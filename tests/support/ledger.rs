@@ -8,6 +8,7 @@ use std::time::Duration;
 use entente::agreement::{SignedAgreement, parse_draft};
 use entente::bulletin::{Draft, Precedence, Unsealed, VerifiedBursts, open, seal};
 use entente::clock::{SeededEntropy, Timestamp};
+use entente::decision::RULES_VERSION;
 use entente::ledger::{
     Ack, Engine, Fact, Genesis, Group, LaneAck, LaneChain, LedgerId, MemoryEngine, Operator,
     OperatorSignature, Outcome, PartnerAdmitted, Proposal, Record, SignedAck, State, StoredRecord,
@@ -51,7 +52,7 @@ impl Ledger {
                 name: "anna".into(),
                 public_key: key(2).public_key(),
             }],
-            rules: 1,
+            rules: RULES_VERSION,
             witness_policy: String::new(),
             nonce: [5; 32],
             created: start(),

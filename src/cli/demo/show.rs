@@ -132,7 +132,7 @@ pub(super) fn people(outcome: &Outcome) -> String {
     format!(
         "{}\n{}{}",
         titled_table(
-            &[34, 21, 14, 17, 6],
+            &[32, 19, 13, 22, 6],
             [
                 "bulletin",
                 "received by",
