@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use entente::agreement::{SignedAgreement, SignedWithdrawal, Withdrawal};
 use entente::audit::{Simulation, verify};
-use entente::bulletin::{BulletinId, Draft, Precedence};
+use entente::bulletin::{BulletinId, Draft, Precedence, Reference, Relation, Unsealed};
 use entente::clock::Timestamp;
 use entente::decision::{RedLines, Release, decide, explain};
 use entente::ledger::{
-    Fact, HoldDecision, LaneRelease, OperatorSignature, Outcome, Proposal, Record, RedLinesOrder,
-    RedLinesSet, SignedHoldDecision,
+    Declaration, Fact, HoldDecision, LaneRelease, OperatorSignature, Outcome, Proposal, Record,
+    RedLinesOrder, RedLinesSet, SignedDeclaration, SignedHoldDecision, What,
 };
 use entente::partner::{PartnerId, SignedKeySet};
 use entente::proof::{PayloadType, Signer};
@@ -783,4 +783,137 @@ fn what_is_held_goes_when_two_persons_let_it_go_and_not_before() {
         "not_ratified"
     );
     assert!(verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).is_ok());
+}
+
+type Change<'a> = &'a dyn Fn(&mut Unsealed);
+
+#[test]
+fn nobody_declares_or_gives_notice_for_another() {
+    let (mut ledger, pins) = four(12);
+    let text = bilateral(&ledger, &pins, "version = 1", "tlp = \"TLP:AMBER\"");
+    ledger.ratify(&text, &BOTH);
+    let file = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\nprecedence = \
+                \"PRIORITY\"\n[[part]]\ntype = \"narrative\"\ntext = \"n\"\n";
+    let draft = |file: &str| Draft::from_toml(file).expect("a bulletin");
+    ledger.publish_as(&partner("norland"), 11, vec![draft(file)]);
+    let about = std::sync::Arc::new(ledger.last());
+    let Fact::Accepted(original) = &about.fact else {
+        panic!("a bulletin")
+    };
+    let code = |outcome: Outcome| match outcome {
+        Outcome::Refused(error) => error.code(),
+        other => panic!("{other:?}"),
+    };
+    let declare = |ledger: &Ledger, who: &str, seed: u8, change: fn(&mut Declaration)| {
+        let mut declaration = Declaration {
+            ledger: ledger.id(),
+            partner: partner(who),
+            id: original.header.id,
+            bulletin: original.header_hash(),
+            time: ledger.now,
+            what: What::Taken,
+        };
+        change(&mut declaration);
+        Proposal::Declaration {
+            signed: SignedDeclaration::sign(declaration, &key(seed)).expect("signed"),
+            about: std::sync::Arc::clone(&about),
+        }
+    };
+    for (who, seed, change, expected) in [
+        (
+            "sudland",
+            31,
+            (|_| {}) as fn(&mut Declaration),
+            "declaration_not_recipient",
+        ),
+        ("norland", 11, |_| {}, "declaration_not_recipient"),
+        ("estmark", 31, |_| {}, "declaration_unknown_key"),
+        ("estmark", 20, |_| {}, "declaration_unknown_key"),
+        (
+            "estmark",
+            21,
+            |one| one.ledger.0.0[0] ^= 1,
+            "declaration_other_ledger",
+        ),
+        (
+            "estmark",
+            21,
+            |one| one.bulletin.0[0] ^= 1,
+            "declaration_unknown_bulletin",
+        ),
+        (
+            "estmark",
+            21,
+            |one| one.id.0[0] ^= 1,
+            "declaration_unknown_bulletin",
+        ),
+    ] {
+        let forged = declare(&ledger, who, seed, change);
+        assert_eq!(code(ledger.propose(forged)), expected, "{who}");
+    }
+    let honest = declare(&ledger, "estmark", 21, |_| {});
+    ledger.record(honest);
+    // Notices: by another, about nothing, with more in them than their bulletin, less urgent.
+    let action = file.replace("narrative", "action");
+    let notice = |ledger: &Ledger, who: &str, file: &str, change: &dyn Fn(&mut Unsealed)| {
+        let unsealed = draft(file).into_unsealed(&partner(who), ledger.now, &ledger.entropy);
+        let mut unsealed = unsealed.expect("valid");
+        unsealed.header.notice = true;
+        unsealed.header.references = vec![Reference {
+            relation: Relation::Retracts,
+            bulletin: original.header.id,
+        }];
+        change(&mut unsealed);
+        unsealed
+    };
+    let keep = |_: &mut Unsealed| {};
+    let wider = |one: &mut Unsealed| {
+        one.header.topics = vec!["cyber/ddos".parse().expect("a topic")];
+    };
+    let named = |one: &mut Unsealed| one.header.releasable_to = vec![partner("ostland")];
+    let attacks: [(&str, u8, &str, Change<'_>); 5] = [
+        ("estmark", 21, &action, &keep),
+        ("norland", 11, file, &keep),
+        ("norland", 11, &action, &wider),
+        ("norland", 11, &action, &named),
+        ("norland", 11, &action.replace("PRIORITY", "ROUTINE"), &keep),
+    ];
+    for (who, seed, file, change) in attacks {
+        let unsealed = notice(&ledger, who, file, change);
+        let forged = ledger.give(&partner(who), seed, unsealed, Some(&about));
+        assert_eq!(code(forged), "notice", "{who} {file}");
+    }
+    let unsealed = notice(&ledger, "norland", &action, &keep);
+    let loose = ledger.give(&partner("norland"), 11, unsealed, None);
+    assert_eq!(code(loose), "notice", "about nothing");
+    assert!(
+        !ledger
+            .state
+            .dossiers()
+            .is_retracted(&original.header_hash())
+    );
+    let unsealed = notice(&ledger, "norland", &action, &keep);
+    let given = ledger.give(&partner("norland"), 11, unsealed, Some(&about));
+    assert!(matches!(given, Outcome::Recorded(_)), "{given:?}");
+    assert!(
+        ledger
+            .state
+            .dossiers()
+            .is_retracted(&original.header_hash())
+    );
+    let to: Vec<_> = ledger
+        .last()
+        .releases
+        .iter()
+        .map(|one| one.release.recipient.clone())
+        .collect();
+    assert_eq!(to, [partner("estmark")], "exactly those who received it");
+    assert!(
+        ledger
+            .state
+            .permit(original, &about.releases[0], ledger.now)
+            .is_none()
+    );
+    let audited = verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).expect("it holds");
+    assert_eq!((audited.declarations, audited.bulletins), (1, 2));
 }

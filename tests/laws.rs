@@ -6,8 +6,12 @@ use entente::bulletin::{
     BulletinKeys, Draft, Header, Part, Sealed, Tlp, VerifiedBursts, open, redact, seal,
 };
 use entente::clock::{SeededEntropy, Timestamp};
+use entente::decision::RedLines;
 use entente::formats::stix;
-use entente::ledger::{Ack, Genesis, Promise, Record, StandingOrder};
+use entente::ledger::{
+    Ack, Genesis, Promise, Record, RedLinesOrder, SignedDeclaration, SignedHoldDecision,
+    StandingOrder,
+};
 use entente::partner::{PartnerId, SignedKeySet};
 use entente::proof::{Checkpoint, KeyId, Note, NoteKey, PublicKey, SecretKey, Signer};
 use entente::session::{Delivery, Evidence, decode};
@@ -193,6 +197,9 @@ fn read_all(bytes: &[u8]) {
     let _ = Record::from_bytes(&owned);
     let _ = Genesis::from_bytes(&owned);
     let _ = Ack::from_bytes(&owned);
+    let _ = SignedDeclaration::from_bytes(&owned);
+    let _ = SignedHoldDecision::from_bytes(&owned);
+    let _ = RedLinesOrder::from_bytes(&owned);
     let _ = Promise::from_bytes(&owned);
     let _ = StandingOrder::from_bytes(&owned);
     let _ = SignedAgreement::from_file(bytes);
@@ -204,6 +211,7 @@ fn read_all(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = Draft::from_toml(&text);
     let _ = parse_draft(&text);
+    let _ = RedLines::parse(&text);
     let _ = text.parse::<Note>();
     let _ = text.parse::<NoteKey>();
     let _ = Checkpoint::parse(&text);

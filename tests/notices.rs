@@ -206,6 +206,25 @@ async fn a_recall_goes_to_exactly_those_who_received_it() {
         shown.contains("taken back by the notice") && shown.contains("applied"),
         "{shown}"
     );
+    // What Estmark was ever given, from the records: the second one may have come void, or not.
+    let given = entente(
+        &directory,
+        &[
+            "audit",
+            "received",
+            "estmark.example",
+            "--json",
+            "-c",
+            broker,
+        ],
+    );
+    let given: Vec<serde_json::Value> = serde_json::from_str(&given).expect("JSON");
+    let state = |id: BulletinId| {
+        let one = given.iter().find(|one| one["bulletin"] == id.to_string());
+        one.expect("given")["state"].to_string()
+    };
+    assert_eq!(state(first), "[\"acknowledged\",\"applied\"]");
+    assert!(state(second).contains("in doubt"), "{}", state(second));
     cluster.stop().await.expect("a clean end");
     entente(&directory, &["audit", "verify", "-c", broker]);
 }
@@ -393,6 +412,21 @@ async fn a_narrower_version_of_one_party_is_believed_by_the_others() {
         told.contains("only narrows") && told.contains("removes: "),
         "{told}"
     );
+    let lines = "[[never]]\nname = \"no red\"\nfrom = [\"norland.example\"]\nto = \
+                 [\"estmark.example\"]\ntlp = [\"TLP:RED\"]\n";
+    std::fs::write(directory.join("red-lines.toml"), lines).expect("a file");
+    let held = entente(
+        &directory,
+        &["agreement", "assert", "red-lines.toml", "-c", broker],
+    );
+    assert!(held.contains("1 red lines hold"), "{held}");
+    let reach = ["agreement", "reach", "--from", "norland.example", "--to"];
+    let reach = [
+        &reach[..],
+        &["estmark.example", "--tlp", "amber", "-c", broker],
+    ]
+    .concat();
+    assert!(entente(&directory, &reach).starts_with("yes: norland.example -> estmark.example"));
     entente(
         &directory,
         &[

@@ -4,10 +4,12 @@
 //! not. Out of scope: writing anything.
 
 mod finding;
+mod given;
 mod simulate;
 mod trail;
 mod verify;
 
 pub use finding::{Fault, Finding};
+pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};
 pub use verify::{Audited, Auditor, Disputed, Stored, Verification, verify};

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::sessions::Sessions;
 use crate::bulletin::{BulletinId, Sealed};
 use crate::clock::{Clock, Entropy, Timestamp};
+use crate::decision::RULES_VERSION;
 use crate::ledger::{
     Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
     State, sequence,
@@ -120,6 +121,10 @@ impl Log {
         }
         let head = checkpoint::Head::open(config, log_key)?;
         let (state, snapshot) = fold(&engine, &head)?;
+        let rules = state.genesis().map_or(0, |genesis| genesis.rules);
+        if rules > RULES_VERSION {
+            return Err(BrokerError::NewerRules(rules));
+        }
         head.check(config, &state)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let inner = Arc::new(Inner {

@@ -63,6 +63,9 @@ pub enum BrokerError {
         /// What is wrong.
         error: InvalidRecord,
     },
+    /// A ledger of a newer version.
+    #[error("the ledger is decided by version {0} of the rules; upgrade to run it")]
+    NewerRules(u32),
     /// No ledger there yet.
     #[error("{} has no ledger; make one with: entente broker init", .0.display())]
     NoLedger(PathBuf),

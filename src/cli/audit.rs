@@ -9,7 +9,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::files::{BrokerFile, unexpected};
 use super::report::{Report, dash, list, table};
-use crate::audit::{Audited, Stored, Verification, verify};
+use crate::audit::{Audited, Given, Stored, Verification, verify};
 use crate::broker::{BulletinView, DeliveryView, RecordView, Reply, Request};
 use crate::bulletin::BulletinId;
 use crate::ledger::{Engine, Fact, Record};
@@ -45,6 +45,14 @@ pub(super) enum Command {
         #[command(flatten)]
         file: BrokerFile,
     },
+    /// Lists everything that was ever released to a partner: under which clauses, without what, and
+    /// what it declared.
+    Received {
+        /// The partner.
+        partner: PartnerId,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
     /// Explains, clause by clause, why a partner receives a bulletin or does not.
     Explain {
         /// Its id.
@@ -71,6 +79,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             };
             report.show(&view, || bulletin(&view))
         }
+        Command::Received { partner, file } => received(&file, partner, report).await,
         Command::Explain { id, partner, file } => {
             let asked = file.ask(Request::Explain { id, partner }).await?;
             let Reply::Explanation(text) = asked else {
@@ -343,6 +352,28 @@ fn state(one: &DeliveryView) -> String {
         let _ = write!(state, "; to be taken by {due}");
     }
     state
+}
+
+async fn received(file: &BrokerFile, partner: PartnerId, report: &Report) -> Result<(), CliError> {
+    let mut given = Given::new(partner);
+    each_record(file, report, "reading", |record| given.take(record)).await?;
+    let all = given.finish();
+    report.show(&all, || {
+        let rows = all.iter().map(|one| {
+            [
+                one.position.to_string(),
+                one.bulletin.to_string(),
+                format!("{}, {}", one.originator, one.tlp),
+                format!(
+                    "{}; without {}",
+                    list(&one.clauses),
+                    dash(list(&one.withheld))
+                ),
+                list(&one.state),
+            ]
+        });
+        table(["#", "bulletin", "from", "under", "state"], rows)
+    })
 }
 
 fn bulletin(view: &BulletinView) -> String {

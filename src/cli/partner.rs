@@ -59,10 +59,10 @@ pub(super) enum Command {
 pub(super) struct OperatorArgs {
     /// The operator's name, as in the ledger's genesis.
     #[arg(long)]
-    pub(super) operator: String,
+    operator: String,
     /// The operator's key.
     #[arg(long)]
-    pub(super) key: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::agreement::{find, open};
 use super::error::CliError;
 use super::files::{BrokerFile, base64, clock, entropy, read_text, unexpected};
-use super::partner::{OperatorArgs, ledger, record};
+use super::partner::{ledger, record};
 use super::policy::{AnyFile, of_broker};
 use super::report::{Report, dash, list, table};
 use crate::agreement::{Difference, Example, Flow, SignedAgreement};
@@ -110,9 +110,12 @@ pub(super) struct SimulateArgs {
 pub(super) struct AssertArgs {
     /// The red lines in TOML: `[[never]]` tables with `name`, `from`, `to`, and what must not flow.
     file: PathBuf,
-    /// Sets them in the ledger, for this operator: no agreement that crosses one is put in force.
-    #[command(flatten)]
-    operator: Option<OperatorArgs>,
+    /// Sets them in the ledger, as this operator: no agreement that crosses one is put in force.
+    #[arg(long, requires = "key")]
+    operator: Option<String>,
+    /// The operator's key.
+    #[arg(long, requires = "operator")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     broker: BrokerFile,
 }
@@ -469,7 +472,7 @@ fn simulated(bulletins: u64, found: &[Simulated]) -> String {
 pub(super) async fn assertion(args: AssertArgs, report: &Report) -> Result<(), CliError> {
     let text = read_text(&args.file)?;
     let lines = red_lines(&args.file, &text)?;
-    if let Some(operator) = args.operator {
+    if let (Some(operator), Some(key)) = (args.operator, args.key) {
         let order = RedLinesOrder {
             ledger: ledger(&args.broker).await?,
             text,
@@ -477,11 +480,11 @@ pub(super) async fn assertion(args: AssertArgs, report: &Report) -> Result<(), C
             time: clock().now(),
         };
         let bytes = order.to_bytes();
-        let key = read_secret_key(&operator.key)?;
+        let key = read_secret_key(&key)?;
         let signature = key.sign(PayloadType::RedLines, &bytes)?;
         let request = Request::SetRedLines {
             order: base64(&bytes),
-            operator: operator.operator,
+            operator,
             key: signature.key_id.to_string(),
             signature: base64(&signature.bytes),
         };

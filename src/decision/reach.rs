@@ -399,7 +399,13 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn way(&self, holder: Holder<'_>) -> Way {
+    fn way(&self, mut holder: Holder<'_>) -> Way {
+        if holder.hops.len() == 1 {
+            // What goes further down flows directly, too, and is easier to read.
+            let point = &mut holder.point;
+            point.kinds = point.kinds.iter().take(1).copied().collect();
+            point.topics = point.topics.iter().take(1).copied().collect();
+        }
         let others: BTreeSet<PartnerId> = holder.hops.iter().map(|hop| hop.to.clone()).collect();
         let first = holder.hops[0].to.clone();
         let named = (self.tlp == Tlp::Red).then_some(others);

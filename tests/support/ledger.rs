@@ -3,10 +3,11 @@
 #![allow(dead_code, reason = "each test uses its share")]
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entente::agreement::{SignedAgreement, parse_draft};
-use entente::bulletin::{Draft, Precedence, Unsealed, VerifiedBursts, open, seal};
+use entente::bulletin::{Draft, Precedence, Submission, Unsealed, VerifiedBursts, open, seal};
 use entente::clock::{SeededEntropy, Timestamp};
 use entente::decision::RULES_VERSION;
 use entente::ledger::{
@@ -124,6 +125,24 @@ impl Ledger {
         }
     }
 
+    /// What becomes of a notice that refers to a bulletin's record.
+    pub(crate) fn give(
+        &mut self,
+        originator: &PartnerId,
+        seed: u8,
+        unsealed: Unsealed,
+        about: Option<&Arc<Record>>,
+    ) -> Outcome {
+        let submission = self.submission(originator, seed, unsealed);
+        self.propose(match about {
+            Some(about) => Proposal::Notice {
+                notice: Box::new(submission),
+                about: Arc::clone(about),
+            },
+            None => Proposal::Bulletin(Box::new(submission)),
+        })
+    }
+
     /// What becomes of one sealed bulletin.
     pub(crate) fn submit(
         &mut self,
@@ -131,13 +150,17 @@ impl Ledger {
         seed: u8,
         unsealed: Unsealed,
     ) -> Outcome {
+        let submission = self.submission(originator, seed, unsealed);
+        self.propose(Proposal::Bulletin(Box::new(submission)))
+    }
+
+    fn submission(&mut self, originator: &PartnerId, seed: u8, unsealed: Unsealed) -> Submission {
         let sealed = seal(vec![unsealed], &key(seed), &self.entropy)
             .expect("sealed")
             .remove(0);
-        let submission = open(sealed, self.now, self.state.registry(), &mut self.bursts)
+        open(sealed, self.now, self.state.registry(), &mut self.bursts)
             .and_then(|verified| verified.into_submission(originator, self.now))
-            .expect("verified");
-        self.propose(Proposal::Bulletin(Box::new(submission)))
+            .expect("verified")
     }
 
     /// The last record.
