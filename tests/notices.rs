@@ -468,25 +468,6 @@ async fn a_narrower_version_of_one_party_is_believed_by_the_others() {
         (item.quarantined, item.clauses),
         (None, vec!["with-estmark@2/feed".to_owned()])
     );
-    // Sudland's application says what it uses bulletins for, or is not given what is bound.
-    let items = |purpose: Option<&'static str>| {
-        let consume = Command::Consume {
-            name: format!("app-{purpose:?}"),
-            limit: 9,
-            purpose: purpose.map(|purpose| purpose.parse().expect("a purpose")),
-            wait: 0,
-        };
-        let cluster = &cluster;
-        async move {
-            match cluster.ask_node(&partner("sudland"), &consume).await {
-                Ok(Response::Items(items)) => items.len(),
-                other => panic!("{other:?}"),
-            }
-        }
-    };
-    assert_eq!(items(None).await, 0);
-    assert_eq!(items(Some("prosecution")).await, 0);
-    assert_eq!(items(Some("network-defence")).await, 2);
     cluster.stop().await.expect("a clean end");
     entente(&directory, &["audit", "verify", "-c", broker]);
 }
@@ -534,5 +515,34 @@ async fn what_may_be_kept_for_a_time_is_deleted_on_time_and_signed() {
         .await
         .expect("declared");
     entente(&directory, &["audit", "verify", "-c", "broker/broker.toml"]);
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_states_its_purpose_or_is_not_given_what_is_bound() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = cluster(&scratch).await;
+    for text in ["one", "another"] {
+        let id = publish(&cluster, "ROUTINE", text).await;
+        cluster.delivered(id).await.expect("delivered");
+    }
+    let items = |purpose: Option<&'static str>| {
+        let consume = Command::Consume {
+            name: format!("app-{purpose:?}"),
+            limit: 9,
+            purpose: purpose.map(|purpose| purpose.parse().expect("a purpose")),
+            wait: 0,
+        };
+        let cluster = &cluster;
+        async move {
+            match cluster.ask_node(&partner("sudland"), &consume).await {
+                Ok(Response::Items(items)) => items.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(items(None).await, 0);
+    assert_eq!(items(Some("prosecution")).await, 0);
+    assert_eq!(items(Some("network-defence")).await, 2);
     cluster.stop().await.expect("a clean end");
 }
