@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use entente::broker::{BulletinView, Reply, Request};
 use entente::bulletin::{BulletinId, Draft, Relation};
+use entente::clock::{Clock, SystemClock};
 use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::node::{Command, Response};
 use entente::partner::PartnerId;
@@ -544,5 +545,34 @@ async fn an_application_states_its_purpose_or_is_not_given_what_is_bound() {
     assert_eq!(items(None).await, 0);
     assert_eq!(items(Some("prosecution")).await, 0);
     assert_eq!(items(Some("network-defence")).await, 2);
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulletin_under_embargo_waits_and_then_goes() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = cluster(&scratch).await;
+    let (norland, estmark) = (partner("norland"), partner("estmark"));
+    let from = SystemClock.now().saturating_add(Duration::from_secs(3));
+    let mut early = draft("ROUTINE", "not before its time");
+    early.valid_from = Some(from);
+    let ids = cluster
+        .publish(&norland, vec![early])
+        .await
+        .expect("in the outbox");
+    // What is published after it does not wait for it, and neither does a restart lose it.
+    let other = publish(&cluster, "ROUTINE", "at once").await;
+    cluster.delivered(other).await.expect("delivered");
+    assert!(!holds(&cluster, "estmark", "not before its time").await);
+    cluster.kill_node(&norland).await.expect("killed");
+    cluster.start_nodes([&norland]).await.expect("started");
+    cluster.promised(&norland, &ids).await.expect("promised");
+    cluster.delivered(ids[0]).await.expect("delivered");
+    let item = cluster
+        .received(&estmark, ids[0])
+        .await
+        .expect("an answer")
+        .expect("received");
+    assert!(item.accepted >= from, "{} is before {from}", item.accepted);
     cluster.stop().await.expect("a clean end");
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::error::NodeError;
 use super::link::Session;
-use crate::bulletin::{BulletinId, Sealed};
+use crate::bulletin::{BulletinId, Header, Sealed};
 use crate::ledger::SignedPromise;
 use crate::proof::Digest;
 use crate::session::{Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode};
@@ -21,6 +21,8 @@ use crate::transport::{FrameReader, write_frame};
 const PUBLISH_PRIORITY: i32 = 50;
 /// A bulletin that the broker cannot take now is offered again after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// A bulletin under embargo is looked at again after this at the latest.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A sealed bulletin as the outbox keeps it.
 pub(super) fn outgoing(sealed: &Sealed) -> Outgoing {
@@ -110,6 +112,10 @@ impl Flight {
                     .await;
             }
         };
+        if let Some(wait) = self.embargo(&sealed) {
+            self.later.insert(one.id, Instant::now() + wait);
+            return Ok(());
+        }
         self.last += 1;
         self.open.insert(self.last, (one.id, sealed.header_hash()));
         let frame = Frame::Submit {
@@ -117,6 +123,14 @@ impl Flight {
             bulletin: Ok(Box::new(sealed)),
         };
         Ok(write_frame(send, &encode(&frame)).await?)
+    }
+
+    /// How long a bulletin must wait that is not to be shared yet: what the broker decides upon too
+    /// early would go to nobody, for good.
+    fn embargo(&self, sealed: &Sealed) -> Option<Duration> {
+        let header = Header::from_bytes(&sealed.header).ok()?;
+        let wait = header.valid_from.since(self.shared.clock.now());
+        (!wait.is_zero()).then(|| wait.min(LONGEST_WAIT))
     }
 
     fn answer(&mut self, frame: Frame) -> Result<Answers, NodeError> {
