@@ -1,6 +1,8 @@
 //! What becomes of a bulletin after it was published: recall, supersession, downgrade, and that it
 //! was taken in time; and that nodes take up a version that only narrows.
 
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
 use std::path::Path;
 use std::process::Command as Shell;
 use std::time::Duration;
@@ -162,6 +164,15 @@ async fn a_recall_goes_to_exactly_those_who_received_it() {
     })
     .await;
     assert_eq!(view.notices[0].0, Relation::Retracts);
+    // The originator sees the list fill, and what is missing.
+    let followed = entente(
+        &directory,
+        &["follow", &first.to_string(), "-c", node, "--json"],
+    );
+    let followed: serde_json::Value = serde_json::from_str(&followed).expect("JSON");
+    assert_eq!(followed[0]["recipient"], "estmark.example");
+    assert_eq!(followed[0]["declared"], serde_json::json!([]));
+    assert_eq!(followed[1]["declared"], serde_json::json!(["applied"]));
     assert!(declared(&view, "estmark").is_empty(), "it is down");
     assert!(!holds(&cluster, "sudland", "a wrong address").await);
     cluster
@@ -307,6 +318,12 @@ async fn a_later_version_and_lower_labels_are_told_to_those_who_received_it() {
         .expect("the program");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("was published here"), "{said}");
+    let foreign = Command::Follow { id };
+    let refused = cluster
+        .ask_node(&partner("sudland"), &foreign)
+        .await
+        .expect_err("not its own");
+    assert!(refused.to_string().contains("of this partner"), "{refused}");
     entente(&directory, &["audit", "verify", "-c", "broker/broker.toml"]);
     cluster.stop().await.expect("a clean end");
 }

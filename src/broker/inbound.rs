@@ -13,8 +13,9 @@ use super::error::BrokerError;
 use super::outbound::{self, SharedLane};
 use super::publishing;
 use super::sessions::Registration;
+use super::view;
 use crate::agreement::{AgreementId, SignedAgreement};
-use crate::bulletin::Precedence;
+use crate::bulletin::{BulletinId, Precedence};
 use crate::identity::check_crl;
 use crate::ledger::{
     AckError, AgreementEntry, CertificatesRevoked, DeclarationError, Fact, Lane, LaneChain,
@@ -23,7 +24,8 @@ use crate::ledger::{
 use crate::partner::PartnerId;
 use crate::session::{
     Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits, MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES, OverdueItem, Refusal, Statement, Welcome, decode, encode, greet,
+    MAX_HELLO_BYTES, OverdueItem, RecipientState, Refusal, Statement, Welcome, decode, encode,
+    greet,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
 
@@ -285,6 +287,10 @@ impl Control {
                 let result = self.state(*statement).await?;
                 Ok(Some(Frame::StatementTaken { sequence, result }))
             }
+            Frame::Ask { sequence, bulletin } => {
+                let result = self.followed(bulletin).await?;
+                Ok(Some(Frame::Told { sequence, result }))
+            }
             Frame::Goodbye { reason } => Err(End::Gone(reason)),
             _ => Err(unexpected("control")),
         }
@@ -363,6 +369,33 @@ impl Control {
             Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),
             Answer::Later(reason) => Err(Refusal::new("later", reason)),
         })
+    }
+
+    /// What became of one of this partner's own bulletins. Of another's it is told what it would be
+    /// told of none.
+    async fn followed(&self, id: BulletinId) -> Result<Result<Vec<RecipientState>, Refusal>, End> {
+        let shared = Arc::clone(&self.shared);
+        let found = tokio::task::spawn_blocking(move || view::bulletin(&shared.log, &id)).await;
+        let found = found.map_err(|_| BrokerError::Closed)??;
+        let Some(view) = found.filter(|view| view.originator == self.partner) else {
+            let message = format!("no bulletin {id} of this partner is in the log");
+            return Ok(Err(Refusal::new("unknown_bulletin", message)));
+        };
+        let states = view.recipients.into_iter().map(|one| RecipientState {
+            recipient: (!one.confidential).then_some(one.partner),
+            state: match (one.held, one.acknowledged) {
+                (Some(_), _) => "held",
+                (None, true) => "acknowledged",
+                (None, false) => "on its way",
+            }
+            .to_owned(),
+            declared: one.declared,
+            due: one.due,
+        });
+        let mut states: Vec<RecipientState> = states.collect();
+        // An order by name would tell which nameless one is which.
+        states.sort_by_key(|one| (one.recipient.clone(), one.state.clone()));
+        Ok(Ok(states))
     }
 
     /// Who has not taken this partner's bulletins in time.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::alarms::EXPIRY_WARNING;
 use super::commit::Log;
 use super::error::BrokerError;
-use crate::agreement::AgreementId;
+use crate::agreement::{AgreementId, ClauseRef};
 use crate::bulletin::{BulletinId, Kind, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::decision::{ClauseMiss, Reason, Refusal, Release, Rulebook, decide_for, explain};
@@ -107,6 +107,9 @@ pub struct PolicyView {
 pub struct DeliveryView {
     /// Who.
     pub partner: PartnerId,
+    /// Its originator may not learn that it receives it.
+    #[serde(default)]
+    pub confidential: bool,
     /// Under which clauses.
     pub clauses: Vec<String>,
     /// Classes of the parts withheld.
@@ -388,6 +391,11 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         };
         DeliveryView {
             partner: one.release.recipient.clone(),
+            confidential: one
+                .release
+                .clauses
+                .iter()
+                .any(|clause| is_confidential(&state, clause)),
             clauses: one
                 .release
                 .clauses
@@ -427,6 +435,15 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
             dossier.notices.iter().map(of).collect()
         }),
     }))
+}
+
+/// Whether a clause keeps recipients from one another and from the originator.
+fn is_confidential(state: &State, clause: &ClauseRef) -> bool {
+    let entry = state.agreements().get(&clause.agreement);
+    let mut clauses = entry
+        .into_iter()
+        .flat_map(|entry| &entry.agreement.agreement().clauses);
+    clauses.any(|terms| terms.id == clause.clause && terms.confidential_recipients)
 }
 
 /// Why a release is not on its way, where persons hold it.

@@ -92,6 +92,9 @@ enum Noun {
     Supersede(notices::SupersedeArgs),
     /// Lowers the TLP of a bulletin, for exactly those who received it.
     Downgrade(notices::DowngradeArgs),
+    /// Shows what became of a bulletin that was published here, recipient by recipient: on its way,
+    /// acknowledged, taken, a recall applied, or what is missing.
+    Follow(notices::FollowArgs),
     /// Says that somebody took a bulletin, where an agreement asks for that.
     Acknowledge(notices::AcknowledgeArgs),
     /// Verifies and reads the broker's ledger.
@@ -148,6 +151,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Recall(args) => notices::recall(args, report).await,
         Noun::Supersede(args) => notices::supersede(args, report).await,
         Noun::Downgrade(args) => notices::downgrade(args, report).await,
+        Noun::Follow(args) => notices::follow(args, report).await,
         Noun::Acknowledge(args) => notices::acknowledge(args, report).await,
         Noun::Audit(command) => audit::run(command, report).await,
         Noun::Status(args) => status::run(args, report).await,

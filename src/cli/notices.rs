@@ -8,7 +8,7 @@ use serde_json::json;
 use super::bulletins::read_draft;
 use super::error::CliError;
 use super::files::{NodeFile, unexpected};
-use super::report::Report;
+use super::report::{Report, dash, list, table};
 use super::treaty::{parse_classification, parse_tlp};
 use crate::bulletin::{BulletinId, Classification, Precedence, Relation, Tlp};
 use crate::node::{Command, NoticeDraft, Response};
@@ -128,6 +128,35 @@ async fn give(
         let newer = newer.first().map(|id| format!(" by {id}"));
         let newer = newer.unwrap_or_default();
         format!("{about} is {relation}{newer}; the notice is {notice}")
+    })
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FollowArgs {
+    /// The bulletin, published here.
+    bulletin: BulletinId,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+/// Recipient by recipient: how far it has come, what was declared, what is missing.
+pub(super) async fn follow(args: FollowArgs, report: &Report) -> Result<(), CliError> {
+    let id = args.bulletin;
+    let Response::Followed(states) = args.node.ask(&Command::Follow { id }).await? else {
+        return Err(unexpected());
+    };
+    report.show(&states, || {
+        let rows = states.iter().map(|one| {
+            let who = one.recipient.as_ref();
+            [
+                who.map_or_else(|| "(confidential)".to_owned(), ToString::to_string),
+                one.state.clone(),
+                dash(list(&one.declared)),
+                one.due
+                    .map_or_else(String::new, |due| format!("to be taken by {due}")),
+            ]
+        });
+        table(["recipient", "state", "declared", "missing"], rows)
     })
 }
 

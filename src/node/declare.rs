@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::error::NodeError;
 use super::evidence;
 use super::inbox::{InboxItem, Verdict};
-use super::{Act, Shared};
+use super::{Act, Outward, Shared};
 use crate::bulletin::BulletinId;
 use crate::ledger::{Declaration, LedgerId, SignedDeclaration, What};
 use crate::proof::Digest;
@@ -108,7 +108,12 @@ async fn offer(shared: &Arc<Shared>, number: u64, bytes: &Bytes) -> bool {
     if let Ok(signed) = SignedDeclaration::from_bytes(bytes) {
         let (answer, answered) = oneshot::channel();
         let statement = Statement::Declaration(signed);
-        if shared.acts.send(Act { statement, answer }).await.is_err() {
+        if shared
+            .acts
+            .send(Outward::Act(Box::new(Act { statement, answer })))
+            .await
+            .is_err()
+        {
             return false;
         }
         match answered.await {

@@ -16,14 +16,14 @@ use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
 use super::send;
-use super::{Act, LinkStatus, Shared};
+use super::{Act, Asked, LinkStatus, Outward, Shared};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey};
 use crate::session::{
-    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, accept,
-    decode, encode,
+    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, RecipientState,
+    Refusal, accept, decode, encode,
 };
 use crate::store::{NodeStore, StoreError};
 use crate::transport::{
@@ -46,7 +46,7 @@ const EXPIRY_WARNING: Duration = Duration::from_hours(336);
 #[derive(Debug)]
 pub(super) struct Link {
     shared: Arc<Shared>,
-    acts: mpsc::Receiver<Act>,
+    acts: mpsc::Receiver<Outward>,
 }
 
 /// What a welcomed session knows of its ledger.
@@ -58,7 +58,10 @@ pub(super) struct Session {
 
 impl Link {
     /// Prepares to connect; a certificate or root that cannot be read is an error at once.
-    pub(super) fn open(shared: Arc<Shared>, acts: mpsc::Receiver<Act>) -> Result<Self, NodeError> {
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        acts: mpsc::Receiver<Outward>,
+    ) -> Result<Self, NodeError> {
         tls(&shared)?;
         Ok(Self { shared, acts })
     }
@@ -305,8 +308,36 @@ pub(super) fn ledger_of(config: &Config, store: &NodeStore) -> Result<Option<Led
 /// The control stream after the greeting.
 struct Control<'a> {
     shared: Arc<Shared>,
-    acts: &'a mut mpsc::Receiver<Act>,
+    acts: &'a mut mpsc::Receiver<Outward>,
     acked: mpsc::Receiver<SignedAck>,
+}
+
+/// Who waits for which answer of the broker.
+#[derive(Default)]
+struct Waiting {
+    acts: HashMap<u64, oneshot::Sender<Result<u64, Refusal>>>,
+    questions: HashMap<u64, oneshot::Sender<Result<Vec<RecipientState>, Refusal>>>,
+}
+
+impl Waiting {
+    /// Notes who waits, and gives the frame to be sent.
+    fn add(&mut self, sequence: u64, outward: Outward) -> Frame {
+        match outward {
+            Outward::Act(act) => {
+                let Act { statement, answer } = *act;
+                self.acts.insert(sequence, answer);
+                let statement = Box::new(statement);
+                Frame::Statement {
+                    sequence,
+                    statement,
+                }
+            }
+            Outward::Ask(Asked { bulletin, answer }) => {
+                self.questions.insert(sequence, answer);
+                Frame::Ask { sequence, bulletin }
+            }
+        }
+    }
 }
 
 impl Control<'_> {
@@ -316,7 +347,7 @@ impl Control<'_> {
         mut reader: FrameReader<RecvStream>,
     ) -> Result<(), NodeError> {
         let mut sequence = 0;
-        let mut waiting = HashMap::new();
+        let mut waiting = Waiting::default();
         loop {
             tokio::select! {
                 frame = reader.next() => {
@@ -326,21 +357,16 @@ impl Control<'_> {
                 Some(ack) = self.acked.recv() => {
                     write_frame(&mut send, &encode(&Frame::Acknowledge(ack))).await?;
                 }
-                Some(act) = self.acts.recv() => {
+                Some(outward) = self.acts.recv() => {
                     sequence += 1;
-                    waiting.insert(sequence, act.answer);
-                    let statement = Box::new(act.statement);
-                    write_frame(&mut send, &encode(&Frame::Statement { sequence, statement })).await?;
+                    let frame = waiting.add(sequence, outward);
+                    write_frame(&mut send, &encode(&frame)).await?;
                 }
             }
         }
     }
 
-    async fn handle(
-        &self,
-        frame: Frame,
-        waiting: &mut HashMap<u64, oneshot::Sender<Result<u64, Refusal>>>,
-    ) -> Result<(), NodeError> {
+    async fn handle(&self, frame: Frame, waiting: &mut Waiting) -> Result<(), NodeError> {
         match frame {
             Frame::Evidence(evidence) => {
                 let shared = Arc::clone(&self.shared);
@@ -349,8 +375,14 @@ impl Control<'_> {
                 taken.await.map_err(|_| NodeError::Stopping)?
             }
             Frame::StatementTaken { sequence, result } => {
-                if let Some(answer) = waiting.remove(&sequence) {
+                if let Some(answer) = waiting.acts.remove(&sequence) {
                     // Whoever asked may be gone; what was recorded stays.
+                    let _ = answer.send(result);
+                }
+                Ok(())
+            }
+            Frame::Told { sequence, result } => {
+                if let Some(answer) = waiting.questions.remove(&sequence) {
                     let _ = answer.send(result);
                 }
                 Ok(())

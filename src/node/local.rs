@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 
 use super::notices::{self, NoticeDraft};
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Shared, declare, evidence};
+use super::{Act, Asked, Outward, Shared, declare, evidence};
 use crate::agreement::{Purpose, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Draft, Unsealed, seal};
+use crate::clock::Timestamp;
 use crate::ledger::CertificatesRevoked;
-use crate::partner::SignedKeySet;
-use crate::session::Statement;
+use crate::partner::{PartnerId, SignedKeySet};
+use crate::session::{RecipientState, Statement};
 use crate::store::{OutboxState, OutboxStatus, Outgoing, StoreError};
 use crate::transport::{LocalListener, Trouble};
 
@@ -76,6 +77,11 @@ pub enum Command {
         /// The number.
         to: u64,
     },
+    /// What became of a bulletin that was published here, recipient by recipient: the broker is asked.
+    Follow {
+        /// Which.
+        id: BulletinId,
+    },
     /// Says of a bulletin that somebody took it, where an agreement asks for that.
     Acknowledge {
         /// Which.
@@ -124,6 +130,8 @@ pub enum Response {
     Items(Vec<ItemView>),
     /// To `item`.
     Item(Box<ItemView>),
+    /// To `follow`.
+    Followed(Vec<FollowedView>),
     /// To `policy`: the agreements' files in base64.
     Policy(Vec<String>),
     /// To `advance`.
@@ -183,6 +191,7 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
             wait,
         } => consume(shared, name, limit, purpose, wait).await,
         Command::Advance { name, to } => blocking(move || advance(&shared, &name, to)).await,
+        Command::Follow { id } => follow(&shared, id).await,
         Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
         Command::Notice { notice } => {
             blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await
@@ -385,7 +394,11 @@ async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Troub
     let (answer, answered) = oneshot::channel();
     let act = Act { statement, answer };
     let submitted = tokio::time::timeout(MAX_WAIT, async {
-        shared.acts.send(act).await.map_err(|_| ())?;
+        shared
+            .acts
+            .send(Outward::Act(Box::new(act)))
+            .await
+            .map_err(|_| ())?;
         answered.await.map_err(|_| ())
     });
     match submitted.await {
@@ -398,5 +411,47 @@ async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Troub
             message: refusal.message,
         }),
         _ => Err(unanswered()),
+    }
+}
+
+/// How far a bulletin has come at one recipient.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FollowedView {
+    /// The recipient; absent where the agreement keeps it confidential.
+    pub recipient: Option<PartnerId>,
+    /// `held`, `on its way` or `acknowledged`.
+    pub state: String,
+    /// What it declared, in order.
+    pub declared: Vec<String>,
+    /// By when it has to take it, where it has to and has not.
+    pub due: Option<Timestamp>,
+}
+
+async fn follow(shared: &Shared, bulletin: BulletinId) -> Result<Response, Trouble> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let (answer, answered) = oneshot::channel();
+    let asking = async {
+        let asked = Outward::Ask(Asked { bulletin, answer });
+        shared.acts.send(asked).await.map_err(|_| ())?;
+        answered.await.map_err(|_| ())
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(Ok(Ok(states))) => {
+            let view = |one: RecipientState| FollowedView {
+                recipient: one.recipient,
+                state: one.state,
+                declared: one.declared,
+                due: one.due,
+            };
+            Ok(Response::Followed(states.into_iter().map(view).collect()))
+        }
+        Ok(Ok(Err(refusal))) => Err(Trouble {
+            code: refusal.code,
+            message: refusal.message,
+        }),
+        _ => Err(Trouble::new(
+            "not_connected",
+            "the broker has not answered; ask again when the node is connected",
+        )),
     }
 }

@@ -21,7 +21,7 @@ mod webhook;
 pub use config::{Config, TlsConfig, WebhookConfig};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
-pub use local::{Command, Response};
+pub use local::{Command, FollowedView, Response};
 pub use notices::NoticeDraft;
 pub use view::{ItemView, PartView, StatusView, TrustedView};
 
@@ -32,11 +32,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bulletin::BulletinId;
 use crate::clock::{Clock, Entropy, SystemEntropy};
 use crate::identity::{read_key_set, read_secret_key};
 use crate::partner::SignedKeySet;
 use crate::proof::Signer;
-use crate::session::{OverdueItem, Refusal, Statement};
+use crate::session::{OverdueItem, RecipientState, Refusal, Statement};
 use crate::store::NodeStore;
 use crate::transport::LocalListener;
 use evidence::Trusted;
@@ -55,6 +56,22 @@ pub(crate) enum LinkStatus {
 pub(crate) struct Act {
     statement: Statement,
     answer: oneshot::Sender<Result<u64, Refusal>>,
+}
+
+/// A question about one of this partner's bulletins, with whoever waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    bulletin: BulletinId,
+    answer: oneshot::Sender<Result<Vec<RecipientState>, Refusal>>,
+}
+
+/// What goes to the broker on the control stream.
+#[derive(Debug)]
+pub(crate) enum Outward {
+    /// To be recorded.
+    Act(Box<Act>),
+    /// To be answered.
+    Ask(Asked),
 }
 
 /// What all tasks of a node share.
@@ -80,7 +97,7 @@ pub(crate) struct Shared {
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
     link: watch::Sender<LinkStatus>,
-    acts: mpsc::Sender<Act>,
+    acts: mpsc::Sender<Outward>,
     stop: CancellationToken,
 }
 

@@ -77,6 +77,20 @@ pub enum Frame {
     },
     /// To an originator: who has not taken its bulletins in time.
     Overdue(Vec<OverdueItem>),
+    /// An originator asks what became of its bulletin.
+    Ask {
+        /// Repeated in the answer.
+        sequence: u64,
+        /// Which.
+        bulletin: BulletinId,
+    },
+    /// The answer.
+    Told {
+        /// Of the question.
+        sequence: u64,
+        /// How far it has come at each recipient.
+        result: Result<Vec<RecipientState>, Refusal>,
+    },
     /// The sender closes when its queues are empty.
     Goodbye {
         /// For people.
@@ -93,6 +107,19 @@ pub struct OverdueItem {
     pub recipient: Option<PartnerId>,
     /// By when it should have taken it.
     pub due: Timestamp,
+}
+
+/// How far a bulletin has come at one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientState {
+    /// The recipient; `None` where the agreement keeps it confidential.
+    pub recipient: Option<PartnerId>,
+    /// `held`, `on its way` or `acknowledged`.
+    pub state: String,
+    /// What it declared, in order.
+    pub declared: Vec<String>,
+    /// By when it has to take it, where it has to and has not.
+    pub due: Option<Timestamp>,
 }
 
 /// Why a bulletin was not accepted.
@@ -245,6 +272,15 @@ fn write(frame: &Frame) -> Wire {
             position: result.as_ref().map_or(0, |position| *position),
             refused: result.as_ref().err().map(write_refusal),
         }),
+        Frame::Ask { sequence, bulletin } => Wire::Ask(proto::Ask {
+            sequence: *sequence,
+            bulletin: Bytes::copy_from_slice(&bulletin.0),
+        }),
+        Frame::Told { sequence, result } => Wire::Told(proto::Told {
+            sequence: *sequence,
+            recipients: result.iter().flatten().map(write_recipient_state).collect(),
+            refused: result.as_ref().err().map(write_refusal),
+        }),
         Frame::Overdue(items) => Wire::Overdue(proto::Overdue {
             items: items
                 .iter()
@@ -335,6 +371,21 @@ fn read(wire: Wire) -> Read<Frame> {
                 .refused
                 .map_or(Ok(taken.position), |refused| Err(read_refusal(refused))),
         },
+        Wire::Ask(ask) => Frame::Ask {
+            sequence: ask.sequence,
+            bulletin: read_id(&ask.bulletin)?,
+        },
+        Wire::Told(told) => Frame::Told {
+            sequence: told.sequence,
+            result: match told.refused {
+                Some(refused) => Err(read_refusal(refused)),
+                None => Ok(told
+                    .recipients
+                    .into_iter()
+                    .map(read_recipient_state)
+                    .collect::<Read<_>>()?),
+            },
+        },
         Wire::Overdue(overdue) => Frame::Overdue(
             overdue
                 .items
@@ -348,14 +399,48 @@ fn read(wire: Wire) -> Read<Frame> {
     })
 }
 
-fn read_overdue(wire: &proto::OverdueItem) -> Read<OverdueItem> {
-    let id = wire.bulletin.as_ref().try_into();
-    let recipient = Some(wire.recipient.as_str()).filter(|name| !name.is_empty());
-    Ok(OverdueItem {
-        bulletin: BulletinId(id.map_err(|_| Malformed("bulletin"))?),
-        recipient: recipient
-            .map(|name| name.parse().map_err(|_| Malformed("recipient")))
+fn write_recipient_state(one: &RecipientState) -> proto::RecipientState {
+    proto::RecipientState {
+        recipient: one
+            .recipient
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        state: one.state.clone(),
+        declared: one.declared.clone(),
+        due: one.due.map_or(0, Timestamp::micros),
+    }
+}
+
+fn read_recipient_state(wire: proto::RecipientState) -> Read<RecipientState> {
+    Ok(RecipientState {
+        recipient: read_recipient(&wire.recipient)?,
+        state: wire.state,
+        declared: wire.declared,
+        due: Some(wire.due)
+            .filter(|due| *due != 0)
+            .map(read_time)
             .transpose()?,
+    })
+}
+
+/// A recipient's id; empty where it is confidential.
+fn read_recipient(text: &str) -> Read<Option<PartnerId>> {
+    let named = Some(text).filter(|name| !name.is_empty());
+    named
+        .map(|name| name.parse().map_err(|_| Malformed("recipient")))
+        .transpose()
+}
+
+fn read_id(bytes: &Bytes) -> Read<BulletinId> {
+    let id = bytes.as_ref().try_into();
+    id.map(BulletinId).map_err(|_| Malformed("bulletin"))
+}
+
+fn read_overdue(wire: &proto::OverdueItem) -> Read<OverdueItem> {
+    Ok(OverdueItem {
+        bulletin: read_id(&wire.bulletin)?,
+        recipient: read_recipient(&wire.recipient)?,
         due: read_time(wire.due)?,
     })
 }
