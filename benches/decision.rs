@@ -81,6 +81,7 @@ fn rulebook(agreements: &[Agreement]) -> Rulebook {
 fn bulletin() -> (Labels, Vec<PartLabels>) {
     let labels = Labels {
         originator: partner(0).parse().expect("a partner"),
+        disguise: None,
         kinds: vec!["cyber".parse().expect("a kind")],
         topics: vec!["cyber/malware/wiper".parse().expect("a topic")],
         regions: vec![],

@@ -41,6 +41,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The second in which it is, from its beginning.
+    #[must_use]
+    pub const fn whole_second(self) -> Self {
+        // Towards the earliest, which is a whole second itself.
+        Self(self.0 - self.0.rem_euclid(1_000_000))
+    }
+
     /// This moment plus a duration, at most [`Timestamp::MAX`].
     pub fn saturating_add(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);

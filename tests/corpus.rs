@@ -7,64 +7,20 @@
     reason = "figures and skips are shown"
 )]
 
+#[path = "support/corpus.rs"]
+mod corpus;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use corpus::{corpus, files};
 use data_encoding::BASE64;
 use entente::formats::stix::{self, BundleError};
 use entente::proof::{Digest, merkle};
 use entente::testing::Scratch;
 use serde_json::Value;
-
-/// The corpus, or `None` with a word about it.
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: there is no corpus at {}", path.display());
-    None
-}
-
-/// Every file of a set, packed or not, by name.
-fn files(set: &str) -> Vec<(String, Vec<u8>)> {
-    let Some(corpus) = corpus() else {
-        return Vec::new();
-    };
-    let packed = corpus.join(format!("{set}.tar.gz"));
-    if !packed.exists() {
-        return walk(&corpus.join(set));
-    }
-    let reader = flate2::read::GzDecoder::new(fs::File::open(packed).expect("a set"));
-    let mut archive = tar::Archive::new(reader);
-    let mut files = Vec::new();
-    for entry in archive.entries().expect("an archive") {
-        let mut entry = entry.expect("an entry");
-        if entry.header().entry_type().is_file() {
-            let name = entry.path().expect("a path").to_string_lossy().into_owned();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).expect("a file");
-            files.push((name, bytes));
-        }
-    }
-    files
-}
-
-fn walk(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).expect("a set") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(walk(&path));
-        } else {
-            files.push((path.display().to_string(), fs::read(&path).expect("a file")));
-        }
-    }
-    files
-}
 
 fn is_stix(name: &str) -> bool {
     let extension = Path::new(name)

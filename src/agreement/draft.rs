@@ -13,7 +13,7 @@ use super::terms::{
     Agreement, Clause, Equivalent, Hold, Onward, Parties, Party, Person, Purpose, Quota,
     References, Regions, Topics,
 };
-use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Tlp};
+use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Shown, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 use crate::proof::Digest;
@@ -90,6 +90,8 @@ pub struct ClauseDraft {
     #[serde(default)]
     confidential_recipients: bool,
     #[serde(default)]
+    originator: Option<Spanned<String>>,
+    #[serde(default)]
     quota: Option<QuotaDraft>,
     #[serde(default)]
     hold: Option<HoldDraft>,
@@ -101,6 +103,8 @@ pub struct ClauseDraft {
     legal_basis: String,
     #[serde(default)]
     retention_seconds: Option<u32>,
+    #[serde(default)]
+    backfill_from: Option<Spanned<String>>,
     #[serde(default)]
     acknowledge_within_seconds: Option<u32>,
 }
@@ -305,6 +309,10 @@ impl Reader<'_> {
             least_credibility: draft.least_credibility,
             references: draft.references,
             confidential_recipients: draft.confidential_recipients,
+            originator: draft
+                .originator
+                .as_ref()
+                .map_or(Ok(Shown::Named), |shown| self.parse(shown))?,
             quota: draft.quota.map(|quota| Quota {
                 bulletins: quota.bulletins,
                 period: Duration::from_secs(u64::from(quota.hours) * 3_600),
@@ -320,6 +328,11 @@ impl Reader<'_> {
                 .map(|purpose| self.parse::<Purpose>(purpose))
                 .collect::<Result<_, _>>()?,
             legal_basis: draft.legal_basis.clone(),
+            backfill_from: draft
+                .backfill_from
+                .as_ref()
+                .map(|time| self.parse::<Timestamp>(time))
+                .transpose()?,
             retention: draft
                 .retention_seconds
                 .map(|seconds| Duration::from_secs(seconds.into())),

@@ -7,8 +7,12 @@ use std::sync::Arc;
 use super::diff::Difference;
 use super::space::admits_class;
 use super::terms::{Agreement, Clause, Topics};
-use crate::bulletin::{Kind, PartClass};
+use crate::bulletin::{Kind, PartClass, Shown};
 use crate::clock::Timestamp;
+use crate::partner::PartnerId;
+
+/// Fewer givers hide none of them: of two, each knows that it was the other.
+const FEWEST_GIVERS: usize = 3;
 
 /// Something about an agreement that its author may not have meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,14 @@ pub enum Odd {
     OtherTopics,
     /// The agreement is over.
     Over(Timestamp),
+    /// It hides its originator among so few towards this party that its name, which a delivery bears,
+    /// tells who it was.
+    FewGivers {
+        /// The party.
+        to: PartnerId,
+        /// How many could have given.
+        givers: usize,
+    },
     /// Without it the same would flow, under the same obligations.
     Shadowed,
 }
@@ -45,6 +57,9 @@ impl Agreement {
                     what,
                 });
             };
+            if let Some((to, givers)) = self.fewest_givers(clause) {
+                warn(Odd::FewGivers { to, givers });
+            }
             if self.valid_until <= now {
                 warn(Odd::Over(self.valid_until));
             }
@@ -69,6 +84,24 @@ impl Agreement {
         parties().any(|from| {
             clause.from.contains(from) && parties().any(|to| to != from && clause.to.contains(to))
         })
+    }
+
+    /// The party towards which a clause that hides its originator hides it least, and among how many;
+    /// `None` where that is enough.
+    fn fewest_givers(&self, clause: &Clause) -> Option<(PartnerId, usize)> {
+        if clause.originator == Shown::Named {
+            return None;
+        }
+        let parties = || self.parties.iter().map(|party| &party.partner);
+        let givers = |to: &PartnerId| {
+            let others = parties().filter(|from| *from != to);
+            others.filter(|from| clause.from.contains(from)).count()
+        };
+        let towards = parties().filter(|to| clause.to.contains(to));
+        let towards = towards.map(|to| (to, givers(to)));
+        let few = towards.filter(|(_, givers)| (1..FEWEST_GIVERS).contains(givers));
+        let fewest = few.min_by_key(|(_, givers)| *givers);
+        fewest.map(|(to, givers)| (to.clone(), givers))
     }
 
     fn is_shadowed(&self, clause: &Clause) -> bool {
@@ -105,6 +138,11 @@ impl fmt::Display for Warning {
                 f.write_str("will hardly match: its topics are of none of its kinds")
             }
             Odd::Over(until) => write!(f, "can never match: the agreement ends at {until}"),
+            Odd::FewGivers { to, givers } => write!(
+                f,
+                "hides who gave among {givers} towards {to}: its name, which a delivery bears, tells \
+                 who it was"
+            ),
             Odd::Shadowed => {
                 f.write_str("adds nothing: without it the same flows under the same obligations")
             }

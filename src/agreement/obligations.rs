@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+
 use super::terms::{Clause, Hold, Onward, Purpose};
 
 /// The obligations that come with a bulletin.
@@ -20,6 +22,8 @@ pub struct Obligations {
     pub acknowledge_within: Option<Duration>,
     /// Who had to let it go before it flowed.
     pub holds: BTreeSet<Hold>,
+    /// Those who join later are given it, too, where it came since then.
+    pub backfill_from: Option<Timestamp>,
 }
 
 impl Obligations {
@@ -40,6 +44,7 @@ impl Obligations {
             retention: None,
             acknowledge_within: None,
             holds: BTreeSet::new(),
+            backfill_from: None,
         })
     }
 
@@ -52,6 +57,7 @@ impl Obligations {
             retention: clause.retention,
             acknowledge_within: clause.acknowledge_within,
             holds: clause.hold.iter().cloned().collect(),
+            backfill_from: clause.backfill_from,
         }
     }
 
@@ -71,6 +77,10 @@ impl Obligations {
             holds: &self.holds | &other.holds,
             retention: shorter(self.retention, other.retention),
             acknowledge_within: shorter(self.acknowledge_within, other.acknowledge_within),
+            backfill_from: [self.backfill_from, other.backfill_from]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 
@@ -95,6 +105,14 @@ impl Obligations {
         };
         if kept_longer {
             return Some("retention");
+        }
+        let earlier = match (self.backfill_from, other.backfill_from) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(one), Some(other)) => one < other,
+        };
+        if earlier {
+            return Some("backfill");
         }
         if !other.holds.is_subset(&self.holds) {
             return Some("hold");

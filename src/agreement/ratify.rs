@@ -12,6 +12,13 @@ use crate::clock::Timestamp;
 use crate::partner::{KeyChain, KeyUse, PartnerId};
 use crate::proof::{Digest, PayloadType, PublicKey, SignError, Signature, Signer, verify};
 
+/// The most pairs of clauses, and the most equivalents, of versions that are compared while a
+/// Pairs of clauses times pairs of parties that are compared to see whether a version only narrows.
+const MAX_COMPARED_BETWEEN: usize = 16_384;
+/// signature is checked.
+const MAX_COMPARED: usize = 1_024;
+const MAX_COMPARED_EQUIVALENTS: usize = 32;
+
 /// One party's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ratification {
@@ -277,7 +284,12 @@ fn check_narrower(
     let follows = next.previous == Some(previous.id.0)
         && next.parties == before.parties
         && next.persons == before.persons;
-    if !follows {
+    // The comparison grows with both; what is too large to compare at once is for all to sign.
+    let compared = before.clauses.len() * next.clauses.len();
+    let small = compared <= MAX_COMPARED
+        && compared * next.parties.len().pow(2) <= MAX_COMPARED_BETWEEN
+        && before.equivalents.len() + next.equivalents.len() <= MAX_COMPARED_EQUIVALENTS;
+    if !follows || !small {
         return Err(AgreementError::NotRatified(missing.clone()));
     }
     match Difference::between(before, next).widens.first() {

@@ -5,11 +5,12 @@
 //! single values: a [`Cell`]. So a question about all bulletins is a question about few points.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::terms::{Agreement, Clause, Onward, Quota, References, Regions};
 use crate::bulletin::{
-    Admiralty, Caveat, Classification, Kind, Labels, Level, Marking, PartClass, PartLabels,
-    Precedence, Region, Tlp, Topic,
+    Admiralty, Caveat, Classification, Disguise, Kind, Labels, Level, Marking, PartClass,
+    PartLabels, Precedence, Region, Shown, Tlp, Topic,
 };
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -32,6 +33,7 @@ pub(crate) struct Cell {
     pub(crate) exercise: bool,
     pub(crate) orcon: bool,
     pub(crate) class: PartClass,
+    pub(crate) guise: Guise,
     /// The header's classification, and that of the part where it is higher.
     pub(crate) classification: Option<(Classification, Level)>,
 }
@@ -41,14 +43,66 @@ impl Cell {
     pub(crate) fn is_admitted(&self, agreement: &Agreement, clause: &Clause) -> bool {
         clause.precedences.contains(&self.precedence)
             && admits_class(clause, self.class)
+            && self.guise.is_admitted(clause)
             && (self.exercise || !clause.exercise_only)
             && !(self.orcon && clause.onward == Onward::WithinAgreement)
             && admits_level(agreement, clause, self.classification.as_ref())
     }
 }
 
+/// How an originator shows itself to a recipient: its name in the header, or a pseudonym for the
+/// agreement, with or without the identity behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Guise {
+    Named,
+    Pseudonym { single_use: bool, revealed: bool },
+}
+
+impl Guise {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Named,
+        Self::of(false, true),
+        Self::of(false, false),
+        Self::of(true, true),
+        Self::of(true, false),
+    ];
+
+    const fn of(single_use: bool, revealed: bool) -> Self {
+        Self::Pseudonym {
+            single_use,
+            revealed,
+        }
+    }
+
+    /// Whether a clause of the pseudonym's agreement admits it.
+    pub(crate) fn is_admitted(self, clause: &Clause) -> bool {
+        match (clause.originator, self) {
+            (shown, Self::Named) => shown == Shown::Named,
+            (Shown::Named, Self::Pseudonym { revealed, .. }) => revealed,
+            (Shown::Alias, Self::Pseudonym { .. }) => true,
+            (Shown::Framework, Self::Pseudonym { single_use, .. }) => single_use,
+        }
+    }
+
+    fn disguise(self, agreement: &Agreement, to: &PartnerId) -> Option<Disguise> {
+        match self {
+            Self::Named => None,
+            Self::Pseudonym {
+                single_use,
+                revealed,
+            } => Some(Disguise {
+                single_use,
+                agreement: Arc::clone(&agreement.name),
+                reveal_to: revealed.then(|| to.clone()).into_iter().collect(),
+            }),
+        }
+    }
+}
+
+/// Who is behind a pseudonym is no matter of the class of its part, but of the guise.
 pub(crate) fn admits_class(clause: &Clause, class: PartClass) -> bool {
-    class != PartClass::Audience && !clause.withhold.contains(&class)
+    let told = !matches!(class, PartClass::Audience | PartClass::Identity);
+    told && !clause.withhold.contains(&class)
 }
 
 /// The greatest bulletin of a cell that some clauses allow.
@@ -226,17 +280,18 @@ fn quota_within(inner: Option<Quota>, outer: Option<Quota>) -> bool {
     }
 }
 
-/// A bulletin at a point of a cell, from one party to others.
+/// A bulletin at a point of a cell, from one party to others; a pseudonym is for this agreement.
 pub(crate) fn example(
     cell: &Cell,
     point: &Point,
-    from: &PartnerId,
-    to: &PartnerId,
+    agreement: &Agreement,
+    (from, to): (&PartnerId, &PartnerId),
     releasable_to: Option<BTreeSet<PartnerId>>,
 ) -> Example {
     Example {
         labels: Labels {
             originator: from.clone(),
+            disguise: cell.guise.disguise(agreement, to),
             kinds: point.kinds.iter().copied().collect(),
             topics: point.topics.iter().copied().collect(),
             regions: match &point.regions {

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AgreementError;
 use crate::bulletin::{
-    Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic, closed_set,
+    Classification, Kind, Level, PartClass, Precedence, Region, Shown, Tlp, Topic, closed_set,
+    is_agreement_name,
 };
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -22,7 +23,7 @@ use crate::proof::{Digest, InvalidDigest, PublicKey};
 pub const MAX_PARTIES: usize = 256;
 /// The most clauses of an agreement.
 pub const MAX_CLAUSES: usize = 256;
-/// The longest name of an agreement or clause.
+/// The longest name of a scheme of classification.
 const MAX_NAME: usize = 63;
 /// The longest title, in bytes.
 const MAX_TITLE: usize = 256;
@@ -205,6 +206,10 @@ pub struct Clause {
     pub references: References,
     /// Nothing that a recipient sees may name another recipient.
     pub confidential_recipients: bool,
+    /// What recipients see of who published a bulletin. Where it is `Named`, each of them sees the
+    /// partner, by its name in the header or by the identity behind its pseudonym; otherwise none
+    /// does.
+    pub originator: Shown,
     /// How many bulletins flow from one party to another in a while.
     pub quota: Option<Quota>,
     /// Two persons must let it go before it flows.
@@ -217,6 +222,9 @@ pub struct Clause {
     pub legal_basis: String,
     /// Recipients delete its contents this long after the log took it, and sign that they did.
     pub retention: Option<Duration>,
+    /// When the agreement enters into force, its parties are given what the clause covers of what was
+    /// accepted since then, and they have not got.
+    pub backfill_from: Option<Timestamp>,
     /// Recipients have to take a bulletin, and say so, within this time.
     pub acknowledge_within: Option<Duration>,
 }
@@ -352,6 +360,11 @@ impl Agreement {
     /// Whether a partner is a party.
     pub fn is_party(&self, partner: &PartnerId) -> bool {
         self.parties.iter().any(|party| party.partner == *partner)
+    }
+
+    /// Whether a moment is within its validity.
+    pub fn is_valid(&self, at: Timestamp) -> bool {
+        self.valid_from <= at && at < self.valid_until
     }
 
     /// The rules that hold between the fields of every agreement.
@@ -534,6 +547,13 @@ impl Agreement {
                 return Err(AgreementError::invalid("clause.hold", reason));
             }
         }
+        if clause.withhold.contains(&PartClass::Identity) {
+            let reason = format!(
+                "in clause `{}` identity is withheld by originator = \"alias\" or \"framework\"",
+                clause.id
+            );
+            return Err(AgreementError::invalid("clause.withhold", reason));
+        }
         if let Some(ceiling) = &clause.classification_ceiling {
             check_policy("clause.classification_ceiling", &ceiling.policy)?;
         }
@@ -582,6 +602,18 @@ fn check_limits(clause: &Clause) -> Result<(), AgreementError> {
     {
         return wrong("clause.hold", "its deadline is not one second to ten years");
     }
+    if clause.backfill_from.is_some() && (clause.hold.is_some() || clause.quota.is_some()) {
+        return wrong(
+            "clause.backfill_from",
+            "what came before can neither be held nor counted",
+        );
+    }
+    if clause.backfill_from.is_some() && clause.acknowledge_within.is_some() {
+        return wrong(
+            "clause.backfill_from",
+            "what came before cannot be taken in time",
+        );
+    }
     if clause.legal_basis.len() > MAX_TITLE || clause.legal_basis.chars().any(char::is_control) {
         return wrong("clause.legal_basis", "it is too long or not one line");
     }
@@ -597,10 +629,7 @@ fn check_policy(field: &'static str, policy: &str) -> Result<(), AgreementError>
 }
 
 fn check_name(field: &'static str, name: &str) -> Result<(), AgreementError> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let well_formed =
-        (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('-');
-    if well_formed {
+    if is_agreement_name(name) {
         return Ok(());
     }
     let reason = format!("`{}` is not 1 to 63 of a-z 0-9 -", name.escape_debug());
@@ -659,6 +688,11 @@ impl fmt::Display for Clause {
         if self.confidential_recipients {
             f.write_str(", recipients confidential")?;
         }
+        match self.originator {
+            Shown::Named => {}
+            Shown::Alias => f.write_str(", originator by an alias")?,
+            Shown::Framework => f.write_str(", originator not disclosed")?,
+        }
         if let Some(quota) = self.quota {
             write!(f, ", at most {} in {}", quota.bulletins, Span(quota.period))?;
         }
@@ -680,6 +714,9 @@ impl fmt::Display for Clause {
         }
         if let Some(within) = self.acknowledge_within {
             write!(f, "; to be taken within {}", Span(within))?;
+        }
+        if let Some(from) = self.backfill_from {
+            write!(f, "; with what came since {from}")?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::terms::{
     Agreement, AgreementId, Clause, Equivalent, Hold, MAX_PARTIES, Onward, Parties, Party, Person,
     Quota, References, Regions, Topics,
 };
-use crate::bulletin::{Classification, Kind, Level, Precedence, Tlp};
+use crate::bulletin::{Classification, Kind, Level, Precedence, Shown, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::{signature_from_wire, signature_to_wire};
 use crate::proof::{Digest, PublicKey};
@@ -203,6 +203,12 @@ fn write_clause(clause: &Clause) -> proto::Clause {
         least_credibility: clause.least_credibility.unwrap_or(0).into(),
         refuse_references: clause.references == References::Refuse,
         confidential_recipients: clause.confidential_recipients,
+        originator: match clause.originator {
+            Shown::Named => proto::Shown::Unspecified,
+            Shown::Alias => proto::Shown::Alias,
+            Shown::Framework => proto::Shown::Framework,
+        }
+        .into(),
         quota: clause.quota.map(|quota| proto::Quota {
             bulletins: quota.bulletins,
             period_seconds: quota.period.as_secs(),
@@ -213,6 +219,7 @@ fn write_clause(clause: &Clause) -> proto::Clause {
             persons: hold.persons.iter().cloned().collect(),
             deadline_seconds: hold.deadline.as_secs(),
         }),
+        backfill_from: clause.backfill_from.map(Timestamp::micros),
         retention_seconds: clause.retention.map_or(0, |retention| retention.as_secs()),
         acknowledge_within_seconds: clause
             .acknowledge_within
@@ -265,6 +272,12 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
             References::Withhold
         },
         confidential_recipients: wire.confidential_recipients,
+        originator: match proto::Shown::try_from(wire.originator) {
+            Ok(proto::Shown::Unspecified) => Shown::Named,
+            Ok(proto::Shown::Alias) => Shown::Alias,
+            Ok(proto::Shown::Framework) => Shown::Framework,
+            Err(_) => return Err(unknown("clause.originator")),
+        },
         quota: wire.quota.as_ref().map(|quota| Quota {
             bulletins: quota.bulletins,
             period: Duration::from_secs(quota.period_seconds),
@@ -279,6 +292,12 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
         retention: Some(wire.retention_seconds)
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),
+        backfill_from: wire
+            .backfill_from
+            .map(|micros| {
+                Timestamp::from_micros(micros).ok_or_else(|| unknown("clause.backfill_from"))
+            })
+            .transpose()?,
         acknowledge_within: Some(wire.acknowledge_within_seconds)
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),

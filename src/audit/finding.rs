@@ -5,7 +5,8 @@ use thiserror::Error;
 use crate::bulletin::Refused;
 use crate::clock::Timestamp;
 use crate::ledger::{
-    AckError, DeclarationError, EngineError, GovernanceError, HoldError, InvalidRecord,
+    AckError, ConsentError, DeclarationError, EngineError, GovernanceError, HoldError,
+    InvalidRecord,
 };
 use crate::partner::PartnerId;
 use crate::proof::InvalidCheckpoint;
@@ -128,6 +129,15 @@ pub enum Fault {
     /// What a person decided.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// What an originator said to its bulletin being passed on.
+    #[error(transparent)]
+    Consent(#[from] ConsentError),
+    /// It gives nothing, or no agreement that is in force gives what came before.
+    #[error("it gives what came before an agreement, and no backfill is due there")]
+    Backfill,
+    /// Other clauses bind what it passes on, or it waits for the consent of others.
+    #[error("it names other clauses and consents than those that bind what it passes on")]
+    Awaited,
     /// What a recipient declared.
     #[error(transparent)]
     Declaration(#[from] DeclarationError),

@@ -1,6 +1,6 @@
 //! What a partner was ever given, from the records alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -45,6 +45,9 @@ pub struct Given {
     state: State,
     bulletins: BTreeMap<BulletinId, GivenOne>,
     held: BTreeMap<BulletinId, Box<Accepted>>,
+    /// What was given to it by a backfill: its records are kept until then.
+    later: BTreeSet<BulletinId>,
+    waiting: BTreeMap<BulletinId, (u64, Timestamp, Box<Accepted>)>,
     open: BTreeMap<(Precedence, u64), Open>,
 }
 
@@ -56,11 +59,24 @@ impl Given {
             state: State::new(),
             bulletins: BTreeMap::new(),
             held: BTreeMap::new(),
+            later: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             open: BTreeMap::new(),
         }
     }
 
-    /// Takes the next record.
+    /// Notes from a record, on a first reading, what was given to the partner by a backfill.
+    pub fn note(&mut self, record: &Record) {
+        let mut own = record.releases.iter();
+        let own = own.any(|one| one.release.recipient == self.partner);
+        if let (true, Fact::Backfilled(_), Some((id, _))) =
+            (own, &record.fact, record.fact.lets_go())
+        {
+            self.later.insert(id);
+        }
+    }
+
+    /// Takes the next record, on the second reading.
     pub fn take(&mut self, record: &Record) {
         let position = self.state.size();
         self.state.apply(record);
@@ -69,14 +85,24 @@ impl Given {
         match &record.fact {
             Fact::Accepted(accepted) => {
                 if let Some(release) = own {
-                    self.accepted(position, record, accepted, release);
+                    self.accepted(position, record.time, accepted, release);
+                } else if self.later.contains(&accepted.header.id) {
+                    let kept = (position, record.time, accepted.clone());
+                    self.waiting.insert(accepted.header.id, kept);
                 }
                 if accepted.header.notice {
                     self.look_again(record.time);
                 }
             }
-            Fact::HoldDecided(signed) => {
-                let id = signed.decision.id;
+            Fact::Backfilled(one) => {
+                // Another backfill may give it to others before.
+                if let (Some(release), Some(bulletin)) = (own, &one.bulletin)
+                    && let Some((position, time, accepted)) = self.waiting.remove(&bulletin.id)
+                {
+                    self.accepted(position, time, &accepted, release);
+                }
+            }
+            fact if let Some((id, _)) = fact.lets_go() => {
                 if let (Some(release), Some(accepted)) = (own, self.held.remove(&id)) {
                     self.set(&id, "on its way");
                     self.issue(accepted, release);
@@ -100,7 +126,7 @@ impl Given {
     fn accepted(
         &mut self,
         position: u64,
-        record: &Record,
+        time: Timestamp,
         accepted: &Accepted,
         release: &LaneRelease,
     ) {
@@ -113,9 +139,9 @@ impl Given {
         let state = if granted.held { "held" } else { "on its way" };
         let one = GivenOne {
             position,
-            time: record.time,
+            time,
             bulletin: header.id,
-            originator: header.originator.clone(),
+            originator: accepted.originator.clone(),
             tlp: header.tlp,
             clauses: granted.clauses.iter().map(ToString::to_string).collect(),
             withheld: granted.withheld.iter().map(class).collect(),

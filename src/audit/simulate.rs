@@ -1,6 +1,6 @@
 //! What would have flowed, had an agreement been in force: the log's own bulletins, decided again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::decision::{Release, Rulebook, Usage, decide};
 use crate::ledger::{Accepted, Fact, Record, State};
 use crate::partner::PartnerId;
+use crate::proof::Digest;
 
 /// One recipient of one bulletin for whom it would have made a difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +46,8 @@ pub struct Simulation {
     /// The rulebook of the last governing record, with the draft in it.
     altered: Option<Rulebook>,
     usage: Usage,
+    /// What backfills gave, by SHA-256 of the bulletin's header.
+    later: HashMap<Digest, Vec<Release>>,
     bulletins: u64,
     found: Vec<Simulated>,
 }
@@ -62,6 +65,7 @@ impl Simulation {
             state: State::new(),
             altered: None,
             usage: Usage::new(),
+            later: HashMap::new(),
             bulletins: 0,
             found: Vec::new(),
         }
@@ -72,11 +76,22 @@ impl Simulation {
         self.state.size()
     }
 
-    /// Takes the next record.
+    /// Notes from a record, on a first reading, what a backfill gave later.
+    pub fn note(&mut self, record: &Record) {
+        if let Fact::Backfilled(one) = &record.fact
+            && let Some(bulletin) = &one.bulletin
+        {
+            let given = record.releases.iter().map(|one| one.release.clone());
+            self.later.entry(bulletin.header).or_default().extend(given);
+        }
+    }
+
+    /// Takes the next record, on the second reading.
     pub fn take(&mut self, record: &Record) {
         match &record.fact {
             Fact::Accepted(accepted) => {
-                if record.time >= self.since {
+                // A notice follows its bulletin, whatever agreements say.
+                if record.time >= self.since && !accepted.header.notice {
                     self.decide_again(accepted, record);
                 }
             }
@@ -89,14 +104,25 @@ impl Simulation {
     fn decide_again(&mut self, accepted: &Accepted, record: &Record) {
         let rulebook = self.altered.take().unwrap_or_else(|| self.rulebook());
         let (labels, parts) = (accepted.labels(), accepted.part_labels());
-        let releases = decide(&rulebook, &self.usage, &labels, &parts, record.time);
+        let mut releases = decide(&rulebook, &self.usage, &labels, &parts, record.time);
         for release in &releases {
             self.usage
                 .count(&rulebook, &labels.originator, release, record.time);
         }
         self.altered = Some(rulebook);
         self.bulletins += 1;
-        let then: Vec<&Release> = record.releases.iter().map(|one| &one.release).collect();
+        // What was given later was released, too; and would be, under another agreement's name.
+        let later = self.later.remove(&accepted.header_hash());
+        let later = later.unwrap_or_default();
+        for one in &later {
+            let other = one.clauses.iter().all(|used| used.name != self.terms.name);
+            let has = |release: &Release| release.recipient == one.recipient;
+            if other && !releases.iter().any(has) {
+                releases.push(one.clone());
+            }
+        }
+        let own = record.releases.iter().map(|one| &one.release);
+        let then: Vec<&Release> = own.chain(&later).collect();
         let recipients: BTreeSet<&PartnerId> = then
             .iter()
             .copied()
@@ -120,7 +146,7 @@ impl Simulation {
         after: Option<&Release>,
     ) {
         let seen = |release: Option<&Release>, index: u32| {
-            release.is_some_and(|release| !release.withheld.contains(&index))
+            release.is_some_and(|release| release.withheld.binary_search(&index).is_err())
         };
         let (mut newly, mut no_longer) = (Vec::new(), Vec::new());
         for (index, part) in (0u32..).zip(&accepted.parts) {
@@ -137,7 +163,7 @@ impl Simulation {
             position: self.state.size(),
             time: record.time,
             bulletin: accepted.header.id,
-            originator: accepted.header.originator.clone(),
+            originator: accepted.originator.clone(),
             recipient: recipient.clone(),
             released: before.is_some(),
             would_be: after.is_some(),

@@ -80,9 +80,10 @@ impl Trail {
                 acked: 0,
                 due: VecDeque::new(),
             });
-        let agreements = release.release.clauses.iter();
-        let ends = agreements
-            .filter_map(|clause| state.agreements().get(&clause.agreement))
+        let clauses = release.release.clauses.iter().map(|one| one.agreement);
+        let ends = clauses
+            .chain(accepted.bonds.iter().map(|bond| bond.agreement))
+            .filter_map(|agreement| state.agreements().get(&agreement))
             .map(|entry| entry.agreement.agreement().valid_until)
             .chain([accepted.header.valid_until])
             .min();

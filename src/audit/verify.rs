@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bulletin::{Part, Precedence, Refused, VerifiedBursts, mentions, open, read_audience};
+use crate::bulletin::{
+    BulletinId, Part, Precedence, Refused, VerifiedBursts, check_identity, mentions, open,
+    read_audience,
+};
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
-    Accepted, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease, Record, SignedHoldDecision,
-    State, check, notice_releases,
+    Accepted, Backfilled, BackfilledBulletin, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease,
+    PassedOn, PassedOnDecision, Record, State, backfill_is_valid, backfill_releases, check,
+    decide_passed_on, notice_releases,
 };
 use crate::partner::PartnerId;
 use crate::proof::{Checkpoint, Digest, NoteKey};
@@ -108,13 +112,13 @@ impl Auditor {
 
     /// Verifies the next record, and folds it.
     ///
-    /// `about` is the earlier record that it refers to, where [`Auditor::refers_to`] names one.
+    /// `about` are the earlier records that it refers to, in the order of [`Auditor::refers_to`].
     pub fn next(
         &mut self,
         record: &Record,
         entry: &[u8; ENTRY_BYTES],
         bodies: Option<&Bytes>,
-        about: Option<&Record>,
+        about: &[Record],
     ) -> Result<(), Fault> {
         if record.commitment.entry() != *entry {
             return Err(Fault::OtherEntry);
@@ -130,8 +134,8 @@ impl Auditor {
         if first != matches!(record.fact, Fact::Genesis(_)) {
             return Err(Fault::Genesis);
         }
-        let releases = matches!(record.fact, Fact::Accepted(_) | Fact::HoldDecided(_));
-        if !releases && !record.releases.is_empty() {
+        let accepts = matches!(record.fact, Fact::Accepted(_));
+        if !accepts && record.fact.lets_go().is_none() && !record.releases.is_empty() {
             return Err(Fault::Releases);
         }
         match &record.fact {
@@ -158,11 +162,18 @@ impl Auditor {
                 self.acknowledgements += 1;
             }
             Fact::HoldDecided(signed) => {
-                let about = self.known(record, about)?;
-                self.let_go(signed, about, record)?;
+                let about = self.one(record, about)?;
+                let decided = signed.check(&self.state, about, record.time)?;
+                self.let_go(&decided, about, record)?;
             }
+            Fact::ConsentDecided(signed) => {
+                let about = self.one(record, about)?;
+                let decided = signed.check(&self.state, about, record.time)?;
+                self.let_go(&decided, about, record)?;
+            }
+            Fact::Backfilled(one) => self.backfilled(one, record, about)?,
             Fact::Declared(signed) => {
-                let about = self.known(record, about)?;
+                let about = self.one(record, about)?;
                 signed.check(&self.state, about, record.time)?;
                 self.declarations += 1;
             }
@@ -177,6 +188,8 @@ impl Auditor {
             Fact::Acknowledged(_)
             | Fact::Declared(_)
             | Fact::HoldDecided(_)
+            | Fact::ConsentDecided(_)
+            | Fact::Backfilled(_)
             | Fact::Tick
             | Fact::SnapshotTaken(_) => false,
             _ => true,
@@ -187,27 +200,36 @@ impl Auditor {
         Ok(())
     }
 
-    /// Position of the earlier record without which a record cannot be verified.
-    pub fn refers_to(&self, record: &Record) -> Option<u64> {
-        let id = match &record.fact {
-            Fact::Declared(signed) => signed.declaration.id,
-            Fact::HoldDecided(signed) => signed.decision.id,
+    /// Positions of the earlier records without which a record cannot be verified.
+    pub fn refers_to(&self, record: &Record) -> Vec<u64> {
+        let ids: Vec<BulletinId> = match &record.fact {
+            Fact::Declared(signed) => vec![signed.declaration.id],
             Fact::Accepted(accepted) if accepted.header.notice => {
-                accepted.header.references.first()?.bulletin
+                let references = accepted.header.references.iter();
+                references.map(|one| one.bulletin).collect()
             }
-            _ => return None,
+            Fact::Accepted(accepted) => accepted.header.passes_on().collect(),
+            fact => fact.lets_go().into_iter().map(|(id, _)| id).collect(),
         };
-        self.state.seen(&id).map(|seen| seen.position)
+        let seen = ids.iter().filter_map(|id| self.state.seen(id));
+        seen.map(|seen| seen.position).collect()
     }
 
-    /// The earlier record that a record refers to: the one that was verified at its position.
-    fn known<'a>(&self, record: &Record, about: Option<&'a Record>) -> Result<&'a Record, Fault> {
-        let verified = self
-            .refers_to(record)
-            .and_then(|position| self.accepted.get(&position));
-        about
-            .filter(|about| verified == Some(&about.commitment.0))
-            .ok_or(Fault::RefersToNothing)
+    /// The earlier records that a record refers to: those that were verified at their positions.
+    fn known<'a>(&self, record: &Record, about: &'a [Record]) -> Result<Vec<&'a Record>, Fault> {
+        let positions = self.refers_to(record);
+        let verified = positions.iter().filter_map(|at| self.accepted.get(at));
+        if verified.eq(about.iter().map(|about| &about.commitment.0)) {
+            Ok(about.iter().collect())
+        } else {
+            Err(Fault::RefersToNothing)
+        }
+    }
+
+    /// The only earlier record that a record refers to.
+    fn one<'a>(&self, record: &Record, about: &'a [Record]) -> Result<&'a Record, Fault> {
+        let known = self.known(record, about)?;
+        known.first().copied().ok_or(Fault::RefersToNothing)
     }
 
     /// Signature, parts, uniqueness, the decision anew, and the numbers of the lanes.
@@ -216,7 +238,7 @@ impl Auditor {
         accepted: &Accepted,
         record: &Record,
         bodies: Option<&Bytes>,
-        about: Option<&Record>,
+        about: &[Record],
     ) -> Result<(), Fault> {
         let header = &accepted.header;
         if let Some(seen) = self.state.seen(&header.id) {
@@ -245,15 +267,40 @@ impl Auditor {
         if let Some(part) = audience {
             read_audience(&part.body)?;
         }
+        if let Some(part) = &accepted.identity {
+            if !accepted.parts.contains(&part.digest()) {
+                return Err(Refused::Identity.into());
+            }
+            check_identity(header, part, record.time, registry)?;
+        }
+        let pseudonyms = self.state.pseudonyms();
+        pseudonyms.check(header, &accepted.originator, accepted.disguise.as_ref())?;
         let (labels, parts) = (accepted.labels(), accepted.part_labels());
         let (rulebook, usage) = (self.state.rulebook(), self.state.usage());
-        let decided = if header.notice {
-            let about = self.known(record, about)?;
-            notice_releases(&self.state, header, &parts, about)?
-        } else {
-            decide(rulebook, usage, &labels, &parts, record.time)
+        let ancestors: Vec<BulletinId> = header.passes_on().collect();
+        let to_all = |releases| PassedOnDecision {
+            releases,
+            ..PassedOnDecision::default()
         };
-        check_releases(&decided, &record.releases)?;
+        let decided = if header.notice {
+            let about = self.one(record, about)?;
+            let author = &accepted.originator;
+            to_all(notice_releases(&self.state, header, author, &parts, about)?)
+        } else if ancestors.is_empty() {
+            to_all(decide(rulebook, usage, &labels, &parts, record.time))
+        } else {
+            let about = self.known(record, about)?;
+            let bulletin = PassedOn {
+                ancestors: &ancestors,
+                labels: &labels,
+                parts: &accepted.parts,
+            };
+            decide_passed_on(&self.state, usage, bulletin, &parts, record.time, &about)?
+        };
+        check_releases(&decided.releases, &record.releases)?;
+        if decided.awaited != accepted.awaited || decided.bonds != accepted.bonds {
+            return Err(Fault::Awaited);
+        }
         let hash = accepted.header_hash();
         let known = Arc::new(accepted.clone());
         for one in &record.releases {
@@ -278,15 +325,41 @@ impl Auditor {
         Ok(())
     }
 
-    /// A person's decision, the releases that it lets go, and their numbers.
+    /// What is given of what came before an agreement; or that nothing more is.
+    fn backfilled(
+        &mut self,
+        one: &Backfilled,
+        record: &Record,
+        about: &[Record],
+    ) -> Result<(), Fault> {
+        let backfill = self.state.backfills().get(&one.agreement);
+        let backfill = backfill.ok_or(Fault::Backfill)?;
+        let Some(bulletin) = &one.bulletin else {
+            let valid = backfill_is_valid(&self.state, &one.agreement, record.time);
+            let ends = valid && one.up_to == backfill.until;
+            return if ends { Ok(()) } else { Err(Fault::Backfill) };
+        };
+        let known = self.one(record, about)?;
+        let position = one.up_to.checked_sub(1).ok_or(Fault::Backfill)?;
+        let Fact::Accepted(accepted) = &known.fact else {
+            return Err(Fault::RefersToNothing);
+        };
+        let at = record.time;
+        let decided = backfill_releases(&self.state, &one.agreement, position, known, at);
+        if decided.is_empty() || *bulletin != BackfilledBulletin::of(accepted) {
+            return Err(Fault::Backfill);
+        }
+        self.let_go(&decided, known, record)
+    }
+
+    /// The releases that a decision lets go, and their numbers.
     fn let_go(
         &mut self,
-        signed: &SignedHoldDecision,
+        decided: &[Release],
         about: &Record,
         record: &Record,
     ) -> Result<(), Fault> {
-        let decided = signed.check(&self.state, about, record.time)?;
-        check_releases(&decided, &record.releases)?;
+        check_releases(decided, &record.releases)?;
         let Fact::Accepted(accepted) = &about.fact else {
             return Err(Fault::RefersToNothing);
         };
@@ -294,7 +367,7 @@ impl Auditor {
         for one in &record.releases {
             let (partner, precedence) = (&one.release.recipient, accepted.header.precedence);
             let expected = self.state.lanes().issued(partner, precedence) + 1;
-            if one.bulletin != signed.decision.bulletin {
+            if one.bulletin != accepted.header_hash() {
                 return Err(Fault::OtherBulletin);
             }
             if one.number != expected {
@@ -418,10 +491,10 @@ impl Verification {
         })
     }
 
-    /// The earlier record that is needed to verify the one that is due.
-    pub fn refers_to(&self, stored: &Stored) -> Option<u64> {
-        let record = Record::from_bytes(&stored.record).ok()?;
-        self.auditor.refers_to(&record)
+    /// The earlier records that are needed to verify the one that is due.
+    pub fn refers_to(&self, stored: &Stored) -> Vec<u64> {
+        let record = Record::from_bytes(&stored.record);
+        record.map_or_else(|_| Vec::new(), |record| self.auditor.refers_to(&record))
     }
 
     /// Position of the next record; `None` where all are verified.
@@ -430,8 +503,9 @@ impl Verification {
         (next < self.size).then_some(next)
     }
 
-    /// Verifies the record that is due; `about` is the one that [`Verification::refers_to`] names.
-    pub fn take(&mut self, stored: &Stored, about: Option<&Bytes>) -> Result<(), Finding> {
+    /// Verifies the record that is due; `about` are those that [`Verification::refers_to`] names, in
+    /// its order.
+    pub fn take(&mut self, stored: &Stored, about: &[Bytes]) -> Result<(), Finding> {
         let position = self.auditor.state.size();
         let wrong = |kind, fault: Fault| Finding::Record {
             position,
@@ -440,14 +514,13 @@ impl Verification {
         };
         let record = Record::from_bytes(&stored.record)
             .map_err(|error| wrong("unreadable", error.into()))?;
-        let about = about.and_then(|bytes| Record::from_bytes(bytes).ok());
+        let about = about
+            .iter()
+            .map(Record::from_bytes)
+            .collect::<Result<Vec<_>, _>>();
+        let about = about.map_err(|error| wrong(record.fact.name(), error.into()))?;
         self.auditor
-            .next(
-                &record,
-                &stored.entry,
-                stored.bodies.as_ref(),
-                about.as_ref(),
-            )
+            .next(&record, &stored.entry, stored.bodies.as_ref(), &about)
             .map_err(|fault| wrong(record.fact.name(), fault))?;
         if position == 0 {
             let note = self.checkpoint.as_deref();
@@ -500,11 +573,11 @@ pub fn verify(
                 entry,
                 bodies,
             };
-            let about = match verification.refers_to(&stored) {
-                Some(earlier) => engine.read(earlier, 1).map_err(missing)?.pop(),
-                None => None,
-            };
-            verification.take(&stored, about.as_ref())?;
+            let mut about = Vec::new();
+            for earlier in verification.refers_to(&stored) {
+                about.extend(engine.read(earlier, 1).map_err(missing)?.pop());
+            }
+            verification.take(&stored, &about)?;
             progress(position + 1);
         }
     }

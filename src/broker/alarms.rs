@@ -12,13 +12,30 @@ const LOOK: Duration = Duration::from_millis(500);
 /// An agreement that ends within this time is announced.
 pub(super) const EXPIRY_WARNING: Duration = Duration::from_hours(30 * 24);
 
-/// Looks for what is overdue, says so once in the log, and wakes the sessions of originators.
+/// Looks for what is overdue, says so once in the log, and wakes the sessions of originators, and of
+/// those for whose consent or release something waits.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut known = BTreeSet::new();
+    let mut asking = (BTreeSet::new(), Vec::new());
     let mut warned = BTreeSet::new();
     loop {
         let now = shared.clock.now();
-        let overdue = shared.log.state().dossiers().overdue(now);
+        let (overdue, waiting) = {
+            let state = shared.log.state();
+            let dossiers = state.dossiers();
+            let holding = dossiers.holding(now).map(|(header, _, holds)| {
+                let released = holds.iter().map(|one| one.released_by.len());
+                (header, released.collect::<Vec<_>>())
+            });
+            let asked = dossiers.all_asking(now);
+            let asked: BTreeSet<_> = asked.map(|(by, header)| (by.clone(), header)).collect();
+            let waiting: (_, Vec<_>) = (asked, holding.collect());
+            (dossiers.overdue(now), waiting)
+        };
+        if waiting != asking {
+            asking = waiting;
+            shared.alarms.send_modify(|count| *count += 1);
+        }
         let present: BTreeSet<_> = overdue
             .iter()
             .map(|one| (one.due, one.id, one.recipient.clone()))

@@ -301,9 +301,9 @@ impl Inner {
             Record::from_bytes(&bytes).map_err(|error| BrokerError::Record { position, error })?;
         let bodies = self.engine.bodies(position)?;
         // What was let go later is the bulletin that was held.
-        if let Fact::HoldDecided(signed) = &record.fact {
+        if let Some((id, _)) = record.fact.lets_go() {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            let held = state.seen(&signed.decision.id).ok_or_else(missing)?;
+            let held = state.seen(&id).ok_or_else(missing)?;
             drop(state);
             return self.read_shelved(held.position);
         }
@@ -455,9 +455,9 @@ impl Writer {
                         lanes.insert(lane);
                     }
                 }
-                (Fact::HoldDecided(signed), _) => {
+                (fact, _) if fact.lets_go().is_some() => {
                     let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-                    let precedence = state.dossiers().precedence(&signed.decision.bulletin);
+                    let precedence = state.lane_of(fact);
                     for release in &one.record.releases {
                         let recipient = release.release.recipient.clone();
                         lanes.extend(precedence.map(|precedence| (recipient, precedence)));
@@ -467,7 +467,11 @@ impl Writer {
                     self.metrics.acknowledgements.inc();
                 }
                 (
-                    Fact::Declared(_) | Fact::Tick | Fact::SnapshotTaken(_) | Fact::Accepted(_),
+                    Fact::Backfilled(_)
+                    | Fact::Declared(_)
+                    | Fact::Tick
+                    | Fact::SnapshotTaken(_)
+                    | Fact::Accepted(_),
                     _,
                 ) => {}
                 _ => governs = true,

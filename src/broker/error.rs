@@ -1,6 +1,7 @@
 //! Why a broker cannot start, or must stop.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -46,6 +47,17 @@ pub enum BrokerError {
     /// The endpoint's address.
     #[error("the listening address cannot be read: {0}")]
     Address(io::Error),
+    /// The port for health and metrics.
+    #[error(
+        "health and metrics cannot be served on {address}: {error}; stop what listens there, or \
+         choose another port under [http] in the configuration"
+    )]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The control socket.
     #[error(transparent)]
     Local(#[from] LocalError),

@@ -22,9 +22,10 @@ pub(super) async fn listen(
     let Some(http) = &shared.config.http else {
         return Ok(None);
     };
-    let listener = TcpListener::bind(http.listen)
+    let address = http.listen;
+    let listener = TcpListener::bind(address)
         .await
-        .map_err(BrokerError::Address)?;
+        .map_err(|error| BrokerError::Http { address, error })?;
     let address = listener.local_addr().map_err(BrokerError::Address)?;
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

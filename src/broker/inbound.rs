@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Shared;
+use super::asking;
 use super::commit::Answer;
 use super::error::BrokerError;
 use super::outbound::{self, SharedLane};
@@ -18,14 +19,15 @@ use crate::agreement::{AgreementId, SignedAgreement};
 use crate::bulletin::{BulletinId, Precedence};
 use crate::identity::check_crl;
 use crate::ledger::{
-    AckError, AgreementEntry, CertificatesRevoked, DeclarationError, Fact, Lane, LaneChain,
-    LedgerId, Proposal, SignedAck, SignedDeclaration, State,
+    AckError, AgreementEntry, CertificatesRevoked, ConsentError, DeclarationError, Fact, HoldError,
+    Lane, LaneChain, LedgerId, Proposal, SignedAck, SignedConsent, SignedDeclaration,
+    SignedHoldDecision, State,
 };
 use crate::partner::PartnerId;
 use crate::session::{
-    Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits, MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES, OverdueItem, RecipientState, Refusal, Statement, Welcome, decode, encode,
-    greet,
+    Asking, Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits,
+    MAX_FRAME_BYTES, MAX_HELLO_BYTES, OverdueItem, RecipientState, Refusal, Statement, Welcome,
+    decode, encode, greet,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
 
@@ -249,7 +251,7 @@ impl Control {
         governance.mark_changed();
         let mut alarms = self.shared.alarms.subscribe();
         alarms.mark_changed();
-        let mut told = Vec::new();
+        let (mut told, mut asked) = (Vec::new(), Asking::default());
         loop {
             tokio::select! {
                 changed = governance.changed() => {
@@ -265,6 +267,11 @@ impl Control {
                     if overdue != told {
                         told.clone_from(&overdue);
                         write_frame(&mut send, &encode(&Frame::Overdue(overdue))).await?;
+                    }
+                    let asking = asking::of(&self.shared, &self.partner);
+                    if asking != asked {
+                        asked.clone_from(&asking);
+                        write_frame(&mut send, &encode(&Frame::Asking(asking))).await?;
                     }
                 }
                 frame = reader.next() => {
@@ -331,22 +338,22 @@ impl Control {
 
     /// Records an act of the partner, or says why not.
     async fn state(&self, statement: Statement) -> Result<Result<u64, Refusal>, End> {
+        if let Err(refusal) = self.take_quota() {
+            return Ok(Err(refusal));
+        }
         let fact = match statement {
             Statement::Withdrawal(signed) => Fact::AgreementWithdrawn(signed),
             Statement::KeySet(signed) => Fact::KeySetRotated(signed),
             Statement::Agreement(signed) => Fact::AgreementRatified(signed),
             Statement::Declaration(signed) => return self.declare(signed).await,
+            Statement::Consent(signed) => return self.consent(signed).await,
+            Statement::HoldDecision(signed) => return self.decide_hold(signed).await,
             Statement::Revocation(revoked) => match self.check_revocation(&revoked) {
                 Ok(()) => Fact::CertificatesRevoked(revoked),
                 Err(refusal) => return Ok(Err(refusal)),
             },
         };
-        Ok(match self.shared.log.propose(Proposal::Fact(fact)).await? {
-            Answer::Recorded { position, .. } => Ok(position),
-            Answer::Stale => Ok(0),
-            Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),
-            Answer::Later(reason) => Err(Refusal::new("later", reason)),
-        })
+        self.propose(Proposal::Fact(fact)).await
     }
 
     /// Records what the partner says about a bulletin it received.
@@ -362,7 +369,47 @@ impl Control {
         let Some(about) = self.shared.log.accepted(&declaration.id).await? else {
             return Ok(Err(Refusal::new(unknown.code(), unknown.to_string())));
         };
-        let proposal = Proposal::Declaration { signed, about };
+        self.propose(Proposal::Declaration { signed, about }).await
+    }
+
+    /// Records what the partner says to its bulletin being passed on.
+    async fn consent(&self, signed: SignedConsent) -> Result<Result<u64, Refusal>, End> {
+        let consent = &signed.consent;
+        if consent.partner != self.partner {
+            let message = "the answer is of another partner";
+            return Ok(Err(Refusal::new("not_yours", message)));
+        }
+        let unknown = ConsentError::NotAsked(consent.id);
+        let Some(about) = self.shared.log.accepted(&consent.id).await? else {
+            return Ok(Err(Refusal::new(unknown.code(), unknown.to_string())));
+        };
+        self.propose(Proposal::Consent { signed, about }).await
+    }
+
+    /// Records what one of the partner's persons decides about what is held.
+    async fn decide_hold(&self, signed: SignedHoldDecision) -> Result<Result<u64, Refusal>, End> {
+        let decision = &signed.decision;
+        let is_own = {
+            let state = self.shared.log.state();
+            let entry = state.agreements().get(&decision.agreement);
+            entry.is_some_and(|entry| {
+                let mut persons = entry.agreement.agreement().persons.iter();
+                persons.any(|one| one.partner == self.partner && *one.name == *decision.person)
+            })
+        };
+        if !is_own {
+            let (person, partner) = (&decision.person, &self.partner);
+            let message = format!("this agreement names no `{person}` of {partner}");
+            return Ok(Err(Refusal::new("not_yours", message)));
+        }
+        let unknown = HoldError::NotHeld(decision.id);
+        let Some(about) = self.shared.log.accepted(&decision.id).await? else {
+            return Ok(Err(Refusal::new(unknown.code(), unknown.to_string())));
+        };
+        self.propose(Proposal::HoldDecision { signed, about }).await
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Result<u64, Refusal>, End> {
         Ok(match self.shared.log.propose(proposal).await? {
             Answer::Recorded { position, .. } => Ok(position),
             Answer::Stale => Ok(0),
@@ -374,8 +421,11 @@ impl Control {
     /// What became of one of this partner's own bulletins. Of another's it is told what it would be
     /// told of none.
     async fn followed(&self, id: BulletinId) -> Result<Result<Vec<RecipientState>, Refusal>, End> {
+        if let Err(refusal) = self.take_quota() {
+            return Ok(Err(refusal));
+        }
         let shared = Arc::clone(&self.shared);
-        let found = tokio::task::spawn_blocking(move || view::bulletin(&shared.log, &id)).await;
+        let found = tokio::task::spawn_blocking(move || view::followed(&shared.log, &id)).await;
         let found = found.map_err(|_| BrokerError::Closed)??;
         let Some(view) = found.filter(|view| view.originator == self.partner) else {
             let message = format!("no bulletin {id} of this partner is in the log");
@@ -384,6 +434,7 @@ impl Control {
         let states = view.recipients.into_iter().map(|one| RecipientState {
             recipient: (!one.confidential).then_some(one.partner),
             state: match (one.held, one.acknowledged) {
+                (Some(reason), _) if reason == view::KEPT => "kept from it",
                 (Some(_), _) => "held",
                 (None, true) => "acknowledged",
                 (None, false) => "on its way",
@@ -396,6 +447,13 @@ impl Control {
         // An order by name would tell which nameless one is which.
         states.sort_by_key(|one| (one.recipient.clone(), one.state.clone()));
         Ok(Ok(states))
+    }
+
+    /// What a partner says and asks counts as what it publishes does.
+    fn take_quota(&self) -> Result<(), Refusal> {
+        let now = self.shared.clock.now();
+        let taken = self.shared.quotas.take(&self.partner, now);
+        taken.map_err(|wait| Refusal::new("later", format!("try again in {wait:?}")))
     }
 
     /// Who has not taken this partner's bulletins in time.

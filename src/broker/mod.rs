@@ -7,6 +7,8 @@
 
 mod accept;
 mod alarms;
+mod asking;
+mod backfill;
 mod checkpoint;
 mod commit;
 mod config;
@@ -144,6 +146,7 @@ impl Broker {
         tasks.spawn(control::serve(Arc::clone(&shared), control));
         tasks.spawn(checkpoint::run(Arc::clone(&shared)));
         tasks.spawn(alarms::run(Arc::clone(&shared)));
+        tasks.spawn(backfill::run(Arc::clone(&shared)));
         tasks.spawn(sessions::watch_trust(Arc::clone(&shared)));
         tasks.spawn(watch_certificate(Arc::clone(&shared), credentials));
         tracing::info!(%address, size = shared.log.size(), "the broker listens");
@@ -179,6 +182,9 @@ impl Broker {
         if let Err(error) = self.shared.log.close(self.shared.log_key.as_ref()) {
             tracing::error!(%error, "the last checkpoint could not be signed");
         }
+        let engine = Arc::downgrade(self.shared.log.engine());
+        drop(self.shared);
+        crate::store::released(&engine).await;
     }
 }
 

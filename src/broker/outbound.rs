@@ -10,7 +10,7 @@ use super::commit::Shelved;
 use super::error::BrokerError;
 use super::inbound::End;
 use crate::bulletin::{Precedence, redact};
-use crate::ledger::{Fact, LaneRelease, Permit};
+use crate::ledger::{Fact, Inherited, LaneRelease, Permit};
 use crate::partner::PartnerId;
 use crate::session::{Delivery, Frame, LaneSender, encode};
 use crate::transport::write_frame;
@@ -95,21 +95,24 @@ impl Lane {
             return None;
         };
         let ours = |release: &&LaneRelease| release.release.recipient == self.partner;
-        let released = shelved.record.releases.iter().find(ours)?;
-        self.shared
-            .log
-            .state()
-            .permit(accepted, released, self.shared.clock.now())
+        let state = self.shared.log.state();
+        let released = state.releases(&shelved.record).find(ours)?;
+        state.permit(accepted, released, self.shared.clock.now())
     }
 
     fn frame(&self, number: u64, shelved: &Shelved, permit: &Permit) -> bytes::Bytes {
         let release = permit.release();
+        let inherited = match &shelved.record.fact {
+            Fact::Accepted(accepted) => self.shared.log.state().inherited(accepted),
+            _ => Inherited::default(),
+        };
         let delivery = Delivery {
             bulletin: redact(&shelved.sealed, &release.withheld),
             position: shelved.position,
             time: shelved.record.time,
             clauses: release.clauses.clone(),
             onward: release.onward,
+            inherited,
         };
         // The chain says what the recipient sees as withheld, which is every part without a body.
         let withheld: Vec<u32> = withheld(&delivery);

@@ -20,6 +20,9 @@ use crate::session::{
 };
 use crate::transport::{FrameReader, write_frame};
 
+/// A notice about a bulletin that is not in the log.
+const NOTHING: Refused = Refused::Notice("it refers to no accepted bulletin");
+
 /// Bursts a session remembers as verified.
 const REMEMBERED_BURSTS: usize = 256;
 
@@ -122,7 +125,13 @@ impl Submissions {
             .map_err(refuse)?;
         let header = submission.bulletin().header_hash();
         let bulletin = submission.bulletin().header().id;
-        let proposal = self.proposal(submission).await.map_err(refuse)?;
+        // What it refers to may be on its way in an earlier submission of this stream.
+        let waits = lock(&self.window).outstanding() > 1;
+        let missing = |error: Refused| Rejected {
+            retry: waits && error == NOTHING,
+            ..refuse(error)
+        };
+        let proposal = self.proposal(submission).await.map_err(missing)?;
         let answer = self
             .shared
             .log
@@ -143,10 +152,20 @@ impl Submissions {
 }
 
 impl Submissions {
-    /// A notice is decided upon together with the bulletin it refers to.
+    /// A notice is decided upon together with the bulletin it refers to, and what passes bulletins on
+    /// together with those.
     async fn proposal(&self, submission: Submission) -> Result<Proposal, Refused> {
-        const NOTHING: Refused = Refused::Notice("it refers to no accepted bulletin");
         let header = submission.bulletin().header();
+        let ancestors: Vec<BulletinId> = header.passes_on().collect();
+        if !ancestors.is_empty() {
+            let mut about = Vec::with_capacity(ancestors.len());
+            for id in ancestors {
+                // One that is missing is named by the decision.
+                about.extend(self.shared.log.accepted(&id).await.ok().flatten());
+            }
+            let bulletin = Box::new(submission);
+            return Ok(Proposal::PassedOn { bulletin, about });
+        }
         if !header.notice {
             return Ok(Proposal::Bulletin(Box::new(submission)));
         }

@@ -138,6 +138,9 @@ pub struct BulletinView {
     pub header: String,
     /// Who published it.
     pub originator: PartnerId,
+    /// What recipients see in its place who are not shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym: Option<String>,
     /// Where it stands in the log.
     pub position: u64,
     /// When it was accepted.
@@ -367,7 +370,7 @@ fn agreement(id: AgreementId, entry: &crate::ledger::AgreementEntry) -> Agreemen
     }
 }
 
-/// The bulletin of this id; `None` where none was accepted.
+/// The bulletin of this id with every refusal; `None` where none was accepted.
 pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView>, BrokerError> {
     let Some((record, position)) = accepted(log, id)? else {
         return Ok(None);
@@ -375,9 +378,27 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
     let Fact::Accepted(accepted) = &record.fact else {
         return Ok(None);
     };
+    let mut view = delivered(log, &record, accepted, position);
+    if !accepted.header.notice {
+        view.refused = refusals(&log.state(), accepted, &record, position);
+    }
+    Ok(Some(view))
+}
+
+/// The bulletin of this id and what became of it at its recipients, without the refusals: those
+/// cost a look at every agreement that ever was.
+pub(super) fn followed(log: &Log, id: &BulletinId) -> Result<Option<BulletinView>, BrokerError> {
+    let found = accepted(log, id)?;
+    Ok(found.and_then(|(record, position)| match &record.fact {
+        Fact::Accepted(accepted) => Some(delivered(log, &record, accepted, position)),
+        _ => None,
+    }))
+}
+
+fn delivered(log: &Log, record: &Record, accepted: &Accepted, position: u64) -> BulletinView {
     let state = log.state();
     let dossier = state.dossiers().dossier(&accepted.header_hash());
-    let recipients = record.releases.iter().map(|one| {
+    let recipients = state.releases(record).map(|one| {
         let lane = state
             .lanes()
             .lane(&one.release.recipient, accepted.header.precedence);
@@ -413,10 +434,11 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         }
     });
     let header = &accepted.header;
-    Ok(Some(BulletinView {
+    BulletinView {
         id: header.id,
         header: accepted.header_hash().to_string(),
-        originator: header.originator.clone(),
+        originator: accepted.originator.clone(),
+        pseudonym: header.originator.pseudonym().map(ToString::to_string),
         position,
         accepted: record.time,
         kinds: header.kinds.clone(),
@@ -425,16 +447,12 @@ pub(super) fn bulletin(log: &Log, id: &BulletinId) -> Result<Option<BulletinView
         exercise: header.exercise,
         parts: accepted.parts.len(),
         recipients: recipients.collect(),
-        refused: if header.notice {
-            Vec::new()
-        } else {
-            refusals(&state, accepted, &record, position)
-        },
+        refused: Vec::new(),
         notices: dossier.map_or_else(Vec::new, |dossier| {
             let of = |notice: &Notice| (notice.relation, notice.id);
             dossier.notices.iter().map(of).collect()
         }),
-    }))
+    }
 }
 
 /// Whether a clause keeps recipients from one another and from the originator.
@@ -446,17 +464,32 @@ fn is_confidential(state: &State, clause: &ClauseRef) -> bool {
     clauses.any(|terms| terms.id == clause.clause && terms.confidential_recipients)
 }
 
+/// Of a release that persons or originators do not let go.
+pub(super) const KEPT: &str = "kept for good";
+
 /// Why a release is not on its way, where persons hold it.
 fn held(dossier: Option<&Dossier>, release: &Release) -> Option<String> {
     if !release.held || dossier?.let_go.contains_key(&release.recipient) {
         return None;
+    }
+    if dossier?.kept.contains(&release.recipient) {
+        return Some(KEPT.to_owned());
+    }
+    let asked = dossier?.asked.iter();
+    let waiting: Vec<&str> = asked
+        .filter(|one| one.given.is_none() && one.awaited.recipient == release.recipient)
+        .map(|one| one.awaited.by.as_str())
+        .collect();
+    if !waiting.is_empty() {
+        let by = waiting.join(", ");
+        return Some(format!("held until {by} consents to its being passed on"));
     }
     let mut own = dossier?
         .holds
         .iter()
         .filter(|held| held.recipient == release.recipient);
     Some(own.next().map_or_else(
-        || "kept for good".to_owned(),
+        || "held".to_owned(),
         |held| {
             let persons: Vec<&str> = held.persons.iter().map(String::as_str).collect();
             let given: Vec<&str> = held.released_by.iter().map(String::as_str).collect();
@@ -480,6 +513,10 @@ fn declared(dossier: Option<&Dossier>, recipient: &PartnerId) -> Vec<String> {
     own.filter(|one| one.partner == *recipient)
         .map(|one| match &one.what {
             What::Taken | What::Erased | What::Applied(_) => one.what.name().to_owned(),
+            What::PassedOn { to, .. } => {
+                let to: Vec<&str> = to.iter().map(PartnerId::as_str).collect();
+                format!("applied; passed on to {}", to.join(", "))
+            }
             What::Refused(reason) | What::Unable { reason, .. } => {
                 format!("{}: {reason}", one.what.name())
             }
@@ -500,7 +537,7 @@ fn refusals(
     for (id, partner) in state.registry().partners() {
         let released = |one: &LaneRelease| one.release.recipient == *id;
         let known = partner.admitted < position;
-        if record.releases.iter().any(released) || labels.originator == *id || !known {
+        if state.releases(record).any(released) || labels.originator == *id || !known {
             continue;
         }
         let reason = match decide_for(&rulebook, None, &labels, &parts, record.time, id) {
@@ -547,7 +584,9 @@ pub(super) fn explain_bulletin(
     let mut explanation = explain(&rulebook, None, &labels, &parts, record.time, partner);
     let released = |one: &&LaneRelease| one.release.recipient == *partner;
     // Quotas are not recomputed: what was recorded tells.
-    explanation.decision = match (explanation.decision, record.releases.iter().find(released)) {
+    let state = log.state();
+    let recorded = state.releases(&record).find(released);
+    explanation.decision = match (explanation.decision, recorded) {
         (_, Some(recorded)) => Ok(recorded.release.clone()),
         (Ok(release), None) => Err(Refusal {
             recipient: partner.clone(),

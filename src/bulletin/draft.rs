@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::content::{Content, InvalidContent};
 use super::header::{Admiralty, BulletinId, Header, Reference, Relation};
 use super::labels::{Caveat, Classification, Kind, Level, Marking, Precedence, Tlp};
+use super::originator::Shown;
 use super::seal::{PlainPart, Unsealed};
 use super::taxonomy::{Region, Topic};
 use crate::clock::{Entropy, NoEntropy, Timestamp, random};
@@ -70,7 +71,11 @@ pub struct Draft {
     /// Bulletins it takes back.
     #[serde(default)]
     pub retracts: Vec<BulletinId>,
-    /// The size of the log that was seen; absent: what the node has seen.
+    /// Publishes it without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym: Option<PseudonymDraft>,
+    /// The size of the log that was seen; absent: what the node has seen, or none at all under a
+    /// pseudonym, where the number would tell bulletins of one node from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<u64>,
     /// The parts.
@@ -80,6 +85,21 @@ pub struct Draft {
 
 const fn routine() -> Precedence {
     Precedence::Routine
+}
+
+/// How a bulletin is published without its originator's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PseudonymDraft {
+    /// Name of the agreement under whose clauses it goes, and under no others.
+    pub agreement: String,
+    /// `alias`: the same for all that is published so under the agreement; `framework`: nothing links
+    /// it to others.
+    #[serde(rename = "as")]
+    pub shown: Shown,
+    /// Recipients who learn the name nevertheless, where a clause shows it to them.
+    #[serde(default)]
+    pub reveal_to: Vec<PartnerId>,
 }
 
 /// A part: its content's fields, and beside them its own `tlp` and `level` where they are stricter
@@ -108,6 +128,9 @@ impl Serialize for DraftPart {
             // A tagged list has no fields to stand beside.
             Content::Audience(_) => {
                 return Err(S::Error::custom("an audience is written as releasable_to"));
+            }
+            Content::Identity(_) => {
+                return Err(S::Error::custom("an identity is written as pseudonym"));
             }
             content => serde_json::to_value(content).map_err(S::Error::custom)?,
         };
@@ -184,6 +207,15 @@ impl Draft {
     /// Checks the labels and every part, as publishing will.
     pub fn check(&self) -> Result<(), DraftError> {
         self.admiralty()?;
+        let pseudonym = self.pseudonym.as_ref();
+        if pseudonym.is_some_and(|one| one.shown == Shown::Named) {
+            let wrong = "a pseudonym is published as \"alias\" or as \"framework\"";
+            return Err(DraftError::Label(wrong));
+        }
+        let identity = |part: &DraftPart| matches!(part.content, Content::Identity(_));
+        if self.parts.iter().any(identity) {
+            return Err(DraftError::Label("an identity is written as pseudonym"));
+        }
         for (number, part) in (1..).zip(&self.parts) {
             let kind = part.content.class().as_str();
             let encoded = part.content.encode();
@@ -196,13 +228,26 @@ impl Draft {
         Ok(())
     }
 
-    /// The bulletin, ready to be sealed: every part checked, times and id filled in.
+    /// Takes the pseudonym from a draft. What is left says nothing more of who wrote it: a list of
+    /// recipients lacks its originator, so that only the broker sees it from now on.
+    pub fn take_pseudonym(&mut self) -> Option<PseudonymDraft> {
+        let pseudonym = self.pseudonym.take()?;
+        self.hide_audience |= !self.releasable_to.is_empty();
+        Some(pseudonym)
+    }
+
+    /// The bulletin, ready to be sealed: every part checked, times and id filled in. A draft that asks
+    /// for a pseudonym is refused here: its name must not slip out. See
+    /// [`Draft::take_pseudonym`], and give the result to [`Unsealed::disguise`].
     pub fn into_unsealed(
         self,
         originator: &PartnerId,
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<Unsealed, DraftError> {
+        if self.pseudonym.is_some() {
+            return Err(DraftError::Label("the pseudonym needs a key of its own"));
+        }
         let admiralty = self.admiralty()?;
         let mut parts = Vec::with_capacity(self.parts.len() + 1);
         for (number, part) in (1..).zip(&self.parts) {
@@ -217,6 +262,7 @@ impl Draft {
                 class: part.content.class(),
                 marking: part.marking,
                 body,
+                salt: None,
             });
         }
         let hidden = self.hide_audience;
@@ -243,7 +289,7 @@ impl Draft {
         let valid_from = self.valid_from.unwrap_or(now);
         let header = Header {
             id,
-            originator: originator.clone(),
+            originator: originator.clone().into(),
             created: now,
             valid_from,
             valid_until: self
@@ -306,6 +352,7 @@ fn audience(partners: Vec<PartnerId>) -> Result<PlainPart, DraftError> {
         class,
         marking: Marking::default(),
         body,
+        salt: None,
     })
 }
 

@@ -20,6 +20,8 @@ pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 pub const MAX_BURST: u32 = 4_096;
 /// The most topics, regions, references and caveats each.
 pub(super) const MAX_LABELS: usize = 64;
+/// The most bulletins that one passes on: how often something is passed on.
+pub const MAX_PASSED_ON: usize = 8;
 /// The most partners in a releasable-to list.
 pub(super) const MAX_RELEASABLE_TO: usize = 1_024;
 /// The longest name of a part class or a classification policy.
@@ -101,9 +103,21 @@ pub enum Refused {
     /// A part's marking is weaker than the header's.
     #[error("the marking of part {0} is less strict than the header's")]
     WeakMarking(usize),
+    /// A part for the broker has a marking of its own, which would withhold it by another rule.
+    #[error("part {0} is for the broker, and has a marking of its own")]
+    MarkedPart(usize),
     /// The audience part is announced and missing, or there and not announced, or there twice.
     #[error("the header and the parts disagree about an audience part")]
     Audience,
+    /// The identity behind a pseudonym is missing, there twice, beside a name, or unreadable.
+    #[error("the header and the parts disagree about who is behind the bulletin")]
+    Identity,
+    /// The identity behind a pseudonym is not bound to its key by the partner it names.
+    #[error("`{0}` has not bound the pseudonym's key to itself")]
+    Unbound(PartnerId),
+    /// A key of single use signed something else before, or an alias another agreement's bulletins.
+    #[error("the pseudonym was used before in a way that would link what must not be linked")]
+    PseudonymReused,
     /// Its time is further ahead than clocks may differ.
     #[error("the bulletin was created at {created}, ahead of this clock, which says {now}")]
     FromTheFuture {
@@ -126,6 +140,9 @@ pub enum Refused {
     /// No notice, or one that may not be given.
     #[error("the notice cannot be given: {0}")]
     Notice(&'static str),
+    /// It passes on what may not be passed on, or not so.
+    #[error("it cannot be passed on: {0}")]
+    PassedOn(String),
     /// The id was accepted before, with other content.
     #[error("the id {0} was accepted before with other content")]
     DuplicateId(BulletinId),
@@ -149,11 +166,16 @@ impl Refused {
             Self::WrongRoot => "wrong_root",
             Self::PartMissing(_) => "part_missing",
             Self::WeakMarking(_) => "weak_marking",
+            Self::MarkedPart(_) => "marked_part",
             Self::Audience => "audience",
+            Self::Identity => "identity",
+            Self::Unbound(_) => "unbound_pseudonym",
+            Self::PseudonymReused => "pseudonym_reused",
             Self::FromTheFuture { .. } => "from_the_future",
             Self::Expired(_) => "expired",
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::Notice(_) => "notice",
+            Self::PassedOn(_) => "passed_on",
             Self::DuplicateId(_) => "duplicate_id",
         }
     }
@@ -171,6 +193,9 @@ pub enum SealError {
     /// No random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+    /// A burst's root would link what must not be linked.
+    #[error("a burst never mixes identities, and a key of single use signs one bulletin")]
+    MixedIdentities,
     /// More bulletins than a burst holds, or none.
     #[error("a burst has 1 to {MAX_BURST} bulletins, not {0}")]
     BurstSize(usize),

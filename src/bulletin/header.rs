@@ -9,6 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::labels::{Caveat, Classification, Kind, Labels, Precedence, Tlp};
+use super::originator::{Disguise, Originator};
 use super::taxonomy::{Region, Topic};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -76,7 +77,7 @@ impl<'de> Deserialize<'de> for BulletinId {
     }
 }
 
-/// What a bulletin does to an earlier one of the same originator.
+/// What a bulletin does to an earlier one: of the same originator, unless it passes it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
@@ -86,6 +87,9 @@ pub enum Relation {
     Retracts,
     /// Lowers its labels to those of this header.
     Downgrades,
+    /// Passes on parts of it, which were received from another partner.
+    #[serde(rename = "passes-on")]
+    PassesOn,
 }
 
 impl fmt::Display for Relation {
@@ -94,6 +98,7 @@ impl fmt::Display for Relation {
             Self::Supersedes => "superseded",
             Self::Retracts => "taken back",
             Self::Downgrades => "downgraded",
+            Self::PassesOn => "passed on",
         })
     }
 }
@@ -134,7 +139,7 @@ pub struct Header {
     /// The bulletin's id.
     pub id: BulletinId,
     /// Who says it.
-    pub originator: PartnerId,
+    pub originator: Originator,
     /// When it was written.
     pub created: Timestamp,
     /// Not to be shared before.
@@ -180,9 +185,24 @@ pub struct Header {
 }
 
 impl Header {
-    /// What a decision looks at. `audience` is the content of the audience part: where the header
+    /// The bulletins that it passes on: the one that its originator received, then the one that this
+    /// one passes on, and so on.
+    pub fn passes_on(&self) -> impl Iterator<Item = BulletinId> {
+        let references = self.references.iter();
+        references
+            .filter(|reference| reference.relation == Relation::PassesOn)
+            .map(|reference| reference.bulletin)
+    }
+
+    /// What a decision looks at. `originator` is who says it by its own name, and `disguise` what is
+    /// known of its pseudonym. `audience` is the content of the audience part: where the header
     /// announces one and there is none, the bulletin is releasable to nobody.
-    pub fn labels(&self, audience: Option<&BTreeSet<PartnerId>>) -> Labels {
+    pub fn labels(
+        &self,
+        originator: PartnerId,
+        disguise: Option<Disguise>,
+        audience: Option<&BTreeSet<PartnerId>>,
+    ) -> Labels {
         let listed = (!self.releasable_to.is_empty())
             .then(|| self.releasable_to.iter().cloned().collect::<BTreeSet<_>>());
         let hidden = self
@@ -193,7 +213,8 @@ impl Header {
             (listed, hidden) => listed.or(hidden),
         };
         Labels {
-            originator: self.originator.clone(),
+            originator,
+            disguise,
             kinds: self.kinds.clone(),
             topics: self.topics.clone(),
             regions: self.regions.clone(),

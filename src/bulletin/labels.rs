@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::header::Admiralty;
+use super::originator::Disguise;
 use super::taxonomy::{Region, Topic};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -205,6 +206,9 @@ closed_set! {
         Context = "context",
         /// The partners to whom the bulletin is releasable. Only the broker sees it.
         Audience = "audience",
+        /// Who stands behind a pseudonym. The broker sees it, and whoever its originator and a
+        /// clause show it to.
+        Identity = "identity",
     }
 }
 
@@ -236,8 +240,10 @@ pub struct Marking {
 /// Everything a decision looks at in a bulletin's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
-    /// Who says it.
+    /// Who says it, by its own name.
     pub originator: PartnerId,
+    /// The pseudonym under which it says so, where it does.
+    pub disguise: Option<Disguise>,
     /// What it is about; at least one.
     pub kinds: Vec<Kind>,
     /// At least one.

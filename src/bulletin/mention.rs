@@ -5,9 +5,9 @@
 //! cyber-observable object); a random id tells nothing. Text is compared without regard to case,
 //! on word boundaries, and with the usual defanging undone (`192[.]0[.]2[.]1`, `hxxp`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use uuid::Uuid;
 
 use super::content::Content;
@@ -17,52 +17,101 @@ use super::part::{OpenPart, Part};
 
 /// The most mentions in a bulletin: several for each of the most parts.
 const MAX_MENTIONS: usize = 262_144;
+/// The most places looked at in a bulletin: a fraction of a second of work.
+const MAX_HITS: usize = 8 * 1024 * 1024;
 /// A name shorter than this says nothing.
 const SHORTEST_NAME: usize = 4;
+/// A longer text is looked for as the whole name of another part only: preparing to find it within
+/// others costs memory for each of its bytes, and a quotation of a page is seldom exact.
+const LONGEST_NAME: usize = 1_024;
 /// Up to so many names, searching one by one is cheaper than preparing to search all at once.
 const FEW: usize = 24;
 
 /// For each part, the indexes of the parts that it names, ascending. Withheld parts and contents
-/// that cannot be read name nothing and are not named.
+/// that cannot be read name nothing and are not named; nor do the parts that are for the broker:
+/// who may read is nothing that the bulletin says.
 pub fn mentions(parts: &[Part]) -> Result<Vec<Vec<u32>>, Refused> {
     let mut named = vec![Vec::new(); parts.len()];
     if parts.len() < 2 {
         return Ok(named);
     }
-    let names = names(parts);
-    let search = Search::new(&names)?;
-    let mut count = 0;
-    for (at, part) in parts.iter().enumerate() {
-        let Part::Open(part) = part else { continue };
-        let mut found = BTreeSet::new();
-        search.find(&plain(&part.body), |name| {
-            let (index, _) = names[name];
-            if usize::try_from(index) != Ok(at) {
-                found.insert(index);
-            }
-        });
-        count += found.len();
-        if count > MAX_MENTIONS {
-            return Err(Refused::Count {
-                what: "references between parts",
-                count,
-                limit: MAX_MENTIONS,
-            });
+    let bearers = names(parts);
+    // Names of the same parts count once; a long one is borne, and not looked for.
+    let mut lists: BTreeMap<&[u32], usize> = BTreeMap::new();
+    let (mut names, mut list_of, mut borne) =
+        (Vec::new(), Vec::new(), vec![Vec::new(); parts.len()]);
+    for (name, bearing) in &bearers {
+        let next = lists.len();
+        let list = *lists.entry(bearing.as_slice()).or_insert(next);
+        if name.len() <= LONGEST_NAME {
+            names.push(name.as_str());
+            list_of.push(list);
+        } else if bearing.len() > 1 {
+            let places = bearing
+                .iter()
+                .filter_map(|index| usize::try_from(*index).ok());
+            places.for_each(|place| borne[place].push(list));
         }
-        named[at] = found.into_iter().collect();
+    }
+    let mut bearing: Vec<&[u32]> = vec![&[]; lists.len()];
+    for (one, at) in lists {
+        bearing[at] = one;
+    }
+    let search = Search::new(&names)?;
+    let (mut count, mut hits) = (0, 0);
+    for (at, part) in parts.iter().enumerate() {
+        let Some(part) = telling(part) else { continue };
+        let mut found: BTreeSet<usize> = std::mem::take(&mut borne[at]).into_iter().collect();
+        search.find(&plain(&part.body), &mut hits, |name| {
+            found.insert(list_of[name]);
+        })?;
+        let mut others = BTreeSet::new();
+        for list in found {
+            hits += bearing[list].len();
+            if hits > MAX_HITS {
+                return Err(too_many(hits, MAX_HITS));
+            }
+            others.extend(bearing[list]);
+        }
+        others.retain(|index| usize::try_from(*index) != Ok(at));
+        count += others.len();
+        if count > MAX_MENTIONS {
+            return Err(too_many(count, MAX_MENTIONS));
+        }
+        named[at] = others.into_iter().collect();
     }
     Ok(named)
 }
 
-/// The names of all parts, each with the index of its part.
-fn names(parts: &[Part]) -> Vec<(u32, String)> {
-    let mut all = Vec::new();
+/// An open part that says something to recipients.
+fn telling(part: &Part) -> Option<&OpenPart> {
+    let for_broker = [PartClass::Audience, PartClass::Identity].map(PartClass::as_str);
+    match part {
+        Part::Open(part) if !for_broker.contains(&part.class.as_str()) => Some(part),
+        _ => None,
+    }
+}
+
+fn too_many(count: usize, limit: usize) -> Refused {
+    Refused::Count {
+        what: "references between parts",
+        count,
+        limit,
+    }
+}
+
+/// The names of all parts, each once, with the indexes of the parts that bear it.
+fn names(parts: &[Part]) -> BTreeMap<String, Vec<u32>> {
+    let mut all: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for (index, part) in (0..).zip(parts) {
-        let Part::Open(part) = part else { continue };
+        let Some(part) = telling(part) else { continue };
         for name in names_of(part) {
             let name = undo_defanging(&name.to_lowercase());
             if name.len() >= SHORTEST_NAME {
-                all.push((index, name));
+                let bearers = all.entry(name).or_default();
+                if bearers.last() != Some(&index) {
+                    bearers.push(index);
+                }
             }
         }
     }
@@ -164,26 +213,35 @@ fn undo_defanging(text: &str) -> String {
 
 /// Finds every name in a text.
 enum Search<'a> {
-    Few(&'a [(u32, String)]),
+    Few(&'a [&'a str]),
     Many(AhoCorasick),
 }
 
 impl<'a> Search<'a> {
-    fn new(names: &'a [(u32, String)]) -> Result<Self, Refused> {
+    fn new(names: &'a [&'a str]) -> Result<Self, Refused> {
         if names.len() <= FEW {
             return Ok(Self::Few(names));
         }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
-            .build(names.iter().map(|(_, name)| name))
+            // The automatic choice may be a DFA, which takes gigabytes for a hundred long names.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(names)
             .map_err(|_| Refused::Malformed("names of the parts"))?;
         Ok(Self::Many(search))
     }
 
-    fn find(&self, text: &str, mut found: impl FnMut(usize)) {
+    /// Tells each name that stands in a text as a whole word. Counts what it looks at: a text made
+    /// to contain every name everywhere is refused instead of searched to the end.
+    fn find(
+        &self,
+        text: &str,
+        hits: &mut usize,
+        mut found: impl FnMut(usize),
+    ) -> Result<(), Refused> {
         match self {
             Self::Few(names) => {
-                for (at, (_, name)) in names.iter().enumerate() {
+                for (at, name) in names.iter().enumerate() {
                     let whole = |start: usize| is_whole(text, start, start + name.len());
                     if text.match_indices(name).any(|(start, _)| whole(start)) {
                         found(at);
@@ -192,12 +250,17 @@ impl<'a> Search<'a> {
             }
             Self::Many(search) => {
                 for hit in search.find_overlapping_iter(text) {
+                    *hits += 1;
+                    if *hits > MAX_HITS {
+                        return Err(too_many(*hits, MAX_HITS));
+                    }
                     if is_whole(text, hit.start(), hit.end()) {
                         found(hit.pattern().as_usize());
                     }
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -212,6 +275,7 @@ fn is_whole(text: &str, start: usize, end: usize) -> bool {
 mod tests {
     use super::*;
     use crate::bulletin::labels::Marking;
+    use crate::partner::PartnerId;
 
     fn part(json: &str) -> Part {
         let content: Content = serde_json::from_str(json).unwrap();
@@ -278,5 +342,84 @@ mod tests {
         let found = mentions(&parts).unwrap();
         assert_eq!(found[100], [7, 77]);
         assert!(found[..100].iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn long_texts_cost_no_more_than_their_length() {
+        let text = |n: usize| format!("{n} {}", "lorem ipsum dolor ".repeat(16_667));
+        let narrative =
+            |text: &str| part(&serde_json::json!({"type": "narrative", "text": text}).to_string());
+        let mut parts: Vec<Part> = (0..30).map(|n| narrative(&text(n))).collect();
+        assert!(mentions(&parts).unwrap().iter().all(Vec::is_empty));
+        // Equal ones name one another all the same.
+        parts.push(narrative(&text(7)));
+        let found = mentions(&parts).unwrap();
+        assert_eq!((&found[7], &found[30]), (&vec![30], &vec![7]));
+        // A hundred names of a kilobyte, and each text has them all.
+        let name = |n: usize| format!("{n:03}{}", "x".repeat(LONGEST_NAME - 3));
+        let all: String = (0..100).map(|n| name(n) + " ").collect();
+        let mut parts: Vec<Part> = (0..100).map(|n| narrative(&name(n))).collect();
+        parts.extend((0..10).map(|_| narrative(&all)));
+        let found = mentions(&parts).unwrap();
+        assert_eq!(found[105][..100], (0..100).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn many_names_of_the_same_parts_are_all_told() {
+        let aliases = |person: usize| -> Vec<String> {
+            (0..250).map(|n| format!("Alias {person} {n}")).collect()
+        };
+        // 40 parts with 250 names each: no bearer gets lost in the count.
+        let json = serde_json::json!({"type": "person", "name": "Same", "aliases": aliases(0)});
+        let mut parts: Vec<Part> = (0..40).map(|_| part(&json.to_string())).collect();
+        let last = serde_json::json!({"type": "person", "name": "Last One"});
+        parts.push(part(&last.to_string()));
+        let text = format!("{}, last one", aliases(0).join(", "));
+        let text = serde_json::json!({"type": "narrative", "text": text});
+        parts.push(part(&text.to_string()));
+        let found = mentions(&parts).unwrap();
+        assert_eq!(found[41], (0..41).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn what_is_for_the_broker_names_nothing_and_is_not_named() {
+        let mut audience = part(r#"{"type": "narrative", "text": "x"}"#);
+        let named: PartnerId = "norland.example".parse().unwrap();
+        if let Part::Open(part) = &mut audience {
+            part.class = PartClass::Audience.as_str().to_owned();
+            part.body = Content::Audience(vec![named]).encode().unwrap();
+        }
+        let parts = [
+            part(r#"{"type": "domain", "value": "norland.example"}"#),
+            audience,
+        ];
+        assert_eq!(mentions(&parts).unwrap(), [vec![], vec![]] as [Vec<u32>; 2]);
+    }
+
+    #[test]
+    fn a_bulletin_made_to_be_searched_for_ever_is_refused() {
+        // Names within one another, and a text that is full of all of them.
+        let mut parts: Vec<Part> = (4..400)
+            .map(|length| {
+                let name = "a".repeat(length);
+                part(&format!(r#"{{"type": "source", "description": "{name}"}}"#))
+            })
+            .collect();
+        let text = "a".repeat(100_000);
+        parts.push(part(&format!(
+            r#"{{"type": "narrative", "text": "{text}"}}"#
+        )));
+        assert!(matches!(mentions(&parts), Err(Refused::Count { .. })));
+        // The same name a thousand times is one name.
+        let mut parts: Vec<Part> = (0..1_000)
+            .map(|_| part(r#"{"type": "person", "name": "Same Person"}"#))
+            .collect();
+        parts.push(part(&format!(
+            r#"{{"type": "narrative", "text": "{}"}}"#,
+            "same person ".repeat(10_000)
+        )));
+        // Each of them shows the name of all others.
+        assert!(matches!(mentions(&parts), Err(Refused::Count { .. })));
+        assert_eq!(mentions(&parts[900..]).unwrap()[100].len(), 100);
     }
 }

@@ -15,16 +15,19 @@ mod header;
 mod labels;
 mod mention;
 mod open;
+mod originator;
 mod part;
+mod pseudonym;
 mod redact;
 mod seal;
 mod taxonomy;
 mod wire;
 
 pub use content::{Content, InvalidContent};
-pub use draft::{DEFAULT_VALIDITY, Draft, DraftError, DraftPart};
+pub use draft::{DEFAULT_VALIDITY, Draft, DraftError, DraftPart, PseudonymDraft};
 pub use error::{
-    MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
+    MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, MAX_PASSED_ON,
+    Refused, SealError,
 };
 pub use header::{Admiralty, BulletinId, Header, InvalidBulletinId, Reference, Relation};
 pub(crate) use labels::closed_set;
@@ -34,9 +37,13 @@ pub use labels::{
 };
 pub use mention::mentions;
 pub use open::{
-    BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, open, read_audience,
+    BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, check_identity, open,
+    read_audience, read_identity,
 };
+pub(crate) use originator::is_agreement_name;
+pub use originator::{Disguise, Identity, Originator, Pseudonym, Shown};
 pub use part::{OpenPart, Part, PartDigest};
+pub use pseudonym::{DisguiseError, PseudonymSecret};
 pub use redact::redact;
 pub use seal::{BurstProof, PlainPart, Sealed, Unsealed, seal};
 pub use taxonomy::{Region, TOPICS, Topic, UnknownRegion, UnknownTopic};

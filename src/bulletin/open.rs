@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::content::Content;
 use super::error::{MAX_BURST, MAX_NAME_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused};
 use super::header::Header;
-use super::labels::{Labels, PartClass, PartLabels};
+use super::labels::{Labels, Marking, PartClass, PartLabels};
 use super::mention::mentions;
+use super::originator::{Disguise, Identity, Originator};
 use super::part::{OpenPart, Part, PartDigest};
 use super::seal::{BurstProof, Sealed, burst_leaf, burst_payload};
 use crate::clock::Timestamp;
@@ -85,6 +86,8 @@ pub struct Verified {
     header_hash: Digest,
     /// `None` where the part is withheld.
     digests: Vec<Option<PartDigest>>,
+    /// Who stands behind a pseudonym, where that part is open, and bound to it.
+    identity: Option<Identity>,
 }
 
 /// Opens a sealed bulletin: reads the header, finds the originator's key as of `at`, verifies
@@ -99,16 +102,14 @@ pub fn open(
     // Which key to verify with can only be learned from the header itself; nothing else of it is
     // used before its signature holds.
     let header = Header::from_bytes(&sealed.header)?;
-    let unknown_key = || Refused::UnknownKey {
-        key: header.signing_key,
-        originator: header.originator.clone(),
-    };
     if sealed.burst.signature.key_id != header.signing_key {
         return Err(Refused::EnvelopeContradicts("burst.signature.key_id"));
     }
-    let key = keys
-        .bulletin_key(&header.originator, &header.signing_key, at)
-        .ok_or_else(unknown_key)?;
+    let key = match &header.originator {
+        Originator::Partner(partner) => find_key(keys, partner, &header.signing_key, at)?,
+        // Whose it is, the identity says.
+        Originator::Pseudonym(pseudonym) => pseudonym.key,
+    };
     let root = burst_root(&sealed.burst, &header_hash)?;
     bursts.check(&key, sealed.burst.size, root, &sealed.burst.signature)?;
 
@@ -119,12 +120,46 @@ pub fn open(
         return Err(Refused::EnvelopeContradicts("precedence"));
     }
     let digests = check_parts(&sealed.parts, &header)?;
+    let identity = identity_part(&sealed.parts)?;
+    let identity = identity
+        .map(|part| check_identity(&header, part, at, keys))
+        .transpose()?;
     Ok(Verified {
         sealed,
         header,
         header_hash,
         digests,
+        identity,
     })
+}
+
+fn find_key(
+    keys: &dyn BulletinKeys,
+    partner: &PartnerId,
+    key: &KeyId,
+    at: Timestamp,
+) -> Result<PublicKey, Refused> {
+    keys.bulletin_key(partner, key, at)
+        .ok_or_else(|| Refused::UnknownKey {
+            key: *key,
+            originator: partner.clone(),
+        })
+}
+
+/// Checks that the partner whom an identity names has bound the header's pseudonym to itself.
+pub fn check_identity(
+    header: &Header,
+    part: &OpenPart,
+    at: Timestamp,
+    keys: &dyn BulletinKeys,
+) -> Result<Identity, Refused> {
+    let pseudonym = header.originator.pseudonym().ok_or(Refused::Identity)?;
+    let identity = read_identity(&part.body)?;
+    let by = find_key(keys, &identity.partner, &identity.signature.key_id, at)?;
+    if !identity.binds(&pseudonym.key, &by) {
+        return Err(Refused::Unbound(identity.partner));
+    }
+    Ok(identity)
 }
 
 fn burst_root(burst: &BurstProof, header_hash: &Digest) -> Result<Digest, Refused> {
@@ -188,6 +223,11 @@ fn check_open_part(at: usize, part: &OpenPart, header: &Header) -> Result<(), Re
             limit: MAX_NAME_BYTES,
         });
     }
+    let for_broker = [PartClass::Audience, PartClass::Identity];
+    let for_broker = for_broker.iter().any(|class| class.as_str() == part.class);
+    if for_broker && part.marking != Marking::default() {
+        return Err(Refused::MarkedPart(at));
+    }
     check_marking(at, part, header)
 }
 
@@ -217,6 +257,18 @@ impl Verified {
         self.header_hash
     }
 
+    /// Who published it, where that is to be seen: by its name, or by the identity behind its
+    /// pseudonym.
+    pub fn originator(&self) -> Option<&PartnerId> {
+        let behind = self.identity.as_ref().map(|identity| &identity.partner);
+        self.header.originator.partner().or(behind)
+    }
+
+    /// Who stands behind the pseudonym, where that part is open.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// The bulletin as it travelled.
     pub fn sealed(&self) -> &Sealed {
         &self.sealed
@@ -234,8 +286,9 @@ impl Verified {
         now: Timestamp,
     ) -> Result<Submission, Refused> {
         let header = &self.header;
-        if header.originator != *partner {
-            let (partner, originator) = (partner.clone(), header.originator.clone());
+        let (originator, disguise) = header.author(self.identity.as_ref())?;
+        if originator != *partner {
+            let partner = partner.clone();
             return Err(Refused::NotOriginator {
                 partner,
                 originator,
@@ -255,7 +308,8 @@ impl Verified {
             digests.push(digest.clone().ok_or(Refused::PartMissing(at))?);
         }
         let audience = audience(&self.sealed.parts, header.audience_part)?;
-        let labels = header.labels(audience.as_ref().map(|(_, partners)| partners));
+        let named = audience.as_ref().map(|(_, partners)| partners);
+        let labels = header.labels(originator, disguise, named);
         let mentions = mentions(&self.sealed.parts)?;
         let part_labels = digests
             .iter()
@@ -263,12 +317,14 @@ impl Verified {
             .map(|(digest, mentions)| digest.labels(mentions))
             .collect();
         let audience = audience.map(|(part, _)| part.clone());
+        let identity = identity_part(&self.sealed.parts)?.cloned();
         Ok(Submission {
             bulletin: self,
             digests,
             labels,
             part_labels,
             audience,
+            identity,
         })
     }
 }
@@ -281,6 +337,7 @@ pub struct Submission {
     labels: Labels,
     part_labels: Vec<PartLabels>,
     audience: Option<OpenPart>,
+    identity: Option<OpenPart>,
 }
 
 impl Submission {
@@ -322,6 +379,11 @@ impl Submission {
         self.audience.as_ref()
     }
 
+    /// The part that says who stands behind the pseudonym.
+    pub fn identity(&self) -> Option<&OpenPart> {
+        self.identity.as_ref()
+    }
+
     /// Gives back the verified bulletin.
     pub fn into_bulletin(self) -> Verified {
         self.bulletin
@@ -342,6 +404,45 @@ fn audience(
         (None, None, false) => Ok(None),
         (Some(part), None, true) => Ok(Some((part, read_audience(&part.body)?))),
         _ => Err(Refused::Audience),
+    }
+}
+
+impl Header {
+    /// Who published it by its own name, and what a decision looks at in its pseudonym; an error
+    /// where name, pseudonym and identity do not fit together.
+    pub fn author(
+        &self,
+        identity: Option<&Identity>,
+    ) -> Result<(PartnerId, Option<Disguise>), Refused> {
+        match (&self.originator, identity) {
+            (Originator::Partner(partner), None) => Ok((partner.clone(), None)),
+            (Originator::Pseudonym(pseudonym), Some(identity)) => {
+                let disguise = Disguise::of(pseudonym, identity);
+                Ok((identity.partner.clone(), Some(disguise)))
+            }
+            _ => Err(Refused::Identity),
+        }
+    }
+}
+
+/// The one open part of class `identity`, where there is one.
+fn identity_part(parts: &[Part]) -> Result<Option<&OpenPart>, Refused> {
+    let class = PartClass::Identity.as_str();
+    let mut found = parts.iter().filter_map(|part| match part {
+        Part::Open(part) if part.class == class => Some(part),
+        _ => None,
+    });
+    match (found.next(), found.next()) {
+        (found, None) => Ok(found),
+        _ => Err(Refused::Identity),
+    }
+}
+
+/// Reads the body of an identity part.
+pub fn read_identity(body: &bytes::Bytes) -> Result<Identity, Refused> {
+    match Content::decode(PartClass::Identity, body) {
+        Ok(Content::Identity(identity)) => Ok(*identity),
+        _ => Err(Refused::Identity),
     }
 }
 

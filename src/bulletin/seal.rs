@@ -10,13 +10,15 @@
 
 use bytes::Bytes;
 
+use super::content::{Content, InvalidContent};
 use super::error::{
     MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused, SealError,
 };
 use super::header::{BulletinId, Header};
 use super::labels::{Labels, Marking, PartClass, PartLabels, Precedence};
 use super::mention::mentions;
-use super::open::read_audience;
+use super::open::{read_audience, read_identity};
+use super::originator::{Identity, Originator, Pseudonym};
 use super::part::{OpenPart, Part};
 use crate::clock::{Entropy, NoEntropy, random};
 use crate::proof::{Digest, PayloadType, Signature, Signer, merkle};
@@ -65,6 +67,8 @@ pub struct PlainPart {
     pub marking: Marking,
     /// A serialized `Content`.
     pub body: Bytes,
+    /// Of the received part that this one passes on: its leaf stays the same. `None`: a fresh one.
+    pub salt: Option<[u8; 32]>,
 }
 
 /// A bulletin before it is sealed. The header's `parts_root`, `part_count` and `signing_key` are
@@ -78,6 +82,22 @@ pub struct Unsealed {
 }
 
 impl Unsealed {
+    /// Puts a pseudonym in the place of its originator's name, and the identity behind it into a part.
+    pub(super) fn disguise(
+        mut self,
+        pseudonym: Pseudonym,
+        identity: Identity,
+    ) -> Result<Self, InvalidContent> {
+        self.header.originator = Originator::Pseudonym(pseudonym);
+        self.parts.push(PlainPart {
+            class: PartClass::Identity,
+            marking: Marking::default(),
+            body: Content::Identity(Box::new(identity)).encode()?,
+            salt: None,
+        });
+        Ok(self)
+    }
+
     /// What a decision will look at in the header and in the parts, in their present order: the
     /// same that is read of the sealed bulletin, where only the order differs.
     pub fn labels(&self) -> Result<(Labels, Vec<PartLabels>), Refused> {
@@ -95,6 +115,12 @@ impl Unsealed {
             .iter()
             .find(|part| part.class == PartClass::Audience);
         let audience = audience.map(|part| read_audience(&part.body)).transpose()?;
+        let mut identities = self
+            .parts
+            .iter()
+            .filter(|part| part.class == PartClass::Identity);
+        let identity = identities.next().map(|part| read_identity(&part.body));
+        let (originator, disguise) = self.header.author(identity.transpose()?.as_ref())?;
         let mentions = mentions(&parts)?;
         let labels = self
             .parts
@@ -105,7 +131,8 @@ impl Unsealed {
                 marking: part.marking,
                 mentions,
             });
-        Ok((self.header.labels(audience.as_ref()), labels.collect()))
+        let header = self.header.labels(originator, disguise, audience.as_ref());
+        Ok((header, labels.collect()))
     }
 }
 
@@ -119,16 +146,11 @@ pub fn seal(
     if count == 0 || count > MAX_BURST as usize {
         return Err(SealError::BurstSize(count));
     }
-    if let Some(other) = burst
-        .iter()
-        .find(|one| one.header.originator != burst[0].header.originator)
-    {
-        // A burst's root links its bulletins, so it never mixes identities.
-        return Err(Refused::NotOriginator {
-            partner: burst[0].header.originator.clone(),
-            originator: other.header.originator.clone(),
-        }
-        .into());
+    // A burst's root links its bulletins, so it never mixes identities.
+    let first = &burst[0].header.originator;
+    let single = first.pseudonym().is_some_and(|one| one.single_use) && count > 1;
+    if single || burst.iter().any(|one| one.header.originator != *first) {
+        return Err(SealError::MixedIdentities);
     }
     let bodies = burst
         .into_iter()
@@ -185,7 +207,7 @@ fn seal_parts(
     let parts = parts
         .into_iter()
         .map(|part| {
-            let salt = random(entropy)?;
+            let salt = part.salt.map_or_else(|| random(entropy), Ok)?;
             let class = part.class.as_str().to_owned();
             Ok(Part::Open(OpenPart {
                 salt,

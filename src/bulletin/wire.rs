@@ -5,20 +5,21 @@ use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use super::error::{
-    MAX_BULLETIN_BYTES, MAX_HEADER_BYTES, MAX_LABELS, MAX_NAME_BYTES, MAX_PARTS, MAX_RELEASABLE_TO,
-    Refused,
+    MAX_BULLETIN_BYTES, MAX_HEADER_BYTES, MAX_LABELS, MAX_NAME_BYTES, MAX_PARTS, MAX_PASSED_ON,
+    MAX_RELEASABLE_TO, Refused,
 };
 use super::header::{Admiralty, BulletinId, Header, Reference, Relation};
 use super::labels::{Caveat, Classification, Kind, Level, Marking, Precedence, Tlp};
+use super::originator::{Originator, Pseudonym};
 use super::part::{OpenPart, Part, PartDigest};
 use super::seal::{BurstProof, Sealed};
 use crate::clock::Timestamp;
-use crate::partner::{signature_from_wire, signature_to_wire};
-use crate::proof::{Digest, KeyId};
+use crate::partner::{PartnerId, signature_from_wire, signature_to_wire};
+use crate::proof::{Digest, KeyId, PublicKey};
 use crate::proto;
 
 /// The fields of a header that this version knows.
-const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=24;
+const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=26;
 /// Fields that a newer version may add without an older one refusing them.
 const NON_CRITICAL_FIELDS: std::ops::RangeInclusive<u32> = 1000..=1999;
 
@@ -28,7 +29,11 @@ impl Header {
         proto::Header {
             format: 1,
             id: Bytes::copy_from_slice(&self.id.0),
-            originator: self.originator.to_string(),
+            originator: self
+                .originator
+                .partner()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             created: self.created.micros(),
             valid_from: self.valid_from.micros(),
             valid_until: self.valid_until.micros(),
@@ -56,6 +61,15 @@ impl Header {
             signing_key: digest_bytes(&self.signing_key.0),
             as_of: self.as_of,
             notice: self.notice,
+            pseudonym: self
+                .originator
+                .pseudonym()
+                .map(|one| Bytes::copy_from_slice(&one.key.0))
+                .unwrap_or_default(),
+            single_use: self
+                .originator
+                .pseudonym()
+                .is_some_and(|one| one.single_use),
         }
         .encode_to_vec()
         .into()
@@ -96,12 +110,25 @@ impl Header {
             0,
             MAX_RELEASABLE_TO,
         )?;
+        if let Originator::Pseudonym(pseudonym) = &self.originator
+            && pseudonym.key.id() != self.signing_key
+        {
+            return Err(invalid("pseudonym", "it is not the key that signs"));
+        }
         if self.notice && self.references.len() != 1 {
             return Err(invalid(
                 "notice",
                 "it refers to one bulletin, and to one only",
             ));
         }
+        let passed_on = self.passes_on().count();
+        if passed_on > 0 && (self.notice || passed_on != self.references.len()) {
+            return Err(invalid(
+                "references",
+                "what passes a bulletin on does nothing else to an earlier one",
+            ));
+        }
+        count("bulletins passed on", passed_on, 0, MAX_PASSED_ON)?;
         if self.valid_until <= self.valid_from {
             return Err(invalid("valid_until", "it is not after valid_from"));
         }
@@ -157,10 +184,7 @@ fn read_header(wire: proto::Header) -> Result<Header, Refused> {
         .map_err(|_| invalid("id", "it is not 16 bytes"))?;
     Ok(Header {
         id: BulletinId(id),
-        originator: wire
-            .originator
-            .parse()
-            .map_err(|error| invalid("originator", error))?,
+        originator: read_originator(&wire)?,
         created: read_time("created", wire.created)?,
         valid_from: read_time("valid_from", wire.valid_from)?,
         valid_until: read_time("valid_until", wire.valid_until)?,
@@ -192,6 +216,23 @@ fn read_header(wire: proto::Header) -> Result<Header, Refused> {
         as_of: wire.as_of,
         notice: wire.notice,
     })
+}
+
+/// A partner or a pseudonym, and never both.
+fn read_originator(wire: &proto::Header) -> Result<Originator, Refused> {
+    if wire.pseudonym.is_empty() && !wire.single_use {
+        let partner = wire.originator.parse::<PartnerId>();
+        let partner = partner.map_err(|error| invalid("originator", error))?;
+        return Ok(Originator::Partner(partner));
+    }
+    if !wire.originator.is_empty() {
+        return Err(invalid("originator", "it is there beside a pseudonym"));
+    }
+    let key = PublicKey::try_from(wire.pseudonym.as_ref());
+    Ok(Originator::Pseudonym(Pseudonym {
+        key: key.map_err(|error| invalid("pseudonym", error))?,
+        single_use: wire.single_use,
+    }))
 }
 
 fn unknown(field: &'static str) -> Refused {
@@ -257,6 +298,7 @@ fn write_reference(reference: &Reference) -> proto::Reference {
         Relation::Supersedes => proto::Relation::Supersedes,
         Relation::Retracts => proto::Relation::Retracts,
         Relation::Downgrades => proto::Relation::Downgrades,
+        Relation::PassesOn => proto::Relation::PassesOn,
     };
     proto::Reference {
         relation: relation.into(),
@@ -269,6 +311,7 @@ fn read_reference(wire: &proto::Reference) -> Result<Reference, Refused> {
         proto::Relation::Supersedes => Relation::Supersedes,
         proto::Relation::Retracts => Relation::Retracts,
         proto::Relation::Downgrades => Relation::Downgrades,
+        proto::Relation::PassesOn => Relation::PassesOn,
         proto::Relation::Unspecified => return Err(unknown("references")),
     };
     let id = wire.bulletin.as_ref().try_into();

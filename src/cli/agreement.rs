@@ -8,15 +8,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::error::CliError;
-use super::files::{BrokerFile, base64, clock, read, read_text, unexpected};
+use super::files::{BrokerFile, NodeFile, base64, clock, read, read_text, unexpected};
+use super::partner::record;
+use super::policy::{AnyFile, OneFile};
 use super::report::{Report, list as joined, table};
 use super::treaty;
-use crate::agreement::{
-    Agreement, AgreementId, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft,
-};
+use crate::agreement::{Agreement, SignedAgreement, SignedWithdrawal, Withdrawal, parse_draft};
 use crate::broker::{AgreementView, Reply, Request};
 use crate::decision::Rulebook;
 use crate::identity::{Home, read_key_set, read_secret_key, write_public};
+use crate::node::{Command as NodeCommand, Response};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -58,12 +59,13 @@ pub(super) enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Puts an agreement that all parties have signed in force.
+    /// Puts an agreement that all parties have signed in force: at the broker, or by the node of a
+    /// party.
     Submit {
         /// The signed agreement.
         file: PathBuf,
         #[command(flatten)]
-        broker: BrokerFile,
+        config: AnyFile,
     },
     /// Lists the agreements.
     List {
@@ -102,6 +104,8 @@ pub(super) enum Command {
     /// anna --key anna.key
     Release(treaty::ReleaseArgs),
     /// Ends an agreement, for one party alone, at once, also for what is already queued.
+    ///
+    /// Example: entente agreement withdraw sharing --as certs/norland.example --config norland.toml
     Withdraw {
         /// Its id, or its name.
         agreement: String,
@@ -112,7 +116,7 @@ pub(super) enum Command {
         #[arg(long, default_value = "")]
         reason: String,
         #[command(flatten)]
-        broker: BrokerFile,
+        config: AnyFile,
     },
 }
 
@@ -155,14 +159,20 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             let terms = merged.terms()?;
             report.show(&value(&merged, &terms), || sentences(&merged, &terms))
         }
-        Command::Submit { file, broker } => {
+        Command::Submit { file, config } => {
             let signed = SignedAgreement::from_file(&read(&file)?)?;
             let terms = signed.terms()?;
-            let request = Request::Ratify {
-                agreement: base64(&signed.to_file()),
-            };
+            let file = base64(&signed.to_file());
             let what = format!("{}@{} is in force", terms.name, terms.version);
-            super::partner::record(&broker, request, &what, report).await
+            match config.of()? {
+                OneFile::Broker(broker) => {
+                    let request = Request::Ratify { agreement: file };
+                    record(&broker, request, &what, report).await
+                }
+                OneFile::Node(node) => {
+                    state(&node, NodeCommand::Agreement { file }, &what, report).await
+                }
+            }
         }
         Command::List { broker } => {
             let agreements = agreements(&broker).await?;
@@ -202,26 +212,51 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             agreement,
             home,
             reason,
-            broker,
-        } => {
-            let found = find(&broker, &agreement).await?;
-            let home = Home::at(&home);
-            let withdrawal = Withdrawal {
-                ledger: super::partner::ledger(&broker).await?.0,
-                agreement: found.id.parse::<AgreementId>().map_err(CliError::failed)?,
-                partner: home.key_set()?.claimed().partner.clone(),
-                time: clock().now(),
-                reason,
-            };
-            let key = read_secret_key(&home.agreements_key())?;
-            let signed = SignedWithdrawal::sign(withdrawal, &key)?;
-            let request = Request::Withdraw {
-                withdrawal: base64(&signed.to_file()),
-            };
-            let what = format!("{}@{} has ended", found.name, found.version);
-            super::partner::record(&broker, request, &what, report).await
-        }
+            config,
+        } => withdraw(&agreement, &Home::at(&home), reason, &config, report).await,
     }
+}
+
+async fn withdraw(
+    agreement: &str,
+    home: &Home,
+    reason: String,
+    config: &AnyFile,
+    report: &Report,
+) -> Result<(), CliError> {
+    let (id, terms) = config.policy().await?.named(agreement)?;
+    let withdrawal = Withdrawal {
+        ledger: terms.ledger,
+        agreement: id,
+        partner: home.key_set()?.claimed().partner.clone(),
+        time: clock().now(),
+        reason,
+    };
+    let key = read_secret_key(&home.agreements_key())?;
+    let file = base64(&SignedWithdrawal::sign(withdrawal, &key)?.to_file());
+    let what = format!("{}@{} has ended", terms.name, terms.version);
+    match config.of()? {
+        OneFile::Broker(broker) => {
+            let request = Request::Withdraw { withdrawal: file };
+            record(&broker, request, &what, report).await
+        }
+        OneFile::Node(node) => state(&node, NodeCommand::Withdrawal { file }, &what, report).await,
+    }
+}
+
+/// Has a node say something in its partner's name.
+async fn state(
+    node: &NodeFile,
+    command: NodeCommand,
+    what: &str,
+    report: &Report,
+) -> Result<(), CliError> {
+    let Response::Recorded(position) = node.ask(&command).await? else {
+        return Err(unexpected());
+    };
+    report.show(&json!({"position": position}), || {
+        format!("{what} (record {position})")
+    })
 }
 
 fn check(file: &Path, assert: Option<&Path>, report: &Report) -> Result<(), CliError> {
@@ -338,8 +373,20 @@ fn sign(file: &Path, home: &Home, out: Option<PathBuf>, report: &Report) -> Resu
         );
         return Err(CliError::refused("other_key_set", message));
     }
-    signed.ratify(partner, &read_secret_key(&home.agreements_key())?)?;
     let out = out.unwrap_or_else(|| file.with_extension("agreement"));
+    if out != file && out.exists() {
+        // Signatures that are there are kept; those under other terms are nobody's to throw away.
+        let known = open(&out)?;
+        if known.id() != signed.id() {
+            let message = format!(
+                "{} is there already, with other terms; remove it, or name another file with --out",
+                out.display()
+            );
+            return Err(CliError::refused("already_there", message));
+        }
+        signed = known;
+    }
+    signed.ratify(partner, &read_secret_key(&home.agreements_key())?)?;
     write_public(&out, &signed.to_file())?;
     report.show(&value(&signed, &terms), || {
         format!(

@@ -143,11 +143,11 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
         for view in page {
             if verification.due().is_some() {
                 let stored = stored(&view)?;
-                let about = match verification.refers_to(&stored) {
-                    Some(earlier) => record_at(&config.control, earlier).await?,
-                    None => None,
-                };
-                verification.take(&stored, about.as_ref()).map_err(untrue)?;
+                let mut about = Vec::new();
+                for earlier in verification.refers_to(&stored) {
+                    about.extend(record_at(&config.control, earlier).await?);
+                }
+                verification.take(&stored, &about).map_err(untrue)?;
             }
         }
         bar.set_position(verification.due().unwrap_or(status.size));
@@ -295,7 +295,7 @@ fn about(record: &Record) -> String {
         Fact::Accepted(accepted) => format!(
             "{} from {} to {}",
             accepted.header.id,
-            accepted.header.originator,
+            accepted.originator,
             match record.releases.len() {
                 0 => "nobody".to_owned(),
                 1 => "1 partner".to_owned(),
@@ -321,6 +321,19 @@ fn about(record: &Record) -> String {
             };
             format!("{} {verb} {}", decision.person, decision.id)
         }
+        Fact::ConsentDecided(signed) => {
+            let consent = &signed.consent;
+            let verb = if consent.approve {
+                "consents to"
+            } else {
+                "does not consent to"
+            };
+            format!("{} {verb} {}", consent.partner, consent.id)
+        }
+        Fact::Backfilled(one) => match &one.bulletin {
+            Some(bulletin) => format!("{} under {}", bulletin.id, one.agreement),
+            None => format!("all that came before {}", one.agreement),
+        },
         Fact::Declared(signed) => {
             let declaration = &signed.declaration;
             format!(
@@ -356,6 +369,7 @@ fn state(one: &DeliveryView) -> String {
 
 async fn received(file: &BrokerFile, partner: PartnerId, report: &Report) -> Result<(), CliError> {
     let mut given = Given::new(partner);
+    each_record(file, report, "looking", |record| given.note(record)).await?;
     each_record(file, report, "reading", |record| given.take(record)).await?;
     let all = given.finish();
     report.show(&all, || {

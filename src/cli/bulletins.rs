@@ -14,7 +14,7 @@ use crate::bulletin::{
     BulletinId, Content, Draft, Kind, MAX_PART_BYTES, Precedence, Region, TOPICS, Tlp, Topic,
 };
 use crate::formats::stix;
-use crate::node::{Command, ItemView, Response};
+use crate::node::{Command, HeaderView, ItemView, Response};
 use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
@@ -235,7 +235,7 @@ pub(super) async fn outbox(args: OutboxArgs, report: &Report) -> Result<(), CliE
     report.show(&statuses, || outbox_table(&statuses))
 }
 
-fn outbox_table(statuses: &[OutboxStatus]) -> String {
+pub(super) fn outbox_table(statuses: &[OutboxStatus]) -> String {
     let rows = statuses.iter().map(|status| {
         let state = match &status.state {
             OutboxState::Pending => "waits in the outbox".to_owned(),
@@ -288,9 +288,7 @@ pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliErr
             [
                 item.number.to_string(),
                 item.id.to_string(),
-                header
-                    .map(|header| header.originator.to_string())
-                    .unwrap_or_default(),
+                header.map(HeaderView::from).unwrap_or_default(),
                 header
                     .map(|header| header.tlp.to_string())
                     .unwrap_or_default(),
@@ -327,7 +325,7 @@ fn whole(item: &ItemView) -> String {
         line("NOT VALID", reason.clone());
     }
     if let Some(header) = &item.header {
-        line("from", header.originator.to_string());
+        line("from", header.from());
         line("kind", list(&header.kinds));
         line("topics", list(&header.topics));
         line("regions", list(&header.regions));

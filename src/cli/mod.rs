@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod node;
 mod notices;
+mod onward;
 mod partner;
 mod pki;
 mod policy;
@@ -92,6 +93,11 @@ enum Noun {
     Supersede(notices::SupersedeArgs),
     /// Lowers the TLP of a bulletin, for exactly those who received it.
     Downgrade(notices::DowngradeArgs),
+    /// Passes on a bulletin that was received, as the clauses under which it came allow.
+    PassOn(onward::PassOnArgs),
+    /// What others ask to pass on of this partner's bulletins, and the answers.
+    #[command(subcommand)]
+    Consent(onward::ConsentVerb),
     /// Shows what became of a bulletin that was published here, recipient by recipient: on its way,
     /// acknowledged, taken, a recall applied, or what is missing.
     Follow(notices::FollowArgs),
@@ -151,6 +157,8 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Recall(args) => notices::recall(args, report).await,
         Noun::Supersede(args) => notices::supersede(args, report).await,
         Noun::Downgrade(args) => notices::downgrade(args, report).await,
+        Noun::PassOn(args) => onward::pass_on(args, report).await,
+        Noun::Consent(verb) => onward::consent(verb, report).await,
         Noun::Follow(args) => notices::follow(args, report).await,
         Noun::Acknowledge(args) => notices::acknowledge(args, report).await,
         Noun::Audit(command) => audit::run(command, report).await,

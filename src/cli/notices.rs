@@ -127,6 +127,9 @@ async fn give(
         let notice = ids.first().map(ToString::to_string).unwrap_or_default();
         let newer = newer.first().map(|id| format!(" by {id}"));
         let newer = newer.unwrap_or_default();
+        if ids == [about] {
+            return format!("{about} waited here; it goes to nobody");
+        }
         format!("{about} is {relation}{newer}; the notice is {notice}")
     })
 }

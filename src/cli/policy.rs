@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 
 use super::error::CliError;
 use super::files::{BrokerFile, NodeFile, read_text, unexpected};
-use crate::agreement::{AgreementId, SignedAgreement};
+use crate::agreement::{Agreement, AgreementId, SignedAgreement};
 use crate::broker::{Reply, Request};
 use crate::decision::{Rulebook, Spent, Usage};
 use crate::node::{Command, Response};
@@ -31,8 +31,40 @@ pub(super) struct Policy {
     pub(super) own: Option<PartnerId>,
 }
 
+/// Whose configuration it is.
+pub(super) enum OneFile {
+    Broker(BrokerFile),
+    Node(NodeFile),
+}
+
+impl Policy {
+    /// The agreement in force that bears an id or a name.
+    pub(super) fn named(&self, named: &str) -> Result<(AgreementId, Arc<Agreement>), CliError> {
+        let all = self.rulebook.agreements().iter();
+        let mut found = all.filter(|(id, terms)| id.to_string() == named || *terms.name == *named);
+        let one = found.next().ok_or_else(|| {
+            let message =
+                format!("no agreement `{named}` is in force; see: entente agreement list");
+            CliError::refused("unknown_agreement", message)
+        })?;
+        if found.next().is_some() {
+            let message = format!("several agreements are called `{named}`; name one by its id");
+            return Err(CliError::refused("several", message));
+        }
+        Ok((*one.0, Arc::clone(one.1)))
+    }
+}
+
 impl AnyFile {
     pub(super) async fn policy(&self) -> Result<Policy, CliError> {
+        match self.of()? {
+            OneFile::Broker(broker) => of_broker(&broker).await,
+            OneFile::Node(node) => of_node(&node).await,
+        }
+    }
+
+    /// The broker or the node.
+    pub(super) fn of(&self) -> Result<OneFile, CliError> {
         let config = self.config.clone().unwrap_or_else(|| {
             let broker = PathBuf::from("broker.toml");
             if broker.exists() {
@@ -43,9 +75,9 @@ impl AnyFile {
         });
         // A node names its broker; a broker does not.
         if read_text(&config)?.contains("broker_id") {
-            of_node(&NodeFile { config }).await
+            Ok(OneFile::Node(NodeFile { config }))
         } else {
-            of_broker(&BrokerFile { config }).await
+            Ok(OneFile::Broker(BrokerFile { config }))
         }
     }
 }

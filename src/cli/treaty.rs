@@ -12,18 +12,20 @@ use super::agreement::{find, open};
 use super::error::CliError;
 use super::files::{BrokerFile, base64, clock, entropy, read_text, unexpected};
 use super::partner::{ledger, record};
-use super::policy::{AnyFile, of_broker};
+use super::policy::{AnyFile, OneFile, of_broker};
 use super::report::{Report, dash, list, table};
 use crate::agreement::{Difference, Example, Flow, SignedAgreement};
 use crate::audit::{Simulated, Simulation};
 use crate::broker::{Reply, Request};
 use crate::bulletin::{
-    BulletinId, Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic,
+    BulletinId, Classification, Kind, Level, PartClass, Precedence, PseudonymDraft,
+    PseudonymSecret, Region, Tlp, Topic, Unsealed,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Entropy, Timestamp};
 use crate::decision::{Explanation, Question, RedLines, Way, explain, reach};
-use crate::identity::read_secret_key;
-use crate::ledger::{HoldDecision, RedLinesOrder, SignedHoldDecision};
+use crate::identity::{new_secret_key, read_secret_key};
+use crate::ledger::{HoldDecision, LedgerId, RedLinesOrder, SignedHoldDecision};
+use crate::node::{Command, HoldView, Response};
 use crate::partner::PartnerId;
 use crate::proof::{PayloadType, Signer};
 
@@ -137,7 +139,7 @@ pub(super) struct ReleaseArgs {
     #[arg(long)]
     deny: bool,
     #[command(flatten)]
-    broker: BrokerFile,
+    config: AnyFile,
 }
 
 pub(super) fn parse_tlp(text: &str) -> Result<Tlp, String> {
@@ -198,15 +200,19 @@ pub(super) async fn explanation(args: ExplainArgs, report: &Report) -> Result<()
 }
 
 pub(super) async fn preview(args: PreviewArgs, report: &Report) -> Result<(), CliError> {
-    let draft = super::bulletins::read_draft(&args.file)?;
+    let mut draft = super::bulletins::read_draft(&args.file)?;
+    let pseudonym = draft.take_pseudonym();
     let policy = args.config.policy().await?;
     let from = args.from.or(policy.own).ok_or_else(|| {
         CliError::refused("no_originator", "who would publish it? Say --from PARTNER")
     })?;
-    let now = clock().now();
-    let unsealed = draft
-        .into_unsealed(&from, now, entropy().as_ref())
+    let (now, entropy) = (clock().now(), entropy());
+    let mut unsealed = draft
+        .into_unsealed(&from, now, entropy.as_ref())
         .map_err(|error| CliError::refused("invalid", error))?;
+    if let Some(pseudonym) = pseudonym {
+        unsealed = disguised(unsealed, pseudonym, entropy.as_ref())?;
+    }
     let classes: Vec<_> = unsealed.parts.iter().map(|part| part.class).collect();
     let (labels, parts) = unsealed
         .labels()
@@ -233,6 +239,19 @@ pub(super) async fn preview(args: PreviewArgs, report: &Report) -> Result<(), Cl
         .map(|(to, why)| preview_value(to, why, &classes))
         .collect();
     report.show(&values, || preview_table(&decided, &classes))
+}
+
+/// Under a pseudonym that nobody will see: the keys are those of this preview alone.
+fn disguised(
+    unsealed: Unsealed,
+    pseudonym: PseudonymDraft,
+    entropy: &dyn Entropy,
+) -> Result<Unsealed, CliError> {
+    let own = new_secret_key(entropy)?;
+    let secret = PseudonymSecret::new(new_secret_key(entropy)?);
+    let disguised = secret.disguise(unsealed, pseudonym, None, &own);
+    let (unsealed, _) = disguised.map_err(|error| CliError::refused("invalid", error))?;
+    Ok(unsealed)
 }
 
 fn preview_value(to: &PartnerId, why: &Explanation, classes: &[PartClass]) -> Value {
@@ -295,6 +314,15 @@ fn preview_table(decided: &[(PartnerId, Explanation)], classes: &[PartClass]) ->
 
 pub(super) async fn reachable(args: ReachArgs, report: &Report) -> Result<(), CliError> {
     let policy = args.config.policy().await?;
+    for partner in [&args.from, &args.to] {
+        if !policy.rulebook.knows(partner) {
+            let message = match &policy.own {
+                None => format!("`{partner}` is no partner; see: entente partner list"),
+                Some(own) => format!("`{partner}` is party to no agreement of {own}"),
+            };
+            return Err(CliError::refused("unknown_partner", message));
+        }
+    }
     let question = Question {
         from: args.from,
         to: args.to,
@@ -310,8 +338,16 @@ pub(super) async fn reachable(args: ReachArgs, report: &Report) -> Result<(), Cl
     let way = reach(&policy.rulebook, &question, clock().now());
     let value = json!({"reachable": way.is_some(), "way": way.as_ref().map(way_value)});
     report.show(&value, || match &way {
+        Some(way) if way.hops.len() > 1 => format!(
+            "yes: {way}\n{}\n(where clauses of other agreements cover such a bulletin, too, they bind \
+             it: published under a pseudonym, it is for one agreement)",
+            example(&way.example)
+        ),
         Some(way) => format!("yes: {way}\n{}", example(&way.example)),
-        None => "no: no agreement in force lets it, directly or onward".to_owned(),
+        None => match &policy.own {
+            None => "no: no agreement in force lets it, directly or onward".to_owned(),
+            Some(own) => format!("no, as far as the agreements of {own} tell"),
+        },
     })
 }
 
@@ -329,7 +365,12 @@ fn way_value(way: &Way) -> Value {
 fn example_value(example: &Example) -> Value {
     let labels = &example.labels;
     json!({
-        "originator": labels.originator, "recipient": example.recipient,
+        "originator": labels.originator,
+        "pseudonym": labels.disguise.as_ref().map(|disguise| json!({
+            "as": disguise.shown(), "agreement": *disguise.agreement,
+            "reveal_to": disguise.reveal_to,
+        })),
+        "recipient": example.recipient,
         "kinds": labels.kinds, "topics": labels.topics, "regions": labels.regions,
         "tlp": labels.tlp, "classification": labels.classification,
         "releasable_to": labels.releasable_to, "caveats": labels.caveats,
@@ -357,6 +398,12 @@ fn example(example: &Example) -> String {
     if let Some(named) = &labels.releasable_to {
         let named: Vec<_> = named.iter().collect();
         let _ = write!(text, ", releasable to {}", list(&named));
+    }
+    if let Some(disguise) = &labels.disguise {
+        let _ = write!(text, ", its originator shown as {}", disguise.shown());
+        if disguise.reveal_to.contains(&example.recipient) {
+            text += " and revealed to the recipient";
+        }
     }
     if labels.exercise {
         text += ", an exercise";
@@ -432,6 +479,10 @@ pub(super) async fn simulation(args: SimulateArgs, report: &Report) -> Result<()
     let terms = signed.terms()?;
     let since = args.since.unwrap_or(Timestamp::MIN);
     let mut simulation = Simulation::new(signed.id(), &terms, since);
+    super::audit::each_record(&args.broker, report, "looking", |record| {
+        simulation.note(record);
+    })
+    .await?;
     super::audit::each_record(&args.broker, report, "simulating", |record| {
         simulation.take(record);
     })
@@ -488,7 +539,19 @@ pub(super) async fn assertion(args: AssertArgs, report: &Report) -> Result<(), C
             key: signature.key_id.to_string(),
             signature: base64(&signature.bytes),
         };
-        let what = format!("{} red lines hold", order.lines.never.len());
+        let before = of_broker(&args.broker).await?.red_lines;
+        let before = before.and_then(|text| RedLines::parse(&text).ok());
+        let gone: Vec<String> = before
+            .iter()
+            .flat_map(|before| &before.never)
+            .filter(|line| !order.lines.never.contains(line))
+            .map(|line| format!("`{}`", line.name))
+            .collect();
+        let gone = match gone.as_slice() {
+            [] => String::new(),
+            gone => format!("; no longer: {}", gone.join(", ")),
+        };
+        let what = format!("{} red lines hold{gone}", order.lines.never.len());
         return record(&args.broker, request, &what, report).await;
     }
     let policy = of_broker(&args.broker).await?;
@@ -509,30 +572,67 @@ pub(super) fn red_lines(file: &Path, text: &str) -> Result<RedLines, CliError> {
 }
 
 pub(super) async fn release(args: ReleaseArgs, report: &Report) -> Result<(), CliError> {
-    let found = find(&args.broker, &args.under).await?;
-    let id = args.bulletin;
-    let Reply::Bulletin(view) = args.broker.ask(Request::Bulletin { id }).await? else {
-        return Err(unexpected());
-    };
+    let verb = if args.deny { "keeps" } else { "releases" };
+    let done = format!("{} {verb} {}", args.person, args.bulletin);
+    match args.config.of()? {
+        OneFile::Broker(broker) => {
+            let found = find(&broker, &args.under).await?;
+            let id = args.bulletin;
+            let Reply::Bulletin(view) = broker.ask(Request::Bulletin { id }).await? else {
+                return Err(unexpected());
+            };
+            let ledger = ledger(&broker).await?;
+            let decision = decision(&args, ledger, &view.header, &found.id)?;
+            let request = Request::DecideHold { decision };
+            record(&broker, request, &done, report).await
+        }
+        OneFile::Node(node) => {
+            let Response::Holds(holds) = node.ask(&Command::Holds).await? else {
+                return Err(unexpected());
+            };
+            let named = |one: &&HoldView| one.under == args.under || one.agreement == args.under;
+            let mut own = holds.iter().filter(|one| one.bulletin == args.bulletin);
+            let hold = own.find(named).ok_or_else(|| {
+                let message = format!(
+                    "nothing of bulletin {} is known here to wait for persons of this partner under \
+                     {}; what was published just now is known in a second, see: entente status",
+                    args.bulletin, args.under
+                );
+                CliError::refused("not_held", message)
+            })?;
+            let Response::Status(status) = node.ask(&Command::Status).await? else {
+                return Err(unexpected());
+            };
+            let ledger = status.ledger.ok_or_else(unexpected)?;
+            let ledger = LedgerId(ledger.parse().map_err(CliError::failed)?);
+            let header = hold.header.to_string();
+            let decision = decision(&args, ledger, &header, &hold.agreement)?;
+            let asked = node.ask(&Command::DecideHold { decision }).await?;
+            let Response::Recorded(position) = asked else {
+                return Err(unexpected());
+            };
+            let value = json!({"position": position, "done": done});
+            report.show(&value, || format!("{done}: record {position}"))
+        }
+    }
+}
+
+/// A person's decision, signed.
+fn decision(
+    args: &ReleaseArgs,
+    ledger: LedgerId,
+    header: &str,
+    agreement: &str,
+) -> Result<String, CliError> {
     let decision = HoldDecision {
-        ledger: ledger(&args.broker).await?,
-        id,
-        bulletin: view.header.parse().map_err(CliError::failed)?,
-        agreement: found.id.parse().map_err(CliError::failed)?,
+        ledger,
+        id: args.bulletin,
+        bulletin: header.parse().map_err(CliError::failed)?,
+        agreement: agreement.parse().map_err(CliError::failed)?,
         person: args.person.clone(),
         release: !args.deny,
         time: clock().now(),
     };
     let signed = SignedHoldDecision::sign(decision, &read_secret_key(&args.key)?)?;
-    let request = Request::DecideHold {
-        decision: base64(&signed.to_bytes()),
-    };
-    let verb = if args.deny { "keeps" } else { "releases" };
-    record(
-        &args.broker,
-        request,
-        &format!("{} {verb} {id}", args.person),
-        report,
-    )
-    .await
+    Ok(base64(&signed.to_bytes()))
 }

@@ -2,12 +2,13 @@
 //! how it is decided: under version 1 no part names another.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
 use super::rulebook::{Asked, Rule, Rulebook, Towards};
 use super::usage::Usage;
-use crate::agreement::{ClauseRef, Onward, References, Regions};
-use crate::bulletin::{Caveat, Labels, PartClass, PartLabels, Tlp};
+use crate::agreement::{ClauseRef, Onward, Regions};
+use crate::bulletin::{Caveat, Labels, PartClass, PartLabels, Shown, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 
@@ -26,9 +27,12 @@ pub fn decide(
     if !rulebook.is_active(originator) || check_bulletin(labels, at).is_err() {
         return releases;
     }
-    for towards in rulebook.recipients(originator) {
+    let recipients = rulebook.recipients(originator);
+    releases.reserve(recipients.len());
+    let mut allowing = Vec::new();
+    for towards in recipients {
         if towards.active && check_audience(labels, &towards.recipient).is_ok() {
-            releases.extend(release(&asked, parts, towards, Some(usage)).ok());
+            releases.extend(release(&asked, parts, towards, Some(usage), &mut allowing).ok());
         }
     }
     releases
@@ -63,7 +67,7 @@ pub fn decide_for(
     let towards = rulebook.between(originator, recipient);
     let towards = towards.ok_or_else(|| refuse(Reason::NoAgreement))?;
     let asked = Asked::new(labels, at);
-    release(&asked, parts, towards, usage).map_err(|reason| {
+    release(&asked, parts, towards, usage, &mut Vec::new()).map_err(|reason| {
         refuse(match reason {
             // Only who asks about one partner wants to know all this.
             Reason::NoClause(_) => no_clause(&asked, towards, usage),
@@ -97,36 +101,39 @@ fn check_audience(labels: &Labels, recipient: &PartnerId) -> Result<(), Reason> 
     }
 }
 
-/// What flows to a recipient whom the labels do not exclude.
-fn release(
+/// What flows to a recipient whom the labels do not exclude. The memory of `allowing` serves one
+/// recipient after another.
+fn release<'a>(
     asked: &Asked<'_>,
     parts: &[PartLabels],
-    towards: &Towards,
+    towards: &'a Towards,
     usage: Option<&Usage>,
+    allowing: &mut Vec<&'a Rule>,
 ) -> Result<Release, Reason> {
     let recipient = &towards.recipient;
-    let mut allowing: Vec<&Rule> = towards
-        .rules
-        .iter()
-        .filter(|rule| allows(rule, asked, recipient, usage))
-        .collect();
+    let rules = towards.rules.iter();
+    allowing.clear();
+    allowing.extend(rules.filter(|rule| allows(rule, asked, recipient, usage)));
     if allowing.is_empty() {
         return Err(Reason::NoClause(Vec::new()));
     }
-    let withheld = withhold(&mut allowing, asked, parts)?;
-    // A clause through which nothing flows is not one under which anything is shared.
+    let withheld = settle(allowing, asked, parts)?;
+    // A clause through which nothing flows is not one under which anything is shared; and who says
+    // nothing is no bulletin.
     let flows = |rule: &Rule| {
-        (0u32..)
-            .zip(parts)
-            .any(|(index, part)| !withheld.contains(&index) && passes(part, rule, asked))
+        (0u32..).zip(parts).any(|(index, part)| {
+            part.class != Some(PartClass::Identity)
+                && !is_among(&withheld, index)
+                && passes(part, rule, asked)
+        })
     };
     let mut clauses: Vec<ClauseRef> = Vec::new();
     let mut onward = Onward::WithinAgreement;
     let mut held = false;
     for rule in allowing.iter().filter(|rule| flows(rule)) {
         clauses.push(rule.clause.clone());
-        onward = onward.min(rule.terms.onward);
-        held |= rule.terms.hold.is_some();
+        onward = onward.min(rule.onward);
+        held |= rule.holds;
     }
     if clauses.is_empty() {
         let allowing = allowing.iter().map(|rule| rule.clause.clone()).collect();
@@ -139,6 +146,33 @@ fn release(
         onward,
         held,
     })
+}
+
+/// What is withheld under the clauses that are left. One that shows originators by their names is none
+/// under which a bulletin without a name goes: where the identity behind a pseudonym is withheld,
+/// for whatever reason, it falls away, and what only it let flow is withheld, too.
+fn settle(
+    allowing: &mut Vec<&Rule>,
+    asked: &Asked<'_>,
+    parts: &[PartLabels],
+) -> Result<Vec<u32>, Reason> {
+    let withheld = withhold(allowing, asked, parts)?;
+    if asked.labels.disguise.is_none() {
+        return Ok(withheld);
+    }
+    let hidden = withheld.iter().any(|index| {
+        let part = usize::try_from(*index).ok().and_then(|at| parts.get(at));
+        part.is_some_and(|part| part.class == Some(PartClass::Identity))
+    });
+    if !hidden || !allowing.iter().any(|rule| rule.shows_name) {
+        return Ok(withheld);
+    }
+    let clauses = allowing.iter().map(|rule| rule.clause.clone()).collect();
+    allowing.retain(|rule| !rule.shows_name);
+    if allowing.is_empty() {
+        return Err(Reason::NothingLeft(clauses));
+    }
+    withhold(allowing, asked, parts)
 }
 
 /// The parts that flow through none of the clauses, and those that name them. Clauses that do not
@@ -154,21 +188,20 @@ fn withhold(
             .filter(|(_, part)| !allowing.iter().any(|rule| passes(part, rule, asked)))
             .map(|(index, _)| index)
             .collect();
-        let strict = |rule: &Rule| rule.terms.references == References::Refuse;
         if withheld.is_empty() {
             return Ok(withheld);
         }
-        if !allowing.iter().any(|rule| strict(rule)) {
+        if !allowing.iter().any(|rule| rule.refuses_references) {
             withhold_mentions(&mut withheld, parts);
             return Ok(withheld);
         }
         let telling: Vec<&PartLabels> = (0u32..)
             .zip(parts)
-            .filter(|(index, part)| !withheld.contains(index) && names_one(part, &withheld))
+            .filter(|(index, part)| !is_among(&withheld, *index) && names_one(part, &withheld))
             .map(|(_, part)| part)
             .collect();
         let refusing =
-            |rule: &&Rule| strict(rule) && telling.iter().any(|part| passes(part, rule, asked));
+            |rule: &&Rule| rule.refuses_references && telling.iter().any(|part| passes(part, rule, asked));
         let (refused, bearing): (Vec<&Rule>, Vec<&Rule>) =
             allowing.iter().copied().partition(refusing);
         if refused.is_empty() {
@@ -194,14 +227,19 @@ pub(super) fn bearing<'a>(
     let mut allowing: Vec<&Rule> = rules
         .filter(|rule| allows(rule, asked, &towards.recipient, usage))
         .collect();
-    match withhold(&mut allowing, asked, parts) {
+    match settle(&mut allowing, asked, parts) {
         Ok(_) => allowing,
         Err(_) => Vec::new(),
     }
 }
 
 fn names_one(part: &PartLabels, withheld: &[u32]) -> bool {
-    part.mentions.iter().any(|name| withheld.contains(name))
+    part.mentions.iter().any(|name| is_among(withheld, *name))
+}
+
+/// Whether an index is in an ascending list.
+fn is_among(withheld: &[u32], index: u32) -> bool {
+    withheld.binary_search(&index).is_ok()
 }
 
 /// Withholds what names something withheld, and what names that, and so on.
@@ -211,22 +249,19 @@ pub(crate) fn withhold_mentions(withheld: &mut Vec<u32>, parts: &[PartLabels]) {
         withheld.dedup();
         return;
     }
-    let mut hidden = vec![false; parts.len()];
-    let at = |index: u32| usize::try_from(index).ok();
-    for index in withheld.iter() {
-        if let Some(one) = at(*index).and_then(|at| hidden.get_mut(at)) {
-            *one = true;
+    let at = |index: u32| usize::try_from(index).ok().filter(|at| *at < parts.len());
+    // Who names each part: a chain of any length is followed in one walk.
+    let mut named_by: Vec<Vec<usize>> = vec![Vec::new(); parts.len()];
+    for (own, part) in parts.iter().enumerate() {
+        for name in part.mentions.iter().filter_map(|name| at(*name)) {
+            named_by[name].push(own);
         }
     }
-    let mut grown = !withheld.is_empty();
-    while grown {
-        grown = false;
-        for (own, part) in parts.iter().enumerate() {
-            let hides = |name: &u32| at(*name).is_some_and(|at| hidden.get(at) == Some(&true));
-            if !hidden[own] && part.mentions.iter().any(hides) {
-                hidden[own] = true;
-                grown = true;
-            }
+    let mut hidden = vec![false; parts.len()];
+    let mut waiting: Vec<usize> = withheld.iter().filter_map(|index| at(*index)).collect();
+    while let Some(next) = waiting.pop() {
+        if !std::mem::replace(&mut hidden[next], true) {
+            waiting.extend(&named_by[next]);
         }
     }
     let indexes = (0u32..).zip(&hidden).filter(|(_, hidden)| **hidden);
@@ -343,13 +378,48 @@ fn check<B>(
         missed(ClauseMiss::Caveat(Caveat::Orcon))?;
     }
     check_grades(rule, asked, &mut missed)?;
-    if terms.confidential_recipients && labels.names_recipients {
+    // The identity part tells each to whom it is shown who else is.
+    let disguise = labels.disguise.as_ref();
+    let reveals = terms.originator == Shown::Named
+        && disguise.is_some_and(|disguise| disguise.reveal_to.len() > 1);
+    if terms.confidential_recipients && (labels.names_recipients || reveals) {
         missed(ClauseMiss::NamesRecipients)?;
     }
+    check_originator(rule, asked, recipient, &mut missed)?;
     if let (Some(usage), Some(quota)) = (usage, terms.quota)
         && !usage.has_room(rule, &labels.originator, recipient, asked.at)
     {
         missed(ClauseMiss::Quota(quota.bulletins))?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// What recipients see of the originator is what the clause says: by its name, where it says so,
+/// whether that stands in the header or behind a pseudonym; or nothing but the pseudonym.
+fn check_originator<B>(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    recipient: &PartnerId,
+    missed: &mut impl FnMut(ClauseMiss) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let clause = rule.terms.originator;
+    let Some(disguise) = &asked.labels.disguise else {
+        if clause != Shown::Named {
+            let shown = Shown::Named;
+            missed(ClauseMiss::Originator { shown, clause })?;
+        }
+        return ControlFlow::Continue(());
+    };
+    if rule.agreement.name != disguise.agreement {
+        missed(ClauseMiss::OtherAgreement(Arc::clone(&disguise.agreement)))?;
+    }
+    let shown = disguise.shown();
+    let fits = match clause {
+        Shown::Named => disguise.reveal_to.contains(recipient),
+        hidden => shown <= hidden,
+    };
+    if !fits {
+        missed(ClauseMiss::Originator { shown, clause })?;
     }
     ControlFlow::Continue(())
 }
@@ -395,6 +465,7 @@ pub(super) fn check_part(
     if rule.withholds(class) {
         return Err(match class {
             PartClass::Audience => PartMiss::BrokerOnly,
+            PartClass::Identity => PartMiss::Identity,
             class => PartMiss::Withheld(class),
         });
     }

@@ -75,7 +75,7 @@ fn explain_mentions(clauses: &mut [ClauseExplanation], release: &Release, parts:
     for index in &release.withheld {
         let part = usize::try_from(*index).ok().and_then(|at| parts.get(at));
         let named = part.and_then(|part| {
-            let hidden = |name: &&u32| release.withheld.contains(*name);
+            let hidden = |name: &&u32| release.withheld.binary_search(name).is_ok();
             part.mentions.iter().find(hidden)
         });
         let Some(named) = named else { continue };

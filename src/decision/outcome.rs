@@ -1,10 +1,12 @@
 //! What a decision says.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::agreement::{ClauseRef, Onward};
 use crate::bulletin::{
-    Caveat, Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic,
+    Caveat, Classification, Kind, Level, PartClass, Precedence, Region, Shown, Tlp, Topic,
 };
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -189,6 +191,17 @@ pub enum ClauseMiss {
     /// The header names other recipients.
     #[error("its header names other recipients; hide_audience keeps the list from them")]
     NamesRecipients,
+    /// Its recipient would see more of its originator than the clause lets it, or less.
+    #[error("it shows its originator as {shown} to the recipient, and the clause as {clause}")]
+    Originator {
+        /// As the bulletin shows it.
+        shown: Shown,
+        /// As the clause does.
+        clause: Shown,
+    },
+    /// Its pseudonym is for another agreement.
+    #[error("its pseudonym is for {0} only")]
+    OtherAgreement(Arc<str>),
     /// A part would name a withheld one.
     #[error("a part of it names one that would be withheld")]
     TellingReference,
@@ -213,6 +226,8 @@ impl ClauseMiss {
             Self::Reliability { .. } => "reliability",
             Self::Credibility { .. } => "credibility",
             Self::NamesRecipients => "names_recipients",
+            Self::Originator { .. } => "originator",
+            Self::OtherAgreement(_) => "other_agreement",
             Self::TellingReference => "telling_reference",
             Self::Quota(_) => "quota",
         }
@@ -239,6 +254,9 @@ pub enum PartMiss {
     /// By its class.
     #[error("the clause withholds {0}")]
     Withheld(PartClass),
+    /// Who stands behind the pseudonym.
+    #[error("the clause does not show who is behind it")]
+    Identity,
     /// By its own TLP.
     #[error("its own {0} exceeds the ceiling")]
     Tlp(Tlp),

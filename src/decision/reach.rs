@@ -4,7 +4,8 @@
 //! A recipient passes a bulletin on by publishing it anew: the same labels, parts that it received,
 //! releasable only to whom it may give it. Every clause under which it came binds it: `none` forbids
 //! it, `originator-consent` asks for consent each time, `within-agreement` allows the parties of that
-//! agreement, for whoever receives it later, too. So a chain of clauses carries a bulletin when its
+//! agreement, for whoever receives it later, too. Whoever gives may do so by its name or under a
+//! pseudonym, which only the clauses of one agreement may carry. So a chain of clauses carries a bulletin when its
 //! greatest common [`Point`] is allowed at each step; smaller bulletins are allowed by more clauses,
 //! which can only bind more. The search is a fixpoint over (holder, point, time, what binds).
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use super::rulebook::{Rule, Rulebook, Towards};
-use crate::agreement::space::{self, Cell, Point};
+use crate::agreement::space::{self, Cell, Guise, Point};
 use crate::agreement::{AgreementId, ClauseRef, Example, Onward, Regions};
 use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic};
 use crate::clock::Timestamp;
@@ -166,6 +167,7 @@ impl<'a> Clauses<'a> {
                                 exercise,
                                 orcon,
                                 class: *class,
+                                guise: Guise::Named,
                                 classification: classification.clone(),
                             };
                             cells.push((cell, *tlp));
@@ -226,6 +228,8 @@ struct Holder<'a> {
     time: Timestamp,
     bonds: Bonds<'a>,
     hops: Vec<Hop>,
+    /// How its originator published it, and under whose terms.
+    published: Option<(Guise, &'a Rule)>,
 }
 
 impl Holder<'_> {
@@ -302,6 +306,7 @@ impl<'a> Search<'a> {
             time: self.now,
             bonds: BTreeMap::new(),
             hops: Vec::new(),
+            published: None,
         }
     }
 
@@ -318,7 +323,7 @@ impl<'a> Search<'a> {
                 }
                 for next in self.steps(&holder, towards, last) {
                     if last {
-                        return Some(self.way(next));
+                        return self.way(next);
                     }
                     self.add(next);
                 }
@@ -342,10 +347,9 @@ impl<'a> Search<'a> {
         // The header names who may have it where it was passed on, or is TLP:RED; alone, a
         // recipient is named to itself only.
         let named = !last && (!holder.hops.is_empty() || self.tlp == Tlp::Red);
-        let open = |rule: &&Rule| {
+        let open = |rule: &&'a Rule| {
             !rule.is_over(self.now)
                 && self.tlp <= rule.terms.tlp_ceiling
-                && self.cell.is_admitted(&rule.agreement, &rule.terms)
                 && !(named && rule.terms.confidential_recipients)
         };
         let rules: Vec<&'a Rule> = towards.rules.iter().filter(open).collect();
@@ -359,28 +363,62 @@ impl<'a> Search<'a> {
             if asked.is_some_and(|asked| point.regions != Regions::Within(asked)) {
                 continue;
             }
-            for time in times(rule, &rules, holder.time) {
-                let next = Holder {
-                    partner: towards.recipient.clone(),
-                    point: point.clone(),
-                    time,
-                    bonds: bonds(holder, towards, &rules, time),
-                    hops: [
-                        holder.hops.as_slice(),
-                        &[Hop {
-                            from: holder.partner.clone(),
-                            to: towards.recipient.clone(),
-                            clause: rule.clause.clone(),
-                        }],
-                    ]
-                    .concat(),
-                };
-                if self.is_free(&next) {
-                    steps.push(next);
+            for (guise, rules) in self.guises(rule, &rules) {
+                for time in times(rule, &rules, holder.time) {
+                    let next = Holder {
+                        partner: towards.recipient.clone(),
+                        point: point.clone(),
+                        time,
+                        bonds: bonds(holder, towards, &rules, time),
+                        hops: [
+                            holder.hops.as_slice(),
+                            &[Hop {
+                                from: holder.partner.clone(),
+                                to: towards.recipient.clone(),
+                                clause: rule.clause.clone(),
+                            }],
+                        ]
+                        .concat(),
+                        published: holder.published.or(Some((guise, rule))),
+                    };
+                    if self.is_free(&next) {
+                        steps.push(next);
+                    }
                 }
             }
         }
         steps
+    }
+
+    /// The ways to show oneself under which a clause lets a bulletin pass, each with all clauses that
+    /// may then be used, and bind: under a pseudonym only those of its agreement.
+    fn guises(&self, rule: &Rule, rules: &[&'a Rule]) -> Vec<(Guise, Vec<&'a Rule>)> {
+        let mut all: Vec<(Guise, Vec<&'a Rule>)> = Vec::new();
+        for guise in Guise::ALL {
+            let cell = Cell {
+                guise,
+                ..self.cell.clone()
+            };
+            let admitted = |one: &Rule| {
+                (guise == Guise::Named || one.agreement.name == rule.agreement.name)
+                    && cell.is_admitted(&one.agreement, &one.terms)
+            };
+            if !admitted(rule) {
+                continue;
+            }
+            let used: Vec<&'a Rule> = rules.iter().copied().filter(|one| admitted(one)).collect();
+            let same = |(_, known): &(Guise, Vec<&'a Rule>)| {
+                known.len() == used.len()
+                    && known
+                        .iter()
+                        .zip(&used)
+                        .all(|(one, other)| one.clause == other.clause)
+            };
+            if !all.iter().any(same) {
+                all.push((guise, used));
+            }
+        }
+        all
     }
 
     /// Whether every clause that binds lets the bulletin be where it went.
@@ -399,7 +437,9 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn way(&self, mut holder: Holder<'_>) -> Way {
+    /// `None` where nothing was published at all.
+    fn way(&self, mut holder: Holder<'_>) -> Option<Way> {
+        let (guise, rule) = holder.published?;
         if holder.hops.len() == 1 {
             // What goes further down flows directly, too, and is easier to read.
             let point = &mut holder.point;
@@ -414,11 +454,16 @@ impl<'a> Search<'a> {
                 && rule.terms.onward == Onward::OriginatorConsent
                 && holder.point.within(&rule.terms)
         });
-        Way {
-            example: space::example(self.cell, &holder.point, &self.question.from, &first, named),
+        let cell = Cell {
+            guise,
+            ..self.cell.clone()
+        };
+        let between = (&self.question.from, &first);
+        Some(Way {
+            example: space::example(&cell, &holder.point, &rule.agreement, between, named),
             consent,
             hops: holder.hops,
-        }
+        })
     }
 }
 

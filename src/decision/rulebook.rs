@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::outcome::Release;
 use crate::agreement::{
-    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Onward, RatifiedAgreement, Regions,
-    Topics,
+    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Onward, RatifiedAgreement, References,
+    Regions, Topics,
 };
-use crate::bulletin::{Labels, PartClass, Tlp, Topic};
+use crate::bulletin::{Labels, PartClass, Shown, Tlp, Topic};
 use crate::clock::Timestamp;
 use crate::partner::{PartnerId, Standing};
 
@@ -26,6 +26,12 @@ pub(super) struct Rule {
     withheld: u32,
     tlp_ceiling: Tlp,
     exercise_only: bool,
+    /// What is asked of every clause that is used stands here, too: its terms are memory of their own,
+    /// which a decision among very many agreements would have to wait for.
+    pub(super) onward: Onward,
+    pub(super) holds: bool,
+    pub(super) refuses_references: bool,
+    pub(super) shows_name: bool,
     /// It has terms beyond kinds, topics, precedence, TLP and exercise.
     further_terms: bool,
     valid_from: Timestamp,
@@ -45,10 +51,21 @@ impl Rule {
             || terms.least_reliability.is_some()
             || terms.least_credibility.is_some()
             || terms.confidential_recipients
+            || terms.originator != Shown::Named
             || terms.quota.is_some();
+        // Only the broker sees the audience; the identity is seen under clauses that name it, which
+        // let nothing pass to whom the originator does not show itself.
+        let hidden = match terms.originator {
+            Shown::Named => PartClass::Audience.bit(),
+            _ => PartClass::Audience.bit() | PartClass::Identity.bit(),
+        };
         Self {
             tlp_ceiling: terms.tlp_ceiling,
             exercise_only: terms.exercise_only,
+            onward: terms.onward,
+            holds: terms.hold.is_some(),
+            refuses_references: terms.references == References::Refuse,
+            shows_name: terms.originator == Shown::Named,
             further_terms,
             valid_from: agreement.valid_from,
             valid_until: agreement.valid_until,
@@ -64,7 +81,7 @@ impl Rule {
             withheld: terms
                 .withhold
                 .iter()
-                .fold(PartClass::Audience.bit(), |bits, class| bits | class.bit()),
+                .fold(hidden, |bits, class| bits | class.bit()),
         }
     }
 
@@ -105,7 +122,8 @@ impl Rule {
         if !within {
             return Some(false);
         }
-        (!self.further_terms && asked.labels.classification.is_none()).then_some(true)
+        let plain = asked.labels.classification.is_none() && asked.labels.disguise.is_none();
+        (!self.further_terms && plain).then_some(true)
     }
 }
 
@@ -251,6 +269,11 @@ impl Rulebook {
     /// Whether a partner may give and receive.
     pub fn is_active(&self, partner: &PartnerId) -> bool {
         self.standing.get(partner) == Some(&Standing::Active)
+    }
+
+    /// Whether anything is known of a partner.
+    pub fn knows(&self, partner: &PartnerId) -> bool {
+        self.standing.contains_key(partner)
     }
 
     /// The agreements in force.

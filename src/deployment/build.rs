@@ -1,7 +1,7 @@
 //! Builds a deployment with the same procedures as the commands.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use data_encoding::BASE64;
 use super::error::DeploymentError;
 use super::layout::{Layout, OPERATOR};
 use super::plan::{AgreementPlan, Plan};
+use super::port::free_ports;
 use crate::agreement::{SignedAgreement, parse_draft};
 use crate::broker::{self, Reply, Request, execute, open_log};
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -77,8 +78,7 @@ impl Builder<'_> {
         let operator = new_secret_key(entropy)?;
         write_secret_key(&self.layout.operator_key(), &operator)?;
         write_secret_key(&self.layout.log_key(), &new_secret_key(entropy)?)?;
-        let port = |address: IpAddr| free_port(address);
-        let (listen, http) = (port(self.plan.address)?, free_tcp_port(self.plan.address)?);
+        let (listen, http) = free_ports(self.plan.address, entropy)?;
         let kex = kex(self.plan);
         let text = format!(
             "# The broker. Every key is described in the README.\n\
@@ -217,18 +217,4 @@ fn kex(plan: &Plan) -> String {
         Kex::HybridRequired => "kex = \"hybrid-required\"\n".into(),
         Kex::Classical => "kex = \"classical\"\n".into(),
     }
-}
-
-/// A UDP port that is free now.
-fn free_port(address: IpAddr) -> Result<SocketAddr, DeploymentError> {
-    UdpSocket::bind((address, 0))
-        .and_then(|socket| socket.local_addr())
-        .map_err(|error| DeploymentError::Port { address, error })
-}
-
-/// A TCP port that is free now.
-fn free_tcp_port(address: IpAddr) -> Result<SocketAddr, DeploymentError> {
-    TcpListener::bind((address, 0))
-        .and_then(|socket| socket.local_addr())
-        .map_err(|error| DeploymentError::Port { address, error })
 }

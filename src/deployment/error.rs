@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::agreement::{AgreementError, DraftError};
 use crate::broker::BrokerError;
+use crate::clock::NoEntropy;
 use crate::identity::{HomeError, KeyFileError};
 use crate::node::NodeError;
 use crate::partner::InvalidSpiffeId;
@@ -56,6 +57,9 @@ pub enum DeploymentError {
     /// A name.
     #[error(transparent)]
     Name(#[from] InvalidSpiffeId),
+    /// No random bytes.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
     /// The broker did not record an act.
     #[error("the broker refuses: {0}")]
     Refused(String),

@@ -9,6 +9,7 @@ mod build;
 mod error;
 mod layout;
 mod plan;
+mod port;
 mod process;
 
 pub use alliance::{Alliance, Runner};
@@ -16,4 +17,5 @@ pub use build::{build, ratified};
 pub use error::DeploymentError;
 pub use layout::{Layout, OPERATOR};
 pub use plan::{AgreementPlan, Plan};
+pub use port::free_ports;
 pub use process::{Process, until};

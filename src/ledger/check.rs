@@ -169,6 +169,8 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
         | Fact::Acknowledged(_)
         | Fact::Declared(_)
         | Fact::HoldDecided(_)
+        | Fact::ConsentDecided(_)
+        | Fact::Backfilled(_)
         | Fact::Tick
         | Fact::SnapshotTaken(_) => Err(GovernanceError::NotGovernance),
     }

@@ -22,6 +22,14 @@ pub enum What {
     Erased,
     /// The notice with this header hash was applied to it.
     Applied(Digest),
+    /// The notice with this header hash was applied to it, and is given to those to whom it had been
+    /// passed on.
+    PassedOn {
+        /// SHA-256 of the notice's header.
+        notice: Digest,
+        /// To whom.
+        to: Vec<PartnerId>,
+    },
     /// The notice with this header hash cannot be applied.
     Unable {
         /// SHA-256 of the notice's header.
@@ -39,6 +47,7 @@ impl What {
             Self::Refused(_) => "refused",
             Self::Erased => "erased",
             Self::Applied(_) => "applied",
+            Self::PassedOn { .. } => "passed on",
             Self::Unable { .. } => "unable",
         }
     }
@@ -169,11 +178,8 @@ impl SignedDeclaration {
         if !same {
             return Err(unknown);
         }
-        if about
-            .releases
-            .iter()
-            .all(|one| one.release.recipient != *partner)
-        {
+        let mut releases = state.releases(about);
+        if releases.all(|one| one.release.recipient != *partner) {
             return Err(DeclarationError::NotRecipient(partner.clone()));
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! What may be delivered now of what was released then.
 //!
 //! A delivery needs the release at acceptance *and* permission at the position then current. What
-//! either withholds stays withheld; a later agreement never widens an old item.
+//! either withholds stays withheld; a later agreement never widens an old item. The one exception is a
+//! backfill, which all parties sign: a release of its own, to who had none of the item.
 
 use super::record::{Accepted, LaneRelease};
 use super::state::State;
+use crate::bulletin::PartClass;
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide_for, withhold_mentions};
 
@@ -45,9 +47,27 @@ impl State {
         if self.dossiers().is_retracted(&accepted.header_hash()) {
             return None;
         }
-        let (labels, parts) = (accepted.labels(), accepted.part_labels());
         let then = &released.release;
         let at = now.max(self.time());
+        // Nor what it passes on, and only where the clauses under which that came still let it go.
+        let replaced = |id| {
+            let seen = self.seen(&id);
+            seen.is_some_and(|seen| self.dossiers().is_replaced(&seen.header))
+        };
+        if accepted.header.passes_on().any(replaced)
+            || self.is_barred(accepted, &then.recipient, at)
+        {
+            return None;
+        }
+        let (mut labels, parts) = (accepted.labels(), accepted.part_labels());
+        // Who was not shown the name then is not shown it by a clause of today, and so gets nothing
+        // under a clause that shows names.
+        let unnamed = (0u32..).zip(&parts).any(|(index, part)| {
+            part.class == Some(PartClass::Identity) && then.withheld.contains(&index)
+        });
+        if let Some(disguise) = labels.disguise.as_mut().filter(|_| unnamed) {
+            disguise.reveal_to.remove(&then.recipient);
+        }
         let recipient = &then.recipient;
         let current = decide_for(self.rulebook(), None, &labels, &parts, at, recipient).ok()?;
         let mut withheld: Vec<u32> = then
@@ -58,9 +78,10 @@ impl State {
             .collect();
         // A part that was let through then and is now may name one that only then or only now is.
         withhold_mentions(&mut withheld, &parts);
-        if withheld.len() == parts.len() {
-            return None;
-        }
+        let mut told = (0u32..).zip(&parts).filter(|(index, part)| {
+            part.class != Some(PartClass::Identity) && withheld.binary_search(index).is_err()
+        });
+        told.next()?;
         let release = Release {
             recipient: then.recipient.clone(),
             clauses: current.clauses,

@@ -3,14 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::consent::{Consent, Question};
 use super::declaration::{Declaration, What};
-use super::hold::HoldDecision;
-use super::record::Accepted;
+use super::hold::{HoldDecision, PERSONS_NEEDED};
+use super::onward::Awaited;
+use super::record::{Accepted, LaneRelease};
 use crate::agreement::AgreementId;
 use crate::bulletin::{BulletinId, Precedence, Relation};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 use crate::proof::Digest;
+
+/// The most that one recipient declares about one bulletin: more notices than anybody gives.
+const MAX_DECLARED: usize = 64;
 
 /// What a recipient declared, and where the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,14 @@ pub struct Dossier {
     pub precedence: Option<Precedence>,
     /// Releases that wait for persons.
     pub holds: Vec<Held>,
+    /// Releases that wait, or waited, for consent to their being passed on.
+    pub asked: Vec<Asked>,
+    /// Until when consent can be given.
+    pub asked_until: Option<Timestamp>,
+    /// Recipients from whom it is kept for good.
+    pub kept: BTreeSet<PartnerId>,
+    /// Releases that were decided later: a backfill's.
+    pub later: Vec<LaneRelease>,
     /// Recipients whose held release was let go, with its number in their lane.
     pub let_go: BTreeMap<PartnerId, u64>,
 }
@@ -67,6 +80,79 @@ pub struct Held {
     pub released_by: BTreeSet<String>,
     /// From then on nobody can.
     pub deadline: Timestamp,
+}
+
+impl Held {
+    /// Whether a person's decision at a moment counts for this hold.
+    pub fn counts(&self, decision: &HoldDecision, at: Timestamp) -> bool {
+        self.agreement == decision.agreement
+            && self.persons.contains(&decision.person)
+            && at < self.deadline
+    }
+}
+
+/// An originator's consent to a bulletin's being passed on to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Whose, about what, for whom.
+    pub awaited: Awaited,
+    /// What it said; `None`: nothing yet.
+    pub given: Option<bool>,
+}
+
+impl Dossier {
+    /// Whether a recipient waits for a partner's consent.
+    pub fn waits_for(&self, by: &PartnerId, recipient: &PartnerId) -> bool {
+        let mut asked = self.asked.iter();
+        asked.any(|one| {
+            one.given.is_none() && one.awaited.by == *by && one.awaited.recipient == *recipient
+        })
+    }
+
+    /// What a partner is asked, and has not answered.
+    pub fn questions(&self, of: &PartnerId) -> Vec<Question> {
+        let mut questions: BTreeMap<BulletinId, BTreeSet<&PartnerId>> = BTreeMap::new();
+        let own = self.asked.iter().filter(|one| one.awaited.by == *of);
+        for asked in own.filter(|one| one.given.is_none()) {
+            let recipients = questions.entry(asked.awaited.about).or_default();
+            recipients.insert(&asked.awaited.recipient);
+        }
+        let question = |(about, recipients): (_, BTreeSet<&PartnerId>)| Question {
+            about,
+            recipients: recipients.into_iter().cloned().collect(),
+        };
+        questions.into_iter().map(question).collect()
+    }
+
+    /// Until when persons can let anything of it go.
+    fn last_deadline(&self) -> Option<Timestamp> {
+        self.holds.iter().map(|held| held.deadline).max()
+    }
+
+    fn let_go(&mut self, numbers: Vec<(PartnerId, u64)>) {
+        self.let_go.extend(numbers);
+        let gone = &self.let_go;
+        self.holds
+            .retain(|held| !gone.contains_key(&held.recipient));
+    }
+
+    /// Whether nothing keeps a held release any more, once a partner consents.
+    pub fn is_free(&self, recipient: &PartnerId, consenting: Option<&PartnerId>) -> bool {
+        let mut holds = self.holds.iter().filter(|one| one.recipient == *recipient);
+        !self.kept.contains(recipient)
+            && self.has_consent(recipient, consenting)
+            && holds.all(|one| one.released_by.len() >= PERSONS_NEEDED)
+    }
+
+    /// Whether everybody has consented who was asked, once a partner does.
+    pub fn has_consent(&self, recipient: &PartnerId, consenting: Option<&PartnerId>) -> bool {
+        let mut asked = self.asked.iter();
+        asked.all(|one| {
+            one.awaited.recipient != *recipient
+                || one.given == Some(true)
+                || (one.given.is_none() && consenting == Some(&one.awaited.by))
+        })
+    }
 }
 
 /// A recipient that has not taken a bulletin in time.
@@ -99,6 +185,10 @@ pub struct Dossiers {
     /// What is still to be taken, the earliest first.
     open: BTreeSet<(Timestamp, Digest, PartnerId)>,
     named: BTreeMap<Digest, (BulletinId, PartnerId)>,
+    /// Bulletins of which something waits for persons, and until when.
+    holding: BTreeSet<(Timestamp, Digest)>,
+    /// Until when whose consent is asked for which bulletin.
+    asking: BTreeSet<(Timestamp, PartnerId, Digest)>,
 }
 
 impl Dossiers {
@@ -115,6 +205,14 @@ impl Dossiers {
         })
     }
 
+    /// Whether its originator took a bulletin back, or put another in its place.
+    pub fn is_replaced(&self, header: &Digest) -> bool {
+        self.dossier(header).is_some_and(|dossier| {
+            let replaces = |notice: &Notice| notice.relation != Relation::Downgrades;
+            dossier.notices.iter().any(replaces)
+        })
+    }
+
     /// What of a bulletin waits for persons.
     pub fn holds(&self, header: &Digest) -> &[Held] {
         self.dossier(header).map_or(&[], |dossier| &dossier.holds)
@@ -127,9 +225,34 @@ impl Dossiers {
     }
 
     pub(super) fn hold(&mut self, accepted: &Accepted, held: Held) {
-        let dossier = self.by_bulletin.entry(accepted.header_hash()).or_default();
+        let header = accepted.header_hash();
+        let dossier = self.by_bulletin.entry(header).or_default();
         dossier.precedence = Some(accepted.header.precedence);
+        let before = dossier.last_deadline();
         dossier.holds.push(held);
+        self.hold_until(header, before);
+        let named = (accepted.header.id, accepted.originator.clone());
+        self.named.insert(header, named);
+    }
+
+    /// What of bulletins waits for persons at a moment: SHA-256 of the header, id, and the holds.
+    pub fn holding(&self, now: Timestamp) -> impl Iterator<Item = (Digest, BulletinId, &[Held])> {
+        let open = self.holding.iter().rev();
+        open.take_while(move |(deadline, _)| now < *deadline)
+            .filter_map(|(_, header)| {
+                let (id, _) = self.named.get(header)?;
+                Some((*header, *id, self.holds(header)))
+            })
+    }
+
+    /// Notes until when something of a bulletin is held.
+    fn hold_until(&mut self, header: Digest, before: Option<Timestamp>) {
+        let dossier = self.by_bulletin.get(&header);
+        let now = dossier.and_then(Dossier::last_deadline);
+        if let Some(before) = before.filter(|before| Some(*before) != now) {
+            self.holding.remove(&(before, header));
+        }
+        self.holding.extend(now.map(|deadline| (deadline, header)));
     }
 
     /// The precedence of a bulletin of which something was held.
@@ -138,13 +261,17 @@ impl Dossiers {
     }
 
     /// A person decided: counted, or nothing of it is held any more.
-    pub(super) fn decide(&mut self, decision: &HoldDecision, let_go: Vec<(PartnerId, u64)>) {
+    pub(super) fn decide(
+        &mut self,
+        decision: &HoldDecision,
+        at: Timestamp,
+        let_go: Vec<(PartnerId, u64)>,
+    ) {
         let Some(dossier) = self.by_bulletin.get_mut(&decision.bulletin) else {
             return;
         };
-        let concerns = |held: &Held| {
-            held.agreement == decision.agreement && held.persons.contains(&decision.person)
-        };
+        let before = dossier.last_deadline();
+        let concerns = |held: &Held| held.counts(decision, at);
         if decision.release {
             for held in dossier.holds.iter_mut().filter(|held| concerns(held)) {
                 held.released_by.insert(decision.person.clone());
@@ -156,13 +283,77 @@ impl Dossiers {
                 .filter(|held| concerns(held))
                 .map(|held| held.recipient.clone())
                 .collect();
+            dossier.kept.extend(kept.iter().cloned());
             dossier.holds.retain(|held| !kept.contains(&held.recipient));
         }
-        dossier.let_go.extend(let_go);
-        let gone = &dossier.let_go;
-        dossier
-            .holds
-            .retain(|held| !gone.contains_key(&held.recipient));
+        dossier.let_go(let_go);
+        self.hold_until(decision.bulletin, before);
+    }
+
+    /// A bulletin is given to more recipients.
+    pub(super) fn give_later(&mut self, header: Digest, releases: &[LaneRelease]) {
+        let dossier = self.by_bulletin.entry(header).or_default();
+        dossier.later.extend(releases.iter().cloned());
+    }
+
+    /// Consent is asked for.
+    pub(super) fn ask(&mut self, accepted: &Accepted) {
+        let header = accepted.header_hash();
+        let dossier = self.by_bulletin.entry(header).or_default();
+        dossier.precedence = Some(accepted.header.precedence);
+        for awaited in &accepted.awaited {
+            let until = accepted.header.valid_until;
+            self.asking.insert((until, awaited.by.clone(), header));
+            dossier.asked_until = Some(until);
+            dossier.asked.push(Asked {
+                awaited: awaited.clone(),
+                given: None,
+            });
+        }
+        let named = (accepted.header.id, accepted.originator.clone());
+        self.named.insert(header, named);
+    }
+
+    /// An originator answered.
+    pub(super) fn answer(&mut self, consent: &Consent, let_go: Vec<(PartnerId, u64)>) {
+        let Some(dossier) = self.by_bulletin.get_mut(&consent.bulletin) else {
+            return;
+        };
+        let before = dossier.last_deadline();
+        if let Some(until) = dossier.asked_until {
+            let key = (until, consent.partner.clone(), consent.bulletin);
+            self.asking.remove(&key);
+        }
+        let own = dossier.asked.iter_mut();
+        for asked in own.filter(|one| one.awaited.by == consent.partner && one.given.is_none()) {
+            asked.given = Some(consent.approve);
+            if !consent.approve {
+                dossier.kept.insert(asked.awaited.recipient.clone());
+            }
+        }
+        dossier.let_go(let_go);
+        self.hold_until(consent.bulletin, before);
+    }
+
+    /// The bulletins for which a partner's consent is asked at a moment: SHA-256 of the header, id, and
+    /// who asks.
+    pub fn asking<'a>(
+        &'a self,
+        of: &'a PartnerId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (Digest, BulletinId, &'a PartnerId)> {
+        let own = self.all_asking(now).filter(move |(by, _)| *by == of);
+        own.filter_map(|(_, header)| {
+            let (id, asker) = self.named.get(&header)?;
+            Some((header, *id, asker))
+        })
+    }
+
+    /// All that consent is asked for at a moment, what ends last first.
+    pub fn all_asking(&self, now: Timestamp) -> impl Iterator<Item = (&PartnerId, Digest)> {
+        let open = self.asking.iter().rev();
+        open.take_while(move |(until, ..)| now < *until)
+            .map(|(_, by, header)| (by, *header))
     }
 
     /// Who should have taken what before a moment, and has not.
@@ -199,14 +390,26 @@ impl Dossiers {
         accepted: &Accepted,
         demands: impl IntoIterator<Item = Demand>,
     ) {
+        let (id, originator) = (accepted.header.id, accepted.originator.clone());
         let header = accepted.header_hash();
-        let (id, originator) = (accepted.header.id, accepted.header.originator.clone());
+        let mut demands = demands.into_iter().peekable();
+        if demands.peek().is_some() {
+            self.named.insert(header, (id, originator));
+        }
+        self.demand_later(header, demands);
+    }
+
+    /// Of a bulletin that is known, something was let go.
+    pub(super) fn demand_later(
+        &mut self,
+        header: Digest,
+        demands: impl IntoIterator<Item = Demand>,
+    ) {
         for demand in demands {
             let (recipient, due) = (demand.recipient, demand.due);
             self.open.insert((due, header, recipient.clone()));
             let dossier = self.by_bulletin.entry(header).or_default();
             dossier.due.insert(recipient, (due, demand.confidential));
-            self.named.insert(header, (id, originator.clone()));
         }
     }
 
@@ -224,8 +427,22 @@ impl Dossiers {
             }
             // Every bulletin may be deleted one day: the log says so, and nobody waits for it.
             What::Erased => dossier.is_some(),
-            What::Refused(_) | What::Applied(_) | What::Unable { .. } => true,
+            What::Refused(_) | What::Applied(_) | What::PassedOn { .. } | What::Unable { .. } => {
+                true
+            }
         }
+    }
+
+    /// Whether a declaration says anything that is not known or that somebody waits for.
+    pub(super) fn is_news(&self, declaration: &Declaration) -> bool {
+        let dossier = self.dossier(&declaration.bulletin);
+        let own = dossier.into_iter().flat_map(|dossier| &dossier.declared);
+        let own: Vec<&What> = own
+            .filter(|one| one.partner == declaration.partner)
+            .map(|one| &one.what)
+            .collect();
+        let known = own.len() >= MAX_DECLARED || own.contains(&&declaration.what);
+        !known && (declaration.what == What::Erased || self.concerns(declaration))
     }
 
     pub(super) fn declare(&mut self, declaration: &Declaration, position: u64) {

@@ -120,6 +120,9 @@ impl SignedHoldDecision {
         if accepted.header.id != decision.id || accepted.header_hash() != decision.bulletin {
             return Err(not_held());
         }
+        if state.dossiers().is_retracted(&decision.bulletin) {
+            return Err(not_held());
+        }
         let holds = state.dossiers().holds(&decision.bulletin);
         let concerned: Vec<_> = holds
             .iter()
@@ -133,9 +136,8 @@ impl SignedHoldDecision {
             .into_iter()
             .filter(|hold| hold.persons.contains(&name))
             .collect();
-        let (Some(first), Some(entry)) =
-            (named.first(), state.agreements().get(&decision.agreement))
-        else {
+        let last = named.iter().map(|hold| hold.deadline).max();
+        let (Some(last), Some(entry)) = (last, state.agreements().get(&decision.agreement)) else {
             return Err(HoldError::UnknownPerson(name));
         };
         let terms: &Agreement = entry.agreement.agreement();
@@ -150,11 +152,13 @@ impl SignedHoldDecision {
             &self.signature,
         )
         .map_err(|_| HoldError::BadSignature(name.clone()))?;
-        if first.released_by.contains(&name) {
-            return Err(HoldError::Again(name));
+        // Each hold has a deadline of its own: a decision counts for those that are open.
+        let mut open = named.iter().filter(|hold| at < hold.deadline);
+        if open.clone().next().is_none() {
+            return Err(HoldError::Over(last));
         }
-        if at >= first.deadline {
-            return Err(HoldError::Over(first.deadline));
+        if open.all(|hold| hold.released_by.contains(&name)) {
+            return Err(HoldError::Again(name));
         }
         if !decision.release {
             return Ok(Vec::new());
@@ -164,11 +168,15 @@ impl SignedHoldDecision {
                 .iter()
                 .filter(|hold| hold.recipient == release.recipient);
             let held = own.clone().count() > 0;
-            held && own.all(|hold| {
-                let counts = hold.agreement == decision.agreement && hold.persons.contains(&name);
-                hold.released_by.len() + usize::from(counts) >= PERSONS_NEEDED
-                    && !(counts && hold.released_by.contains(&name))
-            })
+            let mut own_again = own.clone();
+            let dossier = state.dossiers().dossier(&decision.bulletin);
+            let consented = dossier.is_some_and(|one| one.has_consent(&release.recipient, None));
+            held && consented
+                && own.all(|hold| {
+                    let counts = hold.counts(decision, at) && !hold.released_by.contains(&name);
+                    hold.released_by.len() + usize::from(counts) >= PERSONS_NEEDED
+                })
+                && own_again.any(|hold| hold.counts(decision, at))
         };
         let releases = about.releases.iter().filter(|one| one.release.held);
         Ok(releases

@@ -9,8 +9,10 @@
 //! [`Durable::fold_into`] applies it to the [`State`]; [`State::permit`] allows each delivery.
 
 mod ack;
+mod backfill;
 mod check;
 mod commitment;
+mod consent;
 mod declaration;
 mod delivery;
 mod dossier;
@@ -19,7 +21,9 @@ mod hold;
 mod lanes;
 mod memory;
 mod notice;
+mod onward;
 mod promise;
+mod pseudonym;
 mod record;
 mod registry;
 mod sequencer;
@@ -28,17 +32,23 @@ mod state;
 mod wire;
 
 pub use ack::AckError;
+pub use backfill::{
+    Backfill, Backfilled, BackfilledBulletin, Backfills, backfill_is_valid, backfill_releases,
+};
 pub use check::{GovernanceError, check};
 pub use commitment::{Commitment, ENTRY_BYTES};
+pub use consent::{Consent, ConsentError, Question, SignedConsent};
 pub use declaration::{Declaration, DeclarationError, SignedDeclaration, What};
 pub use delivery::Permit;
-pub use dossier::{Declared, Dossier, Dossiers, Held, Notice, Overdue};
+pub use dossier::{Asked, Declared, Dossier, Dossiers, Held, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use hold::{HoldDecision, HoldError, PERSONS_NEEDED, SignedHoldDecision};
 pub use lanes::{Lane, LaneChain, Lanes};
 pub use memory::{AppendFault, MemoryEngine};
 pub use notice::notice_releases;
+pub use onward::{Awaited, Bond, Inherited, PassedOn, PassedOnDecision, decide_passed_on};
 pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
+pub use pseudonym::Pseudonyms;
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
     LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, RedLinesOrder, RedLinesSet,

@@ -4,17 +4,19 @@
 //! A notice gives nobody anything new: it consists of `action` parts only, and its header may say
 //! no more than that of the bulletin it is about.
 
-use super::record::{Fact, LaneRelease, Record};
+use super::record::{Fact, Record};
 use super::state::State;
 use crate::agreement::Onward;
 use crate::bulletin::{Header, PartClass, PartLabels, Refused};
 use crate::decision::Release;
+use crate::partner::PartnerId;
 
-/// The releases of a notice; an error where it is none. `about` is the record of the bulletin that
-/// it refers to.
+/// The releases of a notice; an error where it is none. `by` is who gives it, by its own name;
+/// `about` is the record of the bulletin that it refers to.
 pub fn notice_releases(
     state: &State,
     notice: &Header,
+    by: &PartnerId,
     parts: &[PartLabels],
     about: &Record,
 ) -> Result<Vec<Release>, Refused> {
@@ -30,7 +32,7 @@ pub fn notice_releases(
     {
         return wrong("it refers to no accepted bulletin");
     }
-    if original.originator != notice.originator {
+    if original.originator != notice.originator || accepted.originator != *by {
         return wrong("only its originator gives notice about a bulletin");
     }
     if original.notice {
@@ -39,9 +41,10 @@ pub fn notice_releases(
     if notice.precedence < original.precedence {
         return wrong("it is less urgent than the bulletin it is about");
     }
+    let behind = |part: &PartLabels| part.class == Some(PartClass::Identity);
     if parts
         .iter()
-        .any(|part| part.class != Some(PartClass::Action))
+        .any(|part| part.class != Some(PartClass::Action) && !behind(part))
     {
         return wrong("it has parts of another class than action");
     }
@@ -60,19 +63,19 @@ pub fn notice_releases(
     if more || !notice.releasable_to.is_empty() || notice.audience_part {
         return wrong("its header says more than that of the bulletin it is about");
     }
+    // Who gives it knows its own bulletin, and recipients the pseudonym.
+    let hidden: Vec<u32> = (0u32..)
+        .zip(parts)
+        .filter(|(_, part)| behind(part))
+        .map(|(index, _)| index)
+        .collect();
     // What is held went nowhere, unless it was let go since.
-    let hash = accepted.header_hash();
-    let went = |one: &&LaneRelease| {
-        !one.release.held || state.dossiers().was_let_go(&hash, &one.release.recipient)
-    };
-    Ok(about
-        .releases
-        .iter()
-        .filter(went)
-        .map(|one| Release {
-            recipient: one.release.recipient.clone(),
+    Ok(state
+        .given(about)
+        .map(|release| Release {
+            recipient: release.recipient.clone(),
             clauses: Vec::new(),
-            withheld: Vec::new(),
+            withheld: hidden.clone(),
             onward: Onward::None,
             held: false,
         })

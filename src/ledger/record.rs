@@ -5,13 +5,16 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::backfill::Backfilled;
 use super::commitment::Commitment;
+use super::consent::SignedConsent;
 use super::declaration::SignedDeclaration;
 use super::hold::SignedHoldDecision;
+use super::onward::{Awaited, Bond};
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{
-    BurstProof, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence, Refused,
-    read_audience,
+    BulletinId, BurstProof, Disguise, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence,
+    Refused, read_audience,
 };
 use crate::clock::Timestamp;
 use crate::decision::{InvalidRedLines, RedLines, Release};
@@ -57,6 +60,11 @@ pub enum Fact {
     Declared(SignedDeclaration),
     /// What a person decided about a hold; what it lets go is in the record's releases.
     HoldDecided(SignedHoldDecision),
+    /// What an originator says to its bulletin being passed on; what it lets go is in the record's
+    /// releases.
+    ConsentDecided(SignedConsent),
+    /// What came before an agreement is given; to whom is in the record's releases.
+    Backfilled(Backfilled),
     /// Time passed.
     Tick,
     /// A snapshot of the fold was taken.
@@ -79,8 +87,21 @@ impl Fact {
             Self::Acknowledged(_) => "acknowledged",
             Self::Declared(_) => "declared",
             Self::HoldDecided(_) => "hold_decided",
+            Self::ConsentDecided(_) => "consent_decided",
+            Self::Backfilled(_) => "backfilled",
             Self::Tick => "tick",
             Self::SnapshotTaken(_) => "snapshot_taken",
+        }
+    }
+
+    /// The bulletin of which it may let go what was held, or gives what was not: its id, and SHA-256
+    /// of its header.
+    pub fn lets_go(&self) -> Option<(BulletinId, Digest)> {
+        match self {
+            Self::HoldDecided(signed) => Some((signed.decision.id, signed.decision.bulletin)),
+            Self::ConsentDecided(signed) => Some((signed.consent.id, signed.consent.bulletin)),
+            Self::Backfilled(one) => one.bulletin.map(|one| (one.id, one.header)),
+            _ => None,
         }
     }
 }
@@ -204,6 +225,12 @@ pub struct Accepted {
     pub header_bytes: Bytes,
     /// What they say.
     pub header: Header,
+    /// Who published it, by its own name.
+    pub originator: PartnerId,
+    /// What a decision looks at in its pseudonym, where it has one.
+    pub disguise: Option<Disguise>,
+    /// The part that says who stands behind the pseudonym, whole.
+    pub identity: Option<OpenPart>,
     /// Proves the originator's signature.
     pub burst: BurstProof,
     /// What the parts' leaves commit to.
@@ -212,6 +239,10 @@ pub struct Accepted {
     pub mentions: Vec<Vec<u32>>,
     /// The part that only the broker sees, whole: the decision depends on it.
     pub audience: Option<OpenPart>,
+    /// Where it passes others on: whose consent its recipients wait for.
+    pub awaited: Vec<Awaited>,
+    /// The clauses under which what it passes on came: they bind it on its way.
+    pub bonds: Vec<Bond>,
 }
 
 impl Accepted {
@@ -224,7 +255,8 @@ impl Accepted {
     pub fn labels(&self) -> Labels {
         let audience = self.audience.as_ref();
         let audience = audience.and_then(|part| read_audience(&part.body).ok());
-        self.header.labels(audience.as_ref())
+        let (originator, disguise) = (self.originator.clone(), self.disguise.clone());
+        self.header.labels(originator, disguise, audience.as_ref())
     }
 
     /// What a decision looks at in the parts.

@@ -11,14 +11,19 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::ack::AckError;
+use super::backfill::{Backfilled, BackfilledBulletin, backfill_is_valid, backfill_releases};
 use super::check::{self, GovernanceError};
+use super::consent::{ConsentError, SignedConsent};
 use super::declaration::{DeclarationError, SignedDeclaration};
 use super::engine::{Engine, EngineError, StoredRecord};
 use super::hold::{HoldError, SignedHoldDecision};
 use super::notice::notice_releases;
+use super::onward::{PassedOn, PassedOnDecision, decide_passed_on};
+use super::pseudonym::Pseudonyms;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, Record, SignedAck};
 use super::state::{Seen, State};
 use super::wire;
+use crate::agreement::AgreementId;
 use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, Submission, Verified};
 use crate::clock::{Entropy, NoEntropy, Timestamp, random};
 use crate::decision::{Release, Usage, decide};
@@ -41,6 +46,13 @@ pub enum Proposal {
         /// That record.
         about: Arc<Record>,
     },
+    /// A verified bulletin that passes others on, with their records in the order of its header.
+    PassedOn {
+        /// The bulletin.
+        bulletin: Box<Submission>,
+        /// Those records.
+        about: Vec<Arc<Record>>,
+    },
     /// What a recipient says about a bulletin, with that bulletin's record.
     Declaration {
         /// What it says.
@@ -54,6 +66,22 @@ pub enum Proposal {
         signed: SignedHoldDecision,
         /// That record.
         about: Arc<Record>,
+    },
+    /// An originator's answer to something of it being passed on, with the record of the bulletin
+    /// that does so.
+    Consent {
+        /// The answer.
+        signed: SignedConsent,
+        /// That record.
+        about: Arc<Record>,
+    },
+    /// What of the bulletin at a position, with its record, is given under an agreement's backfill;
+    /// without one: that nothing more is.
+    Backfill {
+        /// The agreement.
+        agreement: AgreementId,
+        /// The bulletin.
+        bulletin: Option<(u64, Arc<Record>)>,
     },
     /// A recipient's acknowledgement.
     Acknowledgement(SignedAck),
@@ -86,6 +114,9 @@ pub enum NotRecorded {
     /// A decision about a hold.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// An answer to something being passed on.
+    #[error(transparent)]
+    Consent(#[from] ConsentError),
     /// A declaration.
     #[error(transparent)]
     Declaration(#[from] DeclarationError),
@@ -101,6 +132,7 @@ impl NotRecorded {
             Self::Bulletin(refused) => refused.code(),
             Self::Acknowledgement(error) => error.code(),
             Self::Hold(error) => error.code(),
+            Self::Consent(error) => error.code(),
             Self::Declaration(error) => error.code(),
             Self::Governance(error) => error.code(),
         }
@@ -208,18 +240,26 @@ pub fn sequence(
         seen: HashMap::new(),
         issued: HashMap::new(),
         usage: Cow::Borrowed(state.usage()),
+        pseudonyms: Pseudonyms::default(),
     };
     let mut outcomes = Vec::new();
     while !run.draft.is_full()
         && let Some(proposal) = proposals.pop_front()
     {
         let (outcome, last) = match proposal {
-            Proposal::Bulletin(submission) => (run.bulletin(*submission, None), false),
+            Proposal::Bulletin(submission) => (run.bulletin(*submission, &[]), false),
             // What was retracted must not be decided upon in the same group.
-            Proposal::Notice { notice, about } => (run.bulletin(*notice, Some(&about)), true),
+            Proposal::Notice { notice, about } => (run.bulletin(*notice, &[about]), true),
+            Proposal::PassedOn { bulletin, about } => (run.bulletin(*bulletin, &about), false),
             Proposal::Declaration { signed, about } => (run.declaration(signed, &about), false),
             // Two persons may decide at once: the second is counted upon the first.
             Proposal::HoldDecision { signed, about } => (run.hold_decision(signed, &about), true),
+            Proposal::Consent { signed, about } => (run.consent(signed, &about), true),
+            // What was given is not given again in the same group.
+            Proposal::Backfill {
+                agreement,
+                bulletin,
+            } => (run.backfill(agreement, bulletin), true),
             Proposal::Acknowledgement(ack) => (run.acknowledgement(ack), false),
             Proposal::Fact(fact) => (run.fact(fact), true),
         };
@@ -238,10 +278,12 @@ struct Run<'a> {
     seen: HashMap<BulletinId, Seen>,
     issued: HashMap<(PartnerId, Precedence), u64>,
     usage: Cow<'a, Usage>,
+    /// Those that the group adds.
+    pseudonyms: Pseudonyms,
 }
 
 impl Run<'_> {
-    fn bulletin(&mut self, mut submission: Submission, about: Option<&Record>) -> Outcome {
+    fn bulletin(&mut self, mut submission: Submission, about: &[Arc<Record>]) -> Outcome {
         if !self.state.looks_for_mentions() {
             submission.forget_mentions();
         }
@@ -259,8 +301,11 @@ impl Run<'_> {
         if as_of > size {
             return Outcome::Refused(Refused::AheadOfLog { as_of, size }.into());
         }
-        // The key held when the session checked it; a rotation may have come in between.
-        let (key, originator) = (header.signing_key, header.originator.clone());
+        // The key held when the session checked it; a rotation may have come in between. Behind a
+        // pseudonym it is the key that bound it.
+        let behind = submission.bulletin().identity();
+        let key = behind.map_or(header.signing_key, |identity| identity.signature.key_id);
+        let originator = submission.labels().originator.clone();
         let registry = self.state.registry();
         if registry
             .bulletin_key(&originator, &key, self.draft.time)
@@ -268,20 +313,20 @@ impl Run<'_> {
         {
             return Outcome::Refused(Refused::UnknownKey { key, originator }.into());
         }
-        let (labels, parts) = (submission.labels(), submission.part_labels());
         let header = submission.bulletin().header();
-        let decided = match about {
-            Some(about) => notice_releases(self.state, header, parts, about),
-            None if header.notice => Err(Refused::Notice("it refers to no accepted bulletin")),
-            None => {
-                let (rulebook, time) = (self.state.rulebook(), self.draft.time);
-                Ok(decide(rulebook, &self.usage, labels, parts, time))
-            }
-        };
-        let releases = match decided {
-            Ok(releases) => releases,
+        let disguise = submission.labels().disguise.clone();
+        let known = [self.state.pseudonyms(), &self.pseudonyms];
+        let reused = known
+            .iter()
+            .find_map(|known| known.check(header, &originator, disguise.as_ref()).err());
+        if let Some(refused) = reused {
+            return Outcome::Refused(refused.into());
+        }
+        let decided = match self.decide(&submission, about) {
+            Ok(decided) => decided,
             Err(refused) => return Outcome::Refused(refused.into()),
         };
+        let releases = decided.releases;
         let mut numbered = Vec::with_capacity(releases.len());
         for release in releases {
             self.count(&originator, &release);
@@ -304,18 +349,58 @@ impl Run<'_> {
                 position,
             },
         );
+        let header = submission.bulletin().header();
+        self.pseudonyms.note(header, &originator, disguise.as_ref());
         let sealed = submission.bulletin().sealed();
         let fact = Fact::Accepted(Box::new(Accepted {
             header_bytes: sealed.header.clone(),
-            header: submission.bulletin().header().clone(),
+            header: header.clone(),
+            originator,
+            disguise,
+            identity: submission.identity().cloned(),
             burst: sealed.burst.clone(),
             parts: submission.digests().to_vec(),
             mentions: submission.mentions(),
             audience: submission.audience().cloned(),
+            awaited: decided.awaited,
+            bonds: decided.bonds,
         }));
         self.draft
             .push(fact, numbered, Some(submission.into_bulletin()));
         Outcome::Recorded(position)
+    }
+
+    /// Who receives a bulletin, and whose consent they wait for.
+    fn decide(
+        &self,
+        submission: &Submission,
+        about: &[Arc<Record>],
+    ) -> Result<PassedOnDecision, Refused> {
+        let header = submission.bulletin().header();
+        let (labels, parts) = (submission.labels(), submission.part_labels());
+        let to_all = |releases| PassedOnDecision {
+            releases,
+            ..PassedOnDecision::default()
+        };
+        if header.notice {
+            let nothing = || Refused::Notice("it refers to no accepted bulletin");
+            let about = about.first().ok_or_else(nothing)?;
+            let author = &labels.originator;
+            return notice_releases(self.state, header, author, parts, about).map(to_all);
+        }
+        let time = self.draft.time;
+        let ancestors: Vec<BulletinId> = header.passes_on().collect();
+        if ancestors.is_empty() {
+            let rulebook = self.state.rulebook();
+            return Ok(to_all(decide(rulebook, &self.usage, labels, parts, time)));
+        }
+        let about: Vec<&Record> = about.iter().map(Arc::as_ref).collect();
+        let bulletin = PassedOn {
+            ancestors: &ancestors,
+            labels,
+            parts: submission.digests(),
+        };
+        decide_passed_on(self.state, &self.usage, bulletin, parts, time, &about)
     }
 
     /// The next number of a lane.
@@ -328,24 +413,66 @@ impl Run<'_> {
     }
 
     fn hold_decision(&mut self, signed: SignedHoldDecision, about: &Record) -> Outcome {
-        let releases = match signed.check(self.state, about, self.draft.time) {
-            Ok(releases) => releases,
-            Err(error) => return Outcome::Refused(error.into()),
+        match signed.check(self.state, about, self.draft.time) {
+            Ok(releases) => self.let_go(Fact::HoldDecided(signed), about, releases),
+            Err(error) => Outcome::Refused(error.into()),
+        }
+    }
+
+    fn consent(&mut self, signed: SignedConsent, about: &Record) -> Outcome {
+        match signed.check(self.state, about, self.draft.time) {
+            Ok(releases) => self.let_go(Fact::ConsentDecided(signed), about, releases),
+            Err(error) => Outcome::Refused(error.into()),
+        }
+    }
+
+    fn backfill(
+        &mut self,
+        agreement: AgreementId,
+        bulletin: Option<(u64, Arc<Record>)>,
+    ) -> Outcome {
+        let Some(backfill) = self.state.backfills().get(&agreement) else {
+            return Outcome::Stale;
         };
-        let bulletin = signed.decision.bulletin;
-        let precedence = self.state.dossiers().precedence(&bulletin);
-        let Some(precedence) = precedence else {
-            return Outcome::Refused(HoldError::NotHeld(signed.decision.id).into());
+        let time = self.draft.time;
+        let Some((position, about)) = bulletin else {
+            if !backfill_is_valid(self.state, &agreement, time) {
+                return Outcome::Stale;
+            }
+            let fact = Fact::Backfilled(Backfilled {
+                agreement,
+                up_to: backfill.until,
+                bulletin: None,
+            });
+            return Outcome::Recorded(self.draft.push(fact, Vec::new(), None));
         };
-        let numbered = releases
-            .into_iter()
-            .map(|release| LaneRelease {
-                bulletin,
-                number: self.number(&release.recipient, precedence),
-                release,
-            })
-            .collect();
-        let fact = Fact::HoldDecided(signed);
+        let releases = backfill_releases(self.state, &agreement, position, &about, time);
+        let Fact::Accepted(accepted) = &about.fact else {
+            return Outcome::Stale;
+        };
+        if releases.is_empty() {
+            return Outcome::Stale;
+        }
+        let fact = Fact::Backfilled(Backfilled {
+            agreement,
+            up_to: position + 1,
+            bulletin: Some(BackfilledBulletin::of(accepted)),
+        });
+        self.let_go(fact, &about, releases)
+    }
+
+    /// Numbers what a fact lets go of a bulletin.
+    fn let_go(&mut self, fact: Fact, about: &Record, releases: Vec<Release>) -> Outcome {
+        let mut numbered = Vec::with_capacity(releases.len());
+        if let Fact::Accepted(accepted) = &about.fact {
+            for release in releases {
+                numbered.push(LaneRelease {
+                    bulletin: accepted.header_hash(),
+                    number: self.number(&release.recipient, accepted.header.precedence),
+                    release,
+                });
+            }
+        }
         Outcome::Recorded(self.draft.push(fact, numbered, None))
     }
 
@@ -381,6 +508,7 @@ impl Run<'_> {
 
     fn declaration(&mut self, signed: SignedDeclaration, about: &Record) -> Outcome {
         match signed.check(self.state, about, self.draft.time) {
+            Ok(()) if !self.state.dossiers().is_news(&signed.declaration) => Outcome::Stale,
             Ok(()) => Outcome::Recorded(self.draft.push(Fact::Declared(signed), vec![], None)),
             Err(error) => Outcome::Refused(error.into()),
         }

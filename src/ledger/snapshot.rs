@@ -5,7 +5,7 @@
 //! Its bytes are deterministic. Deleting it costs time only.
 //!
 //! ```text
-//! "entente/snapshot/v3\n" || u64 size || i64 time || roots || governing || lanes || usage || seen || followed
+//! "entente/snapshot/v5\n" || u64 size || i64 time || roots || governing || lanes || usage || seen || pseudonyms || followed
 //! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
 //! ```
 
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 
 use super::lanes::{Lane, Lanes};
+use super::pseudonym::{Pseudonyms, Used};
 use super::record::{InvalidRecord, Record};
 use super::state::{Governing, Seen, State};
 use crate::agreement::AgreementId;
@@ -22,9 +23,9 @@ use crate::bulletin::{BulletinId, Precedence};
 use crate::clock::Timestamp;
 use crate::decision::{Spent, Usage};
 use crate::partner::PartnerId;
-use crate::proof::{Digest, merkle::Frontier};
+use crate::proof::{Digest, PublicKey, merkle::Frontier};
 
-const MAGIC: &[u8] = b"entente/snapshot/v3\n";
+const MAGIC: &[u8] = b"entente/snapshot/v5\n";
 use InvalidRecord::Malformed;
 
 impl State {
@@ -69,6 +70,14 @@ impl State {
             out.put_slice(seen.header.as_bytes());
             out.put_u64(seen.position);
         }
+        out.put_u64(self.pseudonyms().iter().len() as u64);
+        for (key, used) in self.pseudonyms().iter() {
+            out.put_slice(&key.0);
+            put_bytes(&mut out, used.partner.as_str().as_bytes());
+            put_bytes(&mut out, used.agreement.as_bytes());
+            // No id is zero: some of its bits are set.
+            out.put_slice(&used.once.map_or([0; 16], |bulletin| bulletin.0));
+        }
         out.put_u64(self.followed().len() as u64);
         for one in self.followed() {
             out.put_u64(one.position);
@@ -107,14 +116,13 @@ impl State {
         let usage = read_usage(&mut rest)?;
         let mut seen = HashMap::new();
         for _ in 0..number(&mut rest)? {
-            let id = take(&mut rest, 16)?
-                .as_ref()
-                .try_into()
-                .map_err(|_| Malformed("id"))?;
+            let id = BulletinId(id(&mut rest)?);
             let (header, position) = (digest(&mut rest)?, number(&mut rest)?);
-            seen.insert(BulletinId(id), Seen { header, position });
+            seen.insert(id, Seen { header, position });
         }
+        let pseudonyms = read_pseudonyms(&mut rest)?;
         state.restore(time, tree, lanes, usage, seen);
+        state.restore_pseudonyms(pseudonyms);
         for _ in 0..number(&mut rest)? {
             let position = number(&mut rest)?;
             let record = Record::from_bytes(&byte_string(&mut rest)?)?;
@@ -136,6 +144,28 @@ fn read_usage(rest: &mut Bytes) -> Result<Usage, InvalidRecord> {
         usage.restore(share, Spent { period, bulletins });
     }
     Ok(usage)
+}
+
+fn read_pseudonyms(rest: &mut Bytes) -> Result<Pseudonyms, InvalidRecord> {
+    let mut pseudonyms = Pseudonyms::default();
+    for _ in 0..number(rest)? {
+        let key = PublicKey(digest(rest)?.0);
+        let partner = partner(rest)?;
+        let agreement = Arc::from(text(rest)?);
+        let once = Some(id(rest)?).filter(|id| *id != [0; 16]).map(BulletinId);
+        let used = Used {
+            partner,
+            agreement,
+            once,
+        };
+        pseudonyms.restore(key, used);
+    }
+    Ok(pseudonyms)
+}
+
+fn id(rest: &mut Bytes) -> Result<[u8; 16], InvalidRecord> {
+    let bytes = take(rest, 16)?;
+    bytes.as_ref().try_into().map_err(|_| Malformed("id"))
 }
 
 fn text(rest: &mut Bytes) -> Result<String, InvalidRecord> {

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use super::backfill::{self, Backfills};
 use super::check;
 use super::dossier::{Demand, Dossiers, Held, Notice};
 use super::hold::holding;
 use super::lanes::Lanes;
+use super::pseudonym::Pseudonyms;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
-use crate::agreement::{AgreementId, ClauseRef, RatifiedAgreement, SignedAgreement};
-use crate::bulletin::BulletinId;
+use crate::agreement::{Agreement, AgreementId, ClauseRef, RatifiedAgreement, SignedAgreement};
+use crate::bulletin::{BulletinId, Precedence};
 use crate::clock::Timestamp;
-use crate::decision::{RULES_WITH_MENTIONS, Rulebook, Usage};
+use crate::decision::{RULES_WITH_MENTIONS, Release, Rulebook, Usage};
 use crate::partner::PartnerId;
 use crate::proof::{Digest, merkle::Frontier};
 
@@ -28,6 +30,8 @@ pub struct AgreementEntry {
     pub position: u64,
     /// Where, when and why it ended.
     pub ended: Option<Ended>,
+    /// The version that took its place.
+    pub successor: Option<AgreementId>,
 }
 
 /// How an agreement ended.
@@ -72,7 +76,12 @@ pub struct State {
     red_lines: Option<RedLinesOrder>,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
+    pseudonyms: Pseudonyms,
     dossiers: Dossiers,
+    backfills: Backfills,
+    /// Narrower versions that went on with the backfill of the one before them. A snapshot folds all
+    /// agreements before what was given under them.
+    heirs: BTreeMap<AgreementId, AgreementId>,
     governing: Vec<Governing>,
     /// The records that made the dossiers.
     followed: Vec<Governing>,
@@ -103,10 +112,11 @@ impl State {
                     self.follow(position, record);
                 }
             }
-            Fact::HoldDecided(signed) => {
+            Fact::HoldDecided(_) | Fact::ConsentDecided(_) | Fact::Backfilled(_) => {
+                let precedence = self.lane_of(&record.fact);
                 for release in &record.releases {
-                    let recipient = &release.release.recipient;
-                    if let Some(precedence) = self.dossiers.precedence(&signed.decision.bulletin) {
+                    if let Some(precedence) = precedence {
+                        let recipient = &release.release.recipient;
                         self.lanes.issue(recipient, precedence, position);
                     }
                 }
@@ -124,6 +134,45 @@ impl State {
                 );
             }
         }
+    }
+
+    /// The precedence of the bulletin of which a fact lets something go, or gives it.
+    pub fn lane_of(&self, fact: &Fact) -> Option<Precedence> {
+        match fact {
+            Fact::Backfilled(one) => one.bulletin.map(|one| one.precedence),
+            _ => self.dossiers.precedence(&fact.lets_go()?.1),
+        }
+    }
+
+    /// All releases of a bulletin, those of its own record first: held or not, and decided later.
+    pub fn releases<'a>(
+        &'a self,
+        about: &'a Record,
+    ) -> impl Iterator<Item = &'a LaneRelease> + use<'a> {
+        let later = match &about.fact {
+            Fact::Accepted(accepted) => self.dossiers.dossier(&accepted.header_hash()),
+            _ => None,
+        };
+        let later = later.into_iter().flat_map(|dossier| &dossier.later);
+        about.releases.iter().chain(later)
+    }
+
+    /// What a bulletin's recipients were given: without what is held.
+    pub fn given<'a>(&'a self, about: &'a Record) -> impl Iterator<Item = &'a Release> + use<'a> {
+        let hash = match &about.fact {
+            Fact::Accepted(accepted) => Some(accepted.header_hash()),
+            _ => None,
+        };
+        let went = move |release: &&Release| {
+            let let_go = |hash| self.dossiers.was_let_go(&hash, &release.recipient);
+            !release.held || hash.is_some_and(let_go)
+        };
+        self.releases(about).map(|one| &one.release).filter(went)
+    }
+
+    /// The backfills under way.
+    pub fn backfills(&self) -> &Backfills {
+        &self.backfills
     }
 
     /// Applies a record about the ledger itself, partners or agreements.
@@ -160,10 +209,15 @@ impl State {
         self.seen
             .entry(accepted.header.id)
             .or_insert(Seen { header, position });
+        self.pseudonyms.note(
+            &accepted.header,
+            &accepted.originator,
+            accepted.disguise.as_ref(),
+        );
         for release in &record.releases {
             self.usage.count(
                 &self.rulebook,
-                &accepted.header.originator,
+                &accepted.originator,
                 &release.release,
                 record.time,
             );
@@ -186,17 +240,40 @@ impl State {
         match &record.fact {
             Fact::Declared(signed) => self.dossiers.declare(&signed.declaration, position),
             Fact::HoldDecided(signed) => {
-                let released = record.releases.iter();
-                let let_go = released
-                    .map(|one| (one.release.recipient.clone(), one.number))
-                    .collect();
-                self.dossiers.decide(&signed.decision, let_go);
+                let decision = &signed.decision;
+                self.dossiers.decide(decision, record.time, let_go(record));
+                let due = self.demands(record);
+                self.dossiers.demand_later(decision.bulletin, due);
+            }
+            Fact::ConsentDecided(signed) => {
+                let consent = &signed.consent;
+                self.dossiers.answer(consent, let_go(record));
+                let due = self.demands(record);
+                self.dossiers.demand_later(consent.bulletin, due);
+            }
+            Fact::Backfilled(one) => {
+                if let Some(bulletin) = &one.bulletin {
+                    self.dossiers.give_later(bulletin.header, &record.releases);
+                }
+                let mut agreement = &one.agreement;
+                while let Some(heir) = self.heirs.get(agreement) {
+                    agreement = heir;
+                }
+                if let Some(backfill) = self.backfills.get_mut(agreement) {
+                    backfill.done = backfill.done.max(one.up_to);
+                    if backfill.done >= backfill.until {
+                        self.backfills.remove(agreement);
+                    }
+                }
             }
             Fact::Accepted(accepted) => {
                 let due = self.demanded(accepted, record);
                 self.dossiers.demand(accepted, due);
                 for held in self.held(record) {
                     self.dossiers.hold(accepted, held);
+                }
+                if !accepted.awaited.is_empty() {
+                    self.dossiers.ask(accepted);
                 }
                 if let (true, [reference]) = (
                     accepted.header.notice,
@@ -222,14 +299,19 @@ impl State {
 
     /// By when recipients have to take a bulletin, under the clauses of its releases.
     fn demanded(&self, accepted: &Accepted, record: &Record) -> Vec<Demand> {
+        if accepted.header.notice {
+            return Vec::new();
+        }
+        self.demands(record)
+    }
+
+    /// By when recipients have to take what a record gives them.
+    fn demands(&self, record: &Record) -> Vec<Demand> {
         let terms = |clause: &ClauseRef| {
             let entry = self.agreements.get(&clause.agreement)?;
             let mut clauses = entry.agreement.agreement().clauses.iter();
             clauses.find(|terms| terms.id == clause.clause)
         };
-        if accepted.header.notice {
-            return Vec::new();
-        }
         let due = |one: &LaneRelease| {
             let terms: Vec<_> = one.release.clauses.iter().filter_map(terms).collect();
             let within = terms.iter().filter_map(|terms| terms.acknowledge_within);
@@ -271,6 +353,15 @@ impl State {
         &self.followed
     }
 
+    /// The pseudonyms in use.
+    pub fn pseudonyms(&self) -> &Pseudonyms {
+        &self.pseudonyms
+    }
+
+    pub(super) fn restore_pseudonyms(&mut self, pseudonyms: Pseudonyms) {
+        self.pseudonyms = pseudonyms;
+    }
+
     /// What is followed up.
     pub fn dossiers(&self) -> &Dossiers {
         &self.dossiers
@@ -309,7 +400,17 @@ impl State {
                 agreement,
                 replaces,
             } => {
+                let mut backfill = backfill::begin(&signed, agreement.agreement(), position);
                 if let Some(old) = replaces {
+                    if let Some(entry) = self.agreements.get_mut(&old) {
+                        entry.successor = Some(agreement.id());
+                    }
+                    if let Some(running) = self.backfills.get(&old)
+                        && backfill::goes_on(&signed, agreement.agreement())
+                    {
+                        backfill = Some(*running);
+                        self.heirs.insert(old, agreement.id());
+                    }
                     let reason = "a later version took its place".to_owned();
                     self.end(
                         &old,
@@ -322,11 +423,14 @@ impl State {
                     );
                 }
                 self.rulebook.insert(&agreement);
+                self.backfills
+                    .extend(backfill.map(|backfill| (agreement.id(), backfill)));
                 let entry = AgreementEntry {
                     signed,
                     agreement,
                     position,
                     ended: None,
+                    successor: None,
                 };
                 self.agreements.insert(entry.agreement.id(), entry);
             }
@@ -351,6 +455,7 @@ impl State {
     fn end(&mut self, agreement: &AgreementId, ended: Ended) {
         self.rulebook.remove(agreement);
         self.usage.forget(agreement);
+        self.backfills.remove(agreement);
         if let Some(entry) = self.agreements.get_mut(agreement) {
             entry.ended = Some(ended);
         }
@@ -408,6 +513,20 @@ impl State {
         &self.agreements
     }
 
+    /// The version of an agreement that neither was withdrawn nor replaced by another: the one named, or
+    /// the last of those that took its place. By hash: others may bear the same name.
+    pub fn present(&self, id: &AgreementId) -> Option<&Agreement> {
+        let mut entry = self.agreements.get(id)?;
+        // Each replaced an older one: this ends.
+        while let Some(successor) = &entry.successor {
+            entry = self.agreements.get(successor)?;
+        }
+        entry
+            .ended
+            .is_none()
+            .then(|| entry.agreement.agreement().as_ref())
+    }
+
     /// The agreements in force, compiled for decisions.
     pub fn rulebook(&self) -> &Rulebook {
         &self.rulebook
@@ -458,4 +577,12 @@ impl State {
         self.usage = usage;
         self.seen = seen;
     }
+}
+
+/// The recipients of what a record lets go, with its numbers in their lanes.
+fn let_go(record: &Record) -> Vec<(PartnerId, u64)> {
+    let released = record.releases.iter();
+    released
+        .map(|one| (one.release.recipient.clone(), one.number))
+        .collect()
 }

@@ -35,6 +35,10 @@ pub struct Config {
     pub control: PathBuf,
     /// Private key that signs bulletins and acknowledgements, mode 0600.
     pub signing_key: PathBuf,
+    /// The secret behind this partner's pseudonyms, mode 0600; made when it is first needed. Absent:
+    /// `pseudonyms.key` beside the signing key.
+    #[serde(default)]
+    pub pseudonyms: Option<PathBuf>,
     /// This partner's own key set.
     pub key_set: PathBuf,
     /// Certificate and key exchange.
@@ -82,7 +86,8 @@ impl Config {
             message: error.to_string(),
         })?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
-        for relative in config.broker_revocations.iter_mut().chain([
+        let optional = config.broker_revocations.iter_mut();
+        for relative in optional.chain(config.pseudonyms.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,
             &mut config.control,

@@ -5,11 +5,18 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::clock::Timestamp;
 use crate::session::Delivery;
 
+/// Why a notice without a name is not shown before its bulletin.
+const EARLY: &str = "it is a notice without a name, and the bulletin it is about is not here: only \
+                     that one's pseudonym could vouch for it";
+
 /// Whether a delivery could be verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Signature, root and form hold, and an agreement of ours names the clause.
     Verified,
+    /// A notice that nobody is seen to sign, about a bulletin that is not here: it says nothing until
+    /// that one comes, under the same pseudonym. Not handed to applications.
+    Early,
     /// Something does not hold: it is kept as evidence and not handed to applications.
     Quarantined(String),
 }
@@ -25,12 +32,24 @@ pub struct InboxItem {
     pub delivery: Delivery,
 }
 
+impl Verdict {
+    /// Why it is not handed to applications, where it is not.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Verified => None,
+            Self::Early => Some(EARLY.to_owned()),
+            Self::Quarantined(reason) => Some(reason.clone()),
+        }
+    }
+}
+
 impl InboxItem {
-    /// `u8 quarantined || i64 received || u16 length || reason || delivery`, big-endian.
+    /// `u8 verdict || i64 received || u16 length || reason || delivery`, big-endian.
     pub(super) fn to_bytes(&self) -> Bytes {
         let mut out = Vec::new();
         let (flag, reason) = match &self.verdict {
             Verdict::Verified => (0, ""),
+            Verdict::Early => (2, ""),
             Verdict::Quarantined(reason) => (1, reason.as_str()),
         };
         let reason: String = reason.chars().take(1_000).collect();
@@ -52,10 +71,10 @@ impl InboxItem {
             return None;
         }
         let reason = String::from_utf8(rest.split_to(length).into()).ok()?;
-        let verdict = if flag == 0 {
-            Verdict::Verified
-        } else {
-            Verdict::Quarantined(reason)
+        let verdict = match flag {
+            0 => Verdict::Verified,
+            2 => Verdict::Early,
+            _ => Verdict::Quarantined(reason),
         };
         Some(Self {
             verdict,

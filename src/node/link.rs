@@ -22,8 +22,8 @@ use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey};
 use crate::session::{
-    Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION, RecipientState,
-    Refusal, accept, decode, encode,
+    AskingItem, Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION,
+    RecipientState, Refusal, accept, decode, encode,
 };
 use crate::store::{NodeStore, StoreError};
 use crate::transport::{
@@ -394,6 +394,24 @@ impl Control<'_> {
                     tracing::error!(bulletin = %one.bulletin, recipient, "not taken in time");
                 }
                 self.shared.overdue.send_replace(items);
+                Ok(())
+            }
+            Frame::Asking(asking) => {
+                let known = self.shared.asking.borrow().clone();
+                let new = |one: &&AskingItem| !known.consents.contains(one);
+                for one in asking.consents.iter().filter(new) {
+                    tracing::warn!(
+                        bulletin = %one.bulletin, asker = %one.asker,
+                        "consent to its being passed on is asked for"
+                    );
+                }
+                for one in asking.holds.iter().filter(|one| !known.holds.contains(one)) {
+                    tracing::warn!(
+                        bulletin = %one.bulletin, persons = one.persons.join(", "),
+                        deadline = %one.deadline, "a bulletin waits to be let go"
+                    );
+                }
+                self.shared.asking.send_replace(asking);
                 Ok(())
             }
             Frame::Refuse(refusal) => Err(NodeError::Refused(refusal)),

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::notices::{self, NoticeDraft};
+use super::onward::{self, AskingView, HoldView, PassOnDraft};
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Asked, Outward, Shared, declare, evidence};
+use super::{Act, Asked, Outward, Shared, declare, evidence, pseudonyms};
 use crate::agreement::{Purpose, SignedAgreement, SignedWithdrawal};
-use crate::bulletin::{BulletinId, Draft, Unsealed, seal};
+use crate::bulletin::{BulletinId, Draft, Sealed, Unsealed, seal};
 use crate::clock::Timestamp;
-use crate::ledger::CertificatesRevoked;
+use crate::ledger::{CertificatesRevoked, SignedHoldDecision};
 use crate::partner::{PartnerId, SignedKeySet};
+use crate::proof::Signer;
 use crate::session::{RecipientState, Statement};
 use crate::store::{OutboxState, OutboxStatus, Outgoing, StoreError};
 use crate::transport::{LocalListener, Trouble};
@@ -92,6 +94,30 @@ pub enum Command {
         /// What.
         notice: NoticeDraft,
     },
+    /// Passes on a bulletin that was received here.
+    PassOn {
+        /// What, and to whom.
+        draft: PassOnDraft,
+    },
+    /// What waits for this partner's consent.
+    Asking,
+    /// What waits for this partner's persons.
+    Holds,
+    /// Records what a person decided about what is held.
+    DecideHold {
+        /// The signed decision.
+        decision: String,
+    },
+    /// Says whether something of this partner's may be passed on.
+    Consent {
+        /// The bulletin that passes it on.
+        bulletin: BulletinId,
+        /// Consents, or not.
+        approve: bool,
+        /// For people.
+        #[serde(default)]
+        reason: String,
+    },
     /// The agreements in force, as this node verified them.
     Policy,
     /// Submits an agreement that all parties have signed.
@@ -132,6 +158,10 @@ pub enum Response {
     Item(Box<ItemView>),
     /// To `follow`.
     Followed(Vec<FollowedView>),
+    /// To `asking`.
+    Asking(Vec<AskingView>),
+    /// To `holds`.
+    Holds(Vec<HoldView>),
     /// To `policy`: the agreements' files in base64.
     Policy(Vec<String>),
     /// To `advance`.
@@ -196,6 +226,11 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::Notice { notice } => {
             blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await
         }
+        Command::PassOn { draft } => {
+            blocking(move || Ok(Response::Published(vec![onward::pass_on(&shared, draft)?]))).await
+        }
+        Command::Holds => Ok(Response::Holds(onward::holds(&shared))),
+        Command::Asking => Ok(Response::Asking(onward::asking(&shared))),
         act => submit(&shared, statement(&shared, act)?).await,
     }
 }
@@ -211,26 +246,79 @@ async fn blocking<T: Send + 'static>(
 fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
     let now = shared.clock.now();
     let originator = shared.config.spiffe_id.partner();
-    let mut burst: Vec<Unsealed> = Vec::with_capacity(drafts.len());
+    let mut bursts: Vec<Burst> = Vec::new();
     // A withdrawal that was just recorded is seen, though its evidence is still on the way.
     let seen = evidence::trusted(shared)
         .size
         .max(shared.acted.load(Ordering::Relaxed));
     for (at, mut draft) in drafts.into_iter().enumerate() {
-        draft.as_of.get_or_insert(seen);
-        let unsealed = draft.into_unsealed(originator, now, shared.entropy.as_ref());
-        let unsealed = unsealed
-            .map_err(|error| Trouble::new("invalid", format!("bulletin {}: {error}", at + 1)))?;
-        burst.push(unsealed);
+        let invalid = |error: &dyn std::fmt::Display| {
+            Trouble::new("invalid", format!("bulletin {}: {error}", at + 1))
+        };
+        draft.check().map_err(|error| invalid(&error))?;
+        let pseudonym = draft.take_pseudonym();
+        // Neither a position of the log nor a fraction of a second, by which bulletins of one node
+        // would be told from others.
+        let written = if pseudonym.is_some() {
+            shared.clock.now().whole_second()
+        } else {
+            draft.as_of.get_or_insert(seen);
+            now
+        };
+        let unsealed = draft.into_unsealed(originator, written, shared.entropy.as_ref());
+        let mut unsealed = unsealed.map_err(|error| invalid(&error))?;
+        let mut signer: Arc<dyn Signer> = Arc::clone(&shared.signer);
+        if let Some(pseudonym) = pseudonym {
+            let (disguised, key) = pseudonyms::disguise(shared, unsealed, pseudonym)?;
+            (unsealed, signer) = (disguised, Arc::new(key));
+        }
+        join_burst(&mut bursts, signer, at, unsealed);
     }
-    let sealed = seal(burst, shared.signer.as_ref(), shared.entropy.as_ref())
-        .map_err(|error| Trouble::new("invalid", error))?;
-    let outgoing: Vec<Outgoing> = sealed.iter().map(super::send::outgoing).collect();
+    let mut sealed: Vec<(usize, Sealed)> = Vec::new();
+    for burst in bursts {
+        let one = seal(
+            burst.bulletins,
+            burst.signer.as_ref(),
+            shared.entropy.as_ref(),
+        );
+        let one = one.map_err(|error| Trouble::new("invalid", error))?;
+        sealed.extend(burst.places.into_iter().zip(one));
+    }
+    sealed.sort_by_key(|(place, _)| *place);
+    let outgoing: Vec<Outgoing> = sealed
+        .iter()
+        .map(|(_, one)| super::send::outgoing(one))
+        .collect();
     shared.store.enqueue(&outgoing, now)?;
     shared.outbox.notify_one();
     Ok(Response::Published(
-        sealed.iter().map(|one| one.id).collect(),
+        sealed.iter().map(|(_, one)| one.id).collect(),
     ))
+}
+
+/// Bulletins of one key, with their places in the request.
+struct Burst {
+    signer: Arc<dyn Signer>,
+    places: Vec<usize>,
+    bulletins: Vec<Unsealed>,
+}
+
+/// Adds a bulletin to the burst of its key. A burst links its bulletins, so it never mixes identities.
+fn join_burst(bursts: &mut Vec<Burst>, signer: Arc<dyn Signer>, place: usize, one: Unsealed) {
+    let key = signer.public_key();
+    let known = bursts
+        .iter_mut()
+        .find(|burst| burst.signer.public_key() == key);
+    if let Some(burst) = known {
+        burst.places.push(place);
+        burst.bulletins.push(one);
+    } else {
+        bursts.push(Burst {
+            signer,
+            places: vec![place],
+            bulletins: vec![one],
+        });
+    }
 }
 
 async fn outbox(shared: Arc<Shared>, ids: Vec<BulletinId>, wait: u64) -> Result<Response, Trouble> {
@@ -373,6 +461,15 @@ fn statement(shared: &Shared, act: Command) -> Result<Statement, Trouble> {
         ),
         Command::KeySet { file } => Statement::KeySet(
             SignedKeySet::from_bytes(&bytes(&file)?).map_err(|error| unreadable(&error))?,
+        ),
+        Command::Consent {
+            bulletin,
+            approve,
+            reason,
+        } => return onward::consent(shared, bulletin, approve, reason),
+        Command::DecideHold { decision } => Statement::HoldDecision(
+            SignedHoldDecision::from_bytes(&bytes(&decision)?.into())
+                .map_err(|error| unreadable(&error))?,
         ),
         Command::Revocation { file } => Statement::Revocation(CertificatesRevoked {
             partner: shared.config.spiffe_id.partner().clone(),

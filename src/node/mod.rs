@@ -12,6 +12,9 @@ mod inbox;
 mod link;
 mod local;
 mod notices;
+mod obligations;
+mod onward;
+mod pseudonyms;
 mod receive;
 mod retention;
 mod send;
@@ -23,7 +26,8 @@ pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
 pub use notices::NoticeDraft;
-pub use view::{ItemView, PartView, StatusView, TrustedView};
+pub use onward::{AskingView, HoldView, PassOnDraft};
+pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -37,7 +41,7 @@ use crate::clock::{Clock, Entropy, SystemEntropy};
 use crate::identity::{read_key_set, read_secret_key};
 use crate::partner::SignedKeySet;
 use crate::proof::Signer;
-use crate::session::{OverdueItem, RecipientState, Refusal, Statement};
+use crate::session::{Asking, OverdueItem, RecipientState, Refusal, Statement};
 use crate::store::NodeStore;
 use crate::transport::LocalListener;
 use evidence::Trusted;
@@ -93,6 +97,8 @@ pub(crate) struct Shared {
     declared: Notify,
     /// Who has not taken this partner's bulletins in time, as the broker last said.
     overdue: watch::Sender<Vec<OverdueItem>>,
+    /// What waits for this partner's consent or persons, as the broker last said.
+    asking: watch::Sender<Asking>,
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
@@ -133,6 +139,7 @@ impl Node {
             outbox: Notify::new(),
             declared: Notify::new(),
             overdue: watch::Sender::new(Vec::new()),
+            asking: watch::Sender::new(Asking::default()),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
@@ -162,5 +169,8 @@ impl Node {
         self.shared.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        let store = Arc::downgrade(&self.shared.store);
+        drop(self.shared);
+        crate::store::released(&store).await;
     }
 }

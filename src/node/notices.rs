@@ -1,5 +1,6 @@
 //! Notices: given about this partner's own bulletins, and applied to those it received.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::declare;
 use super::error::NodeError;
 use super::inbox::{InboxItem, Verdict};
-use super::{Shared, evidence};
+use super::{Shared, evidence, pseudonyms};
 use crate::bulletin::{
     BulletinId, Classification, Content, Header, Marking, Part, PartClass, PlainPart, Precedence,
     Reference, Relation, Tlp, Unsealed, redact, seal,
 };
 use crate::clock::random;
 use crate::ledger::What;
-use crate::partner::PartnerId;
-use crate::store::{AppliedNotice, Mark, Outgoing};
+use crate::proof::Signer;
+use crate::store::{AppliedNotice, Mark, OutboxState, Outgoing};
 use crate::transport::Trouble;
 
 /// Under this name it is kept how far notices were applied. No application can take it.
 const READER: &str = "\0notices";
 /// Items looked at together.
 const PAGE: usize = 64;
+/// The most partners named in a declaration.
+const MAX_NAMED: usize = 64;
 /// A notice is valid for at least so long.
 const VALIDITY: Duration = Duration::from_hours(720);
 
@@ -49,6 +52,34 @@ pub struct NoticeDraft {
 
 /// Puts a notice into the outbox; its id.
 pub(super) fn give(shared: &Shared, draft: NoticeDraft) -> Result<BulletinId, Trouble> {
+    if take_back_unpublished(shared, &draft)? {
+        return Ok(draft.about);
+    }
+    let outgoing = prepare(shared, draft)?;
+    let id = outgoing.id;
+    shared.store.enqueue(&[outgoing], shared.clock.now())?;
+    shared.outbox.notify_one();
+    Ok(id)
+}
+
+/// Takes back what waits here under an embargo: nobody has it, so nobody is given notice.
+fn take_back_unpublished(shared: &Shared, draft: &NoticeDraft) -> Result<bool, Trouble> {
+    let status = shared.store.outbox_status(&draft.about)?;
+    let waits = status.filter(|one| one.state == OutboxState::Pending);
+    let header = waits.and_then(|one| Header::from_bytes(&one.header()?).ok());
+    let embargo = header.is_some_and(|header| header.valid_from > shared.clock.now());
+    if !embargo || draft.relation != Relation::Retracts {
+        return Ok(false);
+    }
+    let message = format!("taken back before anybody had it: {}", draft.reason);
+    let code = "taken_back".to_owned();
+    let settled = [(draft.about, OutboxState::Rejected { code, message })];
+    shared.store.settle(&settled)?;
+    Ok(true)
+}
+
+/// A notice, signed.
+fn prepare(shared: &Shared, draft: NoticeDraft) -> Result<Outgoing, Trouble> {
     let invalid = |reason: &str| Trouble::new("invalid", reason);
     let status = shared.store.outbox_status(&draft.about)?;
     let unknown = || {
@@ -66,7 +97,11 @@ pub(super) fn give(shared: &Shared, draft: NoticeDraft) -> Result<BulletinId, Tr
             "a downgrade lowers the TLP; say to which with --tlp",
         ));
     }
+    let nameless = original.originator.pseudonym().is_some();
     let now = shared.clock.now();
+    // As in a bulletin without a name: nothing that tells by which node it was written.
+    let now = if nameless { now.whole_second() } else { now };
+    let seen = evidence::trusted(shared).size;
     let id = random(shared.entropy.as_ref()).map_err(|error| Trouble::new("entropy", error))?;
     let text = serde_json::json!({"type": "action", "text": draft.reason});
     let content: Content =
@@ -90,29 +125,29 @@ pub(super) fn give(shared: &Shared, draft: NoticeDraft) -> Result<BulletinId, Tr
             relation: draft.relation,
             bulletin: draft.about,
         }],
-        as_of: evidence::trusted(shared).size,
+        as_of: if nameless { 0 } else { seen },
         notice: true,
-        ..original
+        ..original.clone()
     };
     let part = PlainPart {
         class: PartClass::Action,
         marking: Marking::default(),
         body,
+        salt: None,
     };
-    let unsealed = Unsealed {
+    let mut unsealed = Unsealed {
         header,
         parts: vec![part],
     };
-    let sealed = seal(
-        vec![unsealed],
-        shared.signer.as_ref(),
-        shared.entropy.as_ref(),
-    )
-    .map_err(|error| Trouble::new("invalid", error))?;
-    let outgoing: Vec<Outgoing> = sealed.iter().map(super::send::outgoing).collect();
-    shared.store.enqueue(&outgoing, now)?;
-    shared.outbox.notify_one();
-    Ok(outgoing[0].id)
+    let mut signer: Arc<dyn Signer> = Arc::clone(&shared.signer);
+    if nameless {
+        let (disguised, key) = pseudonyms::disguise_as(shared, unsealed, &original)?;
+        (unsealed, signer) = (disguised, Arc::new(key));
+    }
+    let sealed = seal(vec![unsealed], signer.as_ref(), shared.entropy.as_ref())
+        .map_err(|error| Trouble::new("invalid", error))?;
+    let first = sealed.first().map(super::send::outgoing);
+    first.ok_or_else(|| invalid("nothing was sealed"))
 }
 
 /// Applies notices as they come, in order, until the node stops.
@@ -142,7 +177,8 @@ fn apply_all(shared: &Shared) -> Result<(), NodeError> {
         };
         let last = *last;
         for (number, bytes) in &page {
-            let item = InboxItem::from_bytes(bytes).filter(|one| one.verdict == Verdict::Verified);
+            let item = InboxItem::from_bytes(bytes);
+            let item = item.filter(|one| !matches!(one.verdict, Verdict::Quarantined(_)));
             let Some(item) = item else { continue };
             let Ok(header) = Header::from_bytes(&item.delivery.bulletin.header) else {
                 continue;
@@ -178,8 +214,11 @@ fn apply(
     };
     let target = shared.store.inbox_item(&about)?;
     let target = target.and_then(|(at, bytes)| Some((at, InboxItem::from_bytes(&bytes)?)));
-    let target = target.filter(|(_, item)| is_by(item, &mark.originator));
-    settle(shared, number, about, &mark, target)
+    let target = target.filter(|(_, item)| {
+        let original = Header::from_bytes(&item.delivery.bulletin.header);
+        item.verdict == Verdict::Verified && original.is_ok_and(|original| mark.is_by(&original))
+    });
+    settle(shared, number, about, &mark, target, Some(notice))
 }
 
 /// Applies a notice that overtook its bulletin.
@@ -190,30 +229,41 @@ fn take_back(
     header: &Header,
 ) -> Result<(), NodeError> {
     let mark = shared.store.mark(&header.id)?;
-    match mark.filter(|mark| mark.originator == header.originator) {
+    match mark.filter(|mark| mark.is_by(header)) {
         Some(mark) => settle(
             shared,
             number,
             header.id,
             &mark,
             Some((number, item.clone())),
+            None,
         ),
         None => Ok(()),
     }
 }
 
-/// Stores a mark, what it leaves of its bulletin, and the declaration that it was applied.
+/// Stores a mark, what it leaves of its bulletin, and the declaration that it was applied. What was
+/// passed on of it is followed by a notice of this partner's own.
 fn settle(
     shared: &Shared,
     number: u64,
     about: BulletinId,
     mark: &Mark,
     target: Option<(u64, InboxItem)>,
+    notice: Option<&InboxItem>,
 ) -> Result<(), NodeError> {
+    // What waits for a bulletin of one originator is not displaced by another's.
+    let waiting = match &target {
+        Some(_) => None,
+        None => shared.store.mark(&about)?,
+    };
+    let displaces = waiting.is_some_and(|one| one.originator != mark.originator);
     let mut applied = AppliedNotice {
+        outgoing: Vec::new(),
+        now: shared.clock.now(),
         reader: READER,
         up_to: number,
-        mark: Some((about, mark.clone())),
+        mark: (!displaces).then(|| (about, mark.clone())),
         item: None,
         declaration: None,
     };
@@ -222,16 +272,90 @@ fn settle(
             applied.item = Some((at, emptied(&item)));
         }
         let hash = item.delivery.bulletin.header_hash();
-        let what = What::Applied(mark.header);
+        let (what, outgoing) = match notice {
+            Some(notice) => follow_up(shared, about, mark, notice)?,
+            None => (What::Applied(mark.header), Vec::new()),
+        };
+        applied.outgoing = outgoing;
         applied.declaration = Some(declare::sign(shared, ledger, about, hash, what)?);
     }
-    Ok(shared.store.apply_notice(&applied)?)
+    shared.store.apply_notice(&applied)?;
+    if !applied.outgoing.is_empty() {
+        shared.outbox.notify_one();
+    }
+    Ok(())
 }
 
-/// Whether a received bulletin is of the originator of a notice.
-fn is_by(item: &InboxItem, originator: &PartnerId) -> bool {
-    let header = Header::from_bytes(&item.delivery.bulletin.header);
-    header.is_ok_and(|header| header.originator == *originator)
+/// What is declared about a notice, and the notices that follow what was passed on.
+fn follow_up(
+    shared: &Shared,
+    about: BulletinId,
+    mark: &Mark,
+    notice: &InboxItem,
+) -> Result<(What, Vec<Outgoing>), NodeError> {
+    let passed_on = shared.store.passed_on(&about)?;
+    let (mut to, mut outgoing) = (BTreeSet::new(), Vec::new());
+    let mut unable = None;
+    for (id, recipients) in passed_on {
+        let status = shared.store.outbox_status(&id)?;
+        let went = status.is_some_and(|one| !matches!(one.state, OutboxState::Rejected { .. }));
+        if !went {
+            continue;
+        }
+        let header = Header::from_bytes(&notice.delivery.bulletin.header).ok();
+        let draft = NoticeDraft {
+            about: id,
+            relation: mark.relation,
+            reason: reason(notice),
+            precedence: header.as_ref().map(|header| header.precedence),
+            tlp: mark.tlp,
+            classification: header
+                .filter(|_| mark.relation == Relation::Downgrades)
+                .and_then(|header| header.classification),
+        };
+        match prepare(shared, draft) {
+            Ok(one) => outgoing.push(one),
+            Err(trouble) => {
+                tracing::error!(bulletin = %id, reason = trouble.message, "the notice could not be passed on");
+                // The others follow all the same.
+                let message = trouble.message;
+                unable.get_or_insert_with(|| {
+                    format!("{id} passes it on, and no notice can be given: {message}")
+                });
+                continue;
+            }
+        }
+        to.extend(recipients);
+    }
+    let notice = mark.header;
+    if let Some(reason) = unable {
+        return Ok((What::Unable { notice, reason }, outgoing));
+    }
+    if to.is_empty() {
+        return Ok((What::Applied(notice), outgoing));
+    }
+    let to = to.into_iter().take(MAX_NAMED).collect();
+    Ok((What::PassedOn { notice, to }, outgoing))
+}
+
+/// What a notice tells its readers.
+fn reason(notice: &InboxItem) -> String {
+    let mut open = notice
+        .delivery
+        .bulletin
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Open(part) => Content::decode(part.class.parse().ok()?, &part.body).ok(),
+            Part::Withheld(_) => None,
+        });
+    let text = open.find_map(|content| match content {
+        Content::Action(action) => Some(action.text.to_string()),
+        _ => None,
+    });
+    // A notice says something: so does the one that follows it.
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "as its originator says".to_owned())
 }
 
 /// Whether nothing of a bulletin is left but its header and proofs.

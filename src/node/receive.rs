@@ -15,7 +15,8 @@ use super::error::NodeError;
 use super::evidence::{self, Trusted};
 use super::inbox::{InboxItem, Verdict};
 use super::link::{Session, held};
-use crate::bulletin::{BulletinId, Part, Precedence, Refused, VerifiedBursts, open};
+use crate::agreement::Clause;
+use crate::bulletin::{BulletinId, Header, Part, Precedence, Refused, Shown, VerifiedBursts, open};
 use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck, What};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
@@ -156,7 +157,7 @@ impl Receiver {
                         return Err(NodeError::Protocol("a bulletin came in another's lane"));
                     }
                     lane.received(&delivery.bulletin.header_hash(), &withheld(&delivery));
-                    Some(self.judge(*delivery, &mut bursts).await?)
+                    Some(self.judge(*delivery, number, &mut bursts).await?)
                 }
             };
             let (item, declaration) = match item {
@@ -188,6 +189,7 @@ impl Receiver {
     async fn judge(
         &self,
         delivery: Delivery,
+        number: u64,
         bursts: &mut VerifiedBursts,
     ) -> Result<Judged, NodeError> {
         let mut evidence = self.shared.evidence.subscribe();
@@ -197,7 +199,12 @@ impl Receiver {
             let trusted = evidence::trusted(&self.shared);
             let me = self.shared.config.spiffe_id.partner();
             let unknown = match check(&delivery, &trusted, me, bursts) {
-                Ok(()) => break Verdict::Verified,
+                Ok(None) => break Verdict::Verified,
+                Ok(Some(notice)) => {
+                    self.stored(delivery.bulletin.precedence, number - 1)
+                        .await?;
+                    break self.about(&notice)?;
+                }
                 Err(Fault::Unknown(reason)) => reason,
                 Err(Fault::Wrong(reason)) => break Verdict::Quarantined(reason),
             };
@@ -208,11 +215,12 @@ impl Receiver {
         };
         let verdict = match verdict {
             Verdict::Verified => self.check_duplicate(&delivery)?,
-            wrong @ Verdict::Quarantined(_) => wrong,
+            other => other,
         };
-        let id = match &verdict {
-            Verdict::Verified => delivery.bulletin.id,
-            Verdict::Quarantined(reason) => {
+        let fault = verdict.fault();
+        let id = match &fault {
+            None => delivery.bulletin.id,
+            Some(reason) => {
                 tracing::error!(id = %delivery.bulletin.id, %reason, "a delivery is quarantined");
                 // A forgery must not take the place of the bulletin whose id it bears.
                 BulletinId::from_random(prefix(&Digest::of(&delivery.to_bytes())))
@@ -220,9 +228,9 @@ impl Receiver {
         };
         let received = self.shared.clock.now();
         // The broker is told that it was not taken as it came, and why.
-        let declaration = match &verdict {
-            Verdict::Verified => None,
-            Verdict::Quarantined(reason) => {
+        let declaration = match &fault {
+            None => None,
+            Some(reason) => {
                 let reason = reason.chars().take(1_000).collect();
                 let sealed = &delivery.bulletin;
                 Some(declare::sign(
@@ -246,6 +254,29 @@ impl Receiver {
         ))
     }
 
+    /// Waits until everything of a lane up to a number is durable: storing runs behind receiving.
+    async fn stored(&self, precedence: Precedence, up_to: u64) -> Result<(), NodeError> {
+        let mut stored = self.shared.inbox.subscribe();
+        loop {
+            stored.borrow_and_update();
+            let lane = self.shared.store.lane(precedence)?;
+            if lane.map_or(0, |lane| lane.up_to) >= up_to {
+                return Ok(());
+            }
+            stored.changed().await.map_err(|_| NodeError::Stopping)?;
+        }
+    }
+
+    /// What a notice under no clause is by the bulletin that it is about.
+    fn about(&self, notice: &Header) -> Result<Verdict, NodeError> {
+        let Some(reference) = notice.references.first() else {
+            return Ok(Verdict::Quarantined("it is about no bulletin".into()));
+        };
+        let target = self.shared.store.inbox_item(&reference.bulletin)?;
+        let target = target.and_then(|(_, bytes)| InboxItem::from_bytes(&bytes));
+        Ok(vouched(notice, target.as_ref()))
+    }
+
     /// The same bulletin may come twice; another one under its id may not.
     fn check_duplicate(&self, delivery: &Delivery) -> Result<Verdict, NodeError> {
         let Some((_, known)) = self.shared.store.inbox_item(&delivery.bulletin.id)? else {
@@ -264,39 +295,62 @@ enum Fault {
     Wrong(String),
 }
 
+/// Whether a notice under no clause is to be believed. A name is vouched for by a key that an
+/// agreement pins, so such a notice may overtake its bulletin; anybody has a key without a name, and only
+/// the bulletin that bears the same one vouches for it.
+fn vouched(notice: &Header, target: Option<&InboxItem>) -> Verdict {
+    let target = target.filter(|item| item.verdict == Verdict::Verified);
+    let header = target.and_then(|item| Header::from_bytes(&item.delivery.bulletin.header).ok());
+    match header {
+        Some(original) if original.originator == notice.originator => Verdict::Verified,
+        Some(_) => Verdict::Quarantined(
+            "it is a notice about a bulletin of which it is not the originator".into(),
+        ),
+        None if notice.originator.partner().is_some() => Verdict::Verified,
+        None => Verdict::Early,
+    }
+}
+
+/// Checks a delivery by itself; what is still to be looked at is the header of a notice that names no
+/// clause, for it follows the bulletin it is about, wherever that went.
 fn check(
     delivery: &Delivery,
     trusted: &Trusted,
     me: &PartnerId,
     bursts: &mut VerifiedBursts,
-) -> Result<(), Fault> {
+) -> Result<Option<Header>, Fault> {
     let verified = open(delivery.bulletin.clone(), delivery.time, trusted, bursts);
     let verified = verified.map_err(|error| match error {
         Refused::UnknownKey { .. } => Fault::Unknown(error.to_string()),
         error => Fault::Wrong(error.to_string()),
     })?;
-    // A notice follows the bulletin it is about, wherever that went.
     if verified.header().notice && delivery.clauses.is_empty() {
-        return Ok(());
+        return Ok(Some(verified.header().clone()));
     }
     if delivery.clauses.is_empty() {
         return Err(Fault::Wrong("it names no clause".into()));
     }
-    let originator = &verified.header().originator;
     for named in &delivery.clauses {
         let agreement = trusted.agreements.get(&named.agreement);
         let agreement = agreement
             .ok_or_else(|| Fault::Unknown(format!("{named} is of no agreement of ours")))?;
-        let holds = agreement.agreement().clauses.iter().any(|clause| {
-            clause.id == named.clause && clause.from.contains(originator) && clause.to.contains(me)
-        });
-        if !holds {
+        let terms = agreement.agreement();
+        let clause = terms.clauses.iter().find(|one| one.id == named.clause);
+        // Only a clause that this partner ratified lets it be given what bears no name.
+        let from = |clause: &Clause| match verified.originator() {
+            Some(originator) => clause.from.contains(originator),
+            None => clause.originator != Shown::Named,
+        };
+        let other = verified.identity();
+        let other = other.is_some_and(|identity| *terms.name != *identity.agreement);
+        if other || !clause.is_some_and(|clause| clause.to.contains(me) && from(clause)) {
+            let originator = &verified.header().originator;
             return Err(Fault::Wrong(format!(
                 "{named} is not from {originator} to {me}"
             )));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn prefix(digest: &Digest) -> [u8; 16] {
@@ -312,4 +366,93 @@ pub(super) fn withheld(delivery: &Delivery) -> Vec<u32> {
         .filter(|(_, part)| matches!(part, Part::Withheld(_)))
         .map(|(at, _)| at)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulletin::{Draft, Originator, Pseudonym, seal};
+    use crate::clock::{SystemEntropy, Timestamp};
+    use crate::proof::{SecretKey, Signer};
+
+    fn received(seed: u8, name: Option<&str>, verdict: Verdict) -> (InboxItem, Header) {
+        let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        let draft = Draft::from_toml(
+            "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
+             \"narrative\"\ntext = \"n\"\n",
+        );
+        let partner: PartnerId = name.unwrap_or("norland.example").parse().unwrap();
+        let entropy = SystemEntropy::new();
+        let mut one = draft
+            .unwrap()
+            .into_unsealed(&partner, now, &entropy)
+            .unwrap();
+        let key = SecretKey::from_seed([seed; 32]).unwrap();
+        if name.is_none() {
+            one.header.originator = Originator::Pseudonym(Pseudonym {
+                key: key.public_key(),
+                single_use: false,
+            });
+        }
+        let bulletin = seal(vec![one], &key, &entropy).unwrap().remove(0);
+        let header = Header::from_bytes(&bulletin.header).unwrap();
+        let delivery = Delivery {
+            bulletin,
+            position: 0,
+            time: now,
+            clauses: Vec::new(),
+            onward: crate::agreement::Onward::None,
+            inherited: crate::ledger::Inherited::default(),
+        };
+        let item = InboxItem {
+            verdict,
+            received: now,
+            delivery,
+        };
+        (item, header)
+    }
+
+    #[test]
+    fn a_nameless_notice_is_believed_only_under_the_pseudonym_of_its_bulletin() {
+        let (honest, alias) = received(1, None, Verdict::Verified);
+        let (named, norland) = received(2, Some("norland.example"), Verdict::Verified);
+        let (_, estmark) = received(3, Some("estmark.example"), Verdict::Verified);
+        let (_, forger) = received(4, None, Verdict::Verified);
+        let refused = |verdict| matches!(verdict, Verdict::Quarantined(_));
+        assert_eq!(vouched(&alias, Some(&honest)), Verdict::Verified);
+        assert!(refused(vouched(&forger, Some(&honest))));
+        assert!(refused(vouched(&norland, Some(&honest))));
+        assert_eq!(vouched(&norland, Some(&named)), Verdict::Verified);
+        assert!(refused(vouched(&estmark, Some(&named))));
+        assert!(refused(vouched(&forger, Some(&named))));
+        // One that overtook its bulletin: a name has a key that is pinned, a pseudonym has not.
+        assert_eq!(vouched(&norland, None), Verdict::Verified);
+        assert_eq!(vouched(&forger, None), Verdict::Early);
+        let (doubted, _) = received(1, None, Verdict::Quarantined("x".into()));
+        assert_eq!(vouched(&alias, Some(&doubted)), Verdict::Early);
+        let (early, _) = received(1, None, Verdict::Early);
+        assert_eq!(vouched(&alias, Some(&early)), Verdict::Early);
+        assert!(early.verdict.fault().is_some());
+        let read = InboxItem::from_bytes(&early.to_bytes()).unwrap();
+        assert_eq!(read, early);
+    }
+
+    #[test]
+    fn the_mark_of_another_originator_is_none() {
+        let (_, alias) = received(1, None, Verdict::Verified);
+        let (_, forger) = received(4, None, Verdict::Verified);
+        let mark = crate::store::Mark {
+            relation: crate::bulletin::Relation::Retracts,
+            notice: forger.id,
+            header: Digest::of(b"notice"),
+            originator: forger.originator,
+            tlp: None,
+        };
+        assert!(!mark.is_by(&alias));
+        let mark = crate::store::Mark {
+            originator: alias.originator.clone(),
+            ..mark
+        };
+        assert!(mark.is_by(&alias));
+    }
 }

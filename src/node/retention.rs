@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::error::NodeError;
 use super::inbox::{InboxItem, Verdict};
-use super::{Shared, declare, evidence, notices};
-use crate::agreement::Obligations;
+use super::obligations::owed;
+use super::{Shared, declare, notices};
 use crate::clock::Timestamp;
 use crate::ledger::What;
 
@@ -74,18 +74,7 @@ fn keep_until(shared: &Shared, item: &InboxItem) -> Option<Timestamp> {
     if item.verdict != Verdict::Verified || notices::is_emptied(item) {
         return None;
     }
-    let trusted = evidence::trusted(shared);
-    let clauses: Vec<_> = item
-        .delivery
-        .clauses
-        .iter()
-        .filter_map(|named| trusted.clause(named))
-        .collect();
-    if clauses.is_empty() {
-        return None;
-    }
-    let retention = Obligations::of(clauses).retention?;
-    Some(item.delivery.time.saturating_add(retention))
+    owed(shared, &item.delivery).keep_until
 }
 
 /// Deletes the contents of an item, and declares it.

@@ -31,6 +31,7 @@ pub(super) fn outgoing(sealed: &Sealed) -> Outgoing {
         precedence: sealed.precedence,
         envelope: sealed.to_bytes(),
         header: sealed.header.clone(),
+        passes_on: None,
     }
 }
 
@@ -112,7 +113,8 @@ impl Flight {
                     .await;
             }
         };
-        if let Some(wait) = self.embargo(&sealed) {
+        let wait = self.embargo(&sealed);
+        if let Some(wait) = wait.or_else(|| self.precedes(&sealed).then_some(RETRY)) {
             self.later.insert(one.id, Instant::now() + wait);
             return Ok(());
         }
@@ -131,6 +133,21 @@ impl Flight {
         let header = Header::from_bytes(&sealed.header).ok()?;
         let wait = header.valid_from.since(self.shared.clock.now());
         (!wait.is_zero()).then(|| wait.min(LONGEST_WAIT))
+    }
+
+    /// Whether it is a notice about a bulletin that still waits here: the broker would refuse it, and
+    /// take the bulletin afterwards.
+    fn precedes(&self, notice: &Sealed) -> bool {
+        let header = Header::from_bytes(&notice.header);
+        let Some(header) = header.ok().filter(|header| header.notice) else {
+            return false;
+        };
+        let mut about = header.references.iter().map(|one| one.bulletin);
+        about.any(|id| {
+            let status = self.shared.store.outbox_status(&id);
+            let status = status.ok().flatten();
+            status.is_some_and(|one| one.state == OutboxState::Pending)
+        })
     }
 
     fn answer(&mut self, frame: Frame) -> Result<Answers, NodeError> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::inbox::{InboxItem, Verdict};
+use super::inbox::InboxItem;
+use super::obligations::owed;
 use super::{LinkStatus, Shared, evidence};
-use crate::agreement::{ClauseRef, Obligations, Purpose, RatifiedAgreement};
+use crate::agreement::{Purpose, RatifiedAgreement};
 use crate::bulletin::{
     BulletinId, Caveat, Classification, Content, Header, Kind, OpenPart, Part, PartClass,
     Precedence, Reference, Region, Relation, Tlp, Topic,
@@ -15,6 +16,7 @@ use crate::bulletin::{
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
 use crate::partner::{PartnerId, SpiffeId};
+use crate::session::Delivery;
 use crate::store::{Mark, OutboxState, StoreError};
 
 /// How a node stands.
@@ -149,8 +151,16 @@ impl ObligationsView {
 /// The labels of a bulletin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HeaderView {
-    /// Who published it.
-    pub originator: PartnerId,
+    /// Who published it; absent where that is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator: Option<PartnerId>,
+    /// The pseudonym that it bears, where it does: `alias-` and a number that stays the same for all
+    /// that its holder publishes so under the agreement, or `undisclosed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym: Option<String>,
+    /// Whether nothing links it to others by that pseudonym.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_use: bool,
     /// When it was written.
     pub created: Timestamp,
     /// Valid from.
@@ -185,6 +195,17 @@ pub struct HeaderView {
     pub notice: bool,
 }
 
+impl HeaderView {
+    /// Who published it, as far as that is shown.
+    pub fn from(&self) -> String {
+        match (&self.originator, &self.pseudonym) {
+            (Some(partner), Some(pseudonym)) => format!("{partner} ({pseudonym})"),
+            (Some(partner), None) => partner.to_string(),
+            (None, pseudonym) => pseudonym.clone().unwrap_or_default(),
+        }
+    }
+}
+
 /// A part of a bulletin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartView {
@@ -203,9 +224,23 @@ pub struct PartView {
     pub leaf: String,
 }
 
-fn header(header: &Header) -> HeaderView {
+fn header(header: &Header, parts: &[Part]) -> HeaderView {
+    let mut open = parts.iter().filter_map(|part| match part {
+        Part::Open(open) => Some(open),
+        Part::Withheld(_) => None,
+    });
+    // Verified when it was received, or else the whole bulletin is quarantined.
+    let behind = open.find_map(|part| match content(part) {
+        Some(Content::Identity(identity)) => Some(identity.partner),
+        _ => None,
+    });
     HeaderView {
-        originator: header.originator.clone(),
+        originator: header.originator.partner().cloned().or(behind),
+        pseudonym: header.originator.pseudonym().map(ToString::to_string),
+        single_use: header
+            .originator
+            .pseudonym()
+            .is_some_and(|pseudonym| pseudonym.single_use),
         created: header.created,
         valid_from: header.valid_from,
         valid_until: header.valid_until,
@@ -257,46 +292,32 @@ pub(super) fn item(
 ) -> Result<ItemView, StoreError> {
     let item = InboxItem::from_bytes(bytes).ok_or(StoreError::Damaged("inbox item"))?;
     let delivery = item.delivery;
-    let quarantined = match item.verdict {
-        Verdict::Verified => None,
-        Verdict::Quarantined(reason) => Some(reason),
-    };
+    let read = Header::from_bytes(&delivery.bulletin.header).ok();
+    let mark = shared.store.mark(&delivery.bulletin.id)?;
+    let mark = mark.filter(|mark| read.as_ref().is_some_and(|header| mark.is_by(header)));
     Ok(ItemView {
         number,
         id: delivery.bulletin.id,
-        quarantined,
+        quarantined: item.verdict.fault(),
         received: item.received,
         accepted: delivery.time,
         position: delivery.position,
-        mark: shared.store.mark(&delivery.bulletin.id)?,
-        obligations: obligations(shared, &delivery.clauses, delivery.time),
+        mark,
+        obligations: obligations(shared, &delivery),
         clauses: delivery.clauses.iter().map(ToString::to_string).collect(),
         onward: delivery.onward.to_string(),
-        header: Header::from_bytes(&delivery.bulletin.header)
-            .ok()
-            .as_ref()
-            .map(header),
+        header: read.map(|one| header(&one, &delivery.bulletin.parts)),
         parts: delivery.bulletin.parts.iter().map(part).collect(),
     })
 }
 
-fn obligations(shared: &Shared, clauses: &[ClauseRef], accepted: Timestamp) -> ObligationsView {
-    let trusted = evidence::trusted(shared);
-    let terms: Vec<_> = clauses
-        .iter()
-        .filter_map(|named| trusted.clause(named))
-        .collect();
-    if terms.is_empty() {
-        return ObligationsView::default();
-    }
-    let owed = Obligations::of(terms);
+fn obligations(shared: &Shared, delivery: &Delivery) -> ObligationsView {
+    let owed = owed(shared, delivery);
     ObligationsView {
         purposes: owed.purposes,
         legal_bases: owed.legal_bases,
-        keep_until: owed
-            .retention
-            .map(|retention| accepted.saturating_add(retention)),
-        to_be_taken: owed.acknowledge_within.is_some(),
+        keep_until: owed.keep_until,
+        to_be_taken: owed.to_be_taken,
     }
 }
 
@@ -352,6 +373,26 @@ fn alarms(shared: &Shared) -> Vec<String> {
             format!("{who} has not taken {}, due {}", one.bulletin, one.due)
         })
         .collect();
+    alarms.extend(shared.asking.borrow().holds.iter().map(|one| {
+        format!(
+            "{} waits for {}, until {}; see: entente agreement release --help",
+            one.bulletin,
+            one.persons.join(" or "),
+            one.deadline
+        )
+    }));
+    alarms.extend(shared.asking.borrow().consents.iter().map(|one| {
+        let about: Vec<_> = one
+            .questions
+            .iter()
+            .map(|it| it.about.to_string())
+            .collect();
+        format!(
+            "{} asks to pass on {}; see: entente consent list",
+            one.asker,
+            about.join(" and ")
+        )
+    }));
     let trusted = evidence::trusted(shared);
     for id in &trusted.in_force {
         let Some(terms) = trusted.agreements.get(id).map(RatifiedAgreement::agreement) else {

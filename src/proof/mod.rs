@@ -9,6 +9,8 @@ mod hash;
 pub mod merkle;
 mod note;
 mod sign;
+mod tile;
+pub mod tree;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint};
 pub use hash::{Digest, Hasher, InvalidDigest};
@@ -16,4 +18,8 @@ pub use note::{InvalidNote, Note, NoteKey};
 pub use sign::{
     BadSignature, InvalidKey, KeyId, PayloadType, PublicKey, SecretKey, SignError, Signature,
     Signer, pae, verify,
+};
+pub use tile::{
+    InvalidTile, InvalidTilePath, TILE_WIDTH, TileKind, TilePath, bundle_bytes, bundle_entries,
+    tile_bytes, tile_hashes,
 };

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use ring::hkdf;
 use ring::signature::{self, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -39,6 +40,10 @@ pub enum PayloadType {
     Declaration,
     /// That a person releases what is held, or keeps it.
     HoldDecision,
+    /// That an originator consents to its bulletin being passed on, or does not.
+    Consent,
+    /// That a partner stands behind a pseudonymous key.
+    Pseudonym,
 }
 
 impl PayloadType {
@@ -56,6 +61,8 @@ impl PayloadType {
             Self::RedLines => "application/vnd.entente.red-lines.v1",
             Self::Declaration => "application/vnd.entente.declaration.v1",
             Self::HoldDecision => "application/vnd.entente.hold-decision.v1",
+            Self::Consent => "application/vnd.entente.consent.v1",
+            Self::Pseudonym => "application/vnd.entente.pseudonym.v1",
         }
     }
 }
@@ -216,6 +223,18 @@ impl SecretKey {
             seed: Zeroizing::new(seed),
             pair,
         })
+    }
+
+    /// A key of its own for each purpose, by HKDF-SHA256 (RFC 5869) from this key's seed; from the
+    /// derived key nobody learns this one or another derived one.
+    pub fn derive(&self, purpose: &[&[u8]]) -> Result<Self, InvalidKey> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"entente/derived-key/v1");
+        let mut seed = Zeroizing::new([0; 32]);
+        salt.extract(self.seed.as_slice())
+            .expand(purpose, hkdf::HKDF_SHA256)
+            .and_then(|expanded| expanded.fill(seed.as_mut_slice()))
+            .map_err(|_| InvalidKey)?;
+        Self::from_seed(*seed)
     }
 
     /// The seed, for the key file only.

@@ -6,12 +6,13 @@ use thiserror::Error;
 
 use super::hello::{Hello, Limits, Refusal, Welcome};
 use super::limits::MAX_EVIDENCE_AGREEMENTS;
-use crate::agreement::{ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
+use crate::agreement::{AgreementId, ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    CertificatesRevoked, LaneAck, LedgerId, SignedAck, SignedDeclaration, SignedPromise,
-    clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire,
+    CertificatesRevoked, Inherited, LaneAck, LedgerId, Question, SignedAck, SignedConsent,
+    SignedDeclaration, SignedHoldDecision, SignedPromise, clause_from_wire, clause_to_wire,
+    onward_from_wire, onward_to_wire,
 };
 use crate::partner::{PartnerId, SignedKeySet, signature_from_wire, signature_to_wire};
 use crate::proof::Digest;
@@ -77,6 +78,8 @@ pub enum Frame {
     },
     /// To an originator: who has not taken its bulletins in time.
     Overdue(Vec<OverdueItem>),
+    /// To a partner: what waits for its consent, and for its persons.
+    Asking(Asking),
     /// An originator asks what became of its bulletin.
     Ask {
         /// Repeated in the answer.
@@ -109,12 +112,66 @@ pub struct OverdueItem {
     pub due: Timestamp,
 }
 
+/// What waits for a partner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// For its consent.
+    pub consents: Vec<AskingItem>,
+    /// For its persons.
+    pub holds: Vec<HoldItem>,
+}
+
+/// A bulletin that persons of a partner may let go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldItem {
+    /// Which.
+    pub bulletin: BulletinId,
+    /// SHA-256 of its header.
+    pub header: Digest,
+    /// The agreement that holds it.
+    pub agreement: AgreementId,
+    /// The partner's persons who may, and have not.
+    pub persons: Vec<String>,
+    /// From then on nobody can.
+    pub deadline: Timestamp,
+}
+
+/// That somebody passes on something of an originator's, and needs its consent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskingItem {
+    /// The bulletin that does so: consent is to it.
+    pub bulletin: BulletinId,
+    /// SHA-256 of its header.
+    pub header: Digest,
+    /// Who passes it on.
+    pub asker: PartnerId,
+    /// What of the originator's, and to whom.
+    pub questions: Vec<Question>,
+}
+
+impl AskingItem {
+    /// Bytes in a frame, roughly.
+    pub fn size(&self) -> usize {
+        let names = self.questions.iter().flat_map(|one| &one.recipients);
+        let names: usize = names.map(|name| name.as_str().len() + 4).sum();
+        128 + self.asker.as_str().len() + 32 * self.questions.len() + names
+    }
+}
+
+impl HoldItem {
+    /// Bytes in a frame, roughly.
+    pub fn size(&self) -> usize {
+        let names = self.persons.iter().map(|name| name.len() + 4);
+        128 + names.sum::<usize>()
+    }
+}
+
 /// How far a bulletin has come at one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecipientState {
     /// The recipient; `None` where the agreement keeps it confidential.
     pub recipient: Option<PartnerId>,
-    /// `held`, `on its way` or `acknowledged`.
+    /// `held`, `kept from it`, `on its way` or `acknowledged`.
     pub state: String,
     /// What it declared, in order.
     pub declared: Vec<String>,
@@ -146,6 +203,8 @@ pub struct Delivery {
     pub clauses: Vec<ClauseRef>,
     /// Whether it may be passed on.
     pub onward: Onward,
+    /// What is owed for the clauses under which earlier givers had it.
+    pub inherited: Inherited,
 }
 
 /// Agreements with everything needed to verify them without believing the broker.
@@ -183,6 +242,10 @@ pub enum Statement {
     Revocation(CertificatesRevoked),
     /// About a bulletin it received.
     Declaration(SignedDeclaration),
+    /// To something of its own being passed on.
+    Consent(SignedConsent),
+    /// Of one of its persons, about what is held.
+    HoldDecision(SignedHoldDecision),
 }
 
 /// Bytes that are no frame. Ends the stream: what follows cannot be trusted to begin anywhere.
@@ -295,6 +358,10 @@ fn write(frame: &Frame) -> Wire {
                 })
                 .collect(),
         }),
+        Frame::Asking(asking) => Wire::Asking(proto::Asking {
+            consents: asking.consents.iter().map(write_asking).collect(),
+            holds: asking.holds.iter().map(write_hold).collect(),
+        }),
         Frame::Goodbye { reason } => Wire::Goodbye(proto::Goodbye {
             reason: reason.clone(),
         }),
@@ -393,6 +460,7 @@ fn read(wire: Wire) -> Read<Frame> {
                 .map(read_overdue)
                 .collect::<Read<_>>()?,
         ),
+        Wire::Asking(asking) => Frame::Asking(read_asking(asking)?),
         Wire::Goodbye(goodbye) => Frame::Goodbye {
             reason: goodbye.reason,
         },
@@ -442,6 +510,55 @@ fn read_overdue(wire: &proto::OverdueItem) -> Read<OverdueItem> {
         bulletin: read_id(&wire.bulletin)?,
         recipient: read_recipient(&wire.recipient)?,
         due: read_time(wire.due)?,
+    })
+}
+
+fn write_asking(item: &AskingItem) -> proto::AskingItem {
+    proto::AskingItem {
+        bulletin: Bytes::copy_from_slice(&item.bulletin.0),
+        header: digest_bytes(&item.header),
+        asker: item.asker.to_string(),
+        questions: item.questions.iter().map(Question::to_wire).collect(),
+    }
+}
+
+fn read_asking(wire: proto::Asking) -> Read<Asking> {
+    let (consents, holds) = (wire.consents.iter(), wire.holds.into_iter());
+    Ok(Asking {
+        consents: consents.map(read_asking_item).collect::<Read<_>>()?,
+        holds: holds.map(read_hold).collect::<Read<_>>()?,
+    })
+}
+
+fn read_asking_item(wire: &proto::AskingItem) -> Read<AskingItem> {
+    let questions = wire.questions.iter().map(Question::from_wire);
+    Ok(AskingItem {
+        bulletin: read_id(&wire.bulletin)?,
+        header: read_digest("header", &wire.header)?,
+        asker: wire.asker.parse().map_err(|_| Malformed("partner"))?,
+        questions: questions
+            .collect::<Result<_, _>>()
+            .map_err(|_| Malformed("question"))?,
+    })
+}
+
+fn write_hold(item: &HoldItem) -> proto::HoldItem {
+    proto::HoldItem {
+        bulletin: Bytes::copy_from_slice(&item.bulletin.0),
+        header: digest_bytes(&item.header),
+        agreement: digest_bytes(&item.agreement.0),
+        persons: item.persons.clone(),
+        deadline: item.deadline.micros(),
+    }
+}
+
+fn read_hold(wire: proto::HoldItem) -> Read<HoldItem> {
+    Ok(HoldItem {
+        bulletin: read_id(&wire.bulletin)?,
+        header: read_digest("header", &wire.header)?,
+        agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
+        persons: wire.persons,
+        deadline: read_time(wire.deadline)?,
     })
 }
 
@@ -518,7 +635,34 @@ fn write_delivery(item: &Delivery) -> proto::Delivery {
         time: item.time.micros(),
         clauses: item.clauses.iter().map(clause_to_wire).collect(),
         onward: onward_to_wire(item.onward),
+        inherited: write_inherited(&item.inherited),
     }
+}
+
+/// Nothing where nothing is owed.
+fn write_inherited(owed: &Inherited) -> Option<proto::Inherited> {
+    let purposes = owed.purposes.iter().flatten();
+    (*owed != Inherited::default()).then(|| proto::Inherited {
+        keep_until: owed.keep_until.map_or(0, Timestamp::micros),
+        bound: owed.purposes.is_some(),
+        purposes: purposes.map(ToString::to_string).collect(),
+        legal_bases: owed.legal_bases.clone(),
+    })
+}
+
+fn read_inherited(wire: Option<proto::Inherited>) -> Read<Inherited> {
+    let Some(wire) = wire else {
+        return Ok(Inherited::default());
+    };
+    let until = Some(wire.keep_until).filter(|until| *until != 0);
+    let purposes = wire.purposes.iter().map(|word| word.parse());
+    let purposes: Result<_, _> = purposes.collect();
+    let purposes = purposes.map_err(|_| Malformed("purposes"))?;
+    Ok(Inherited {
+        keep_until: until.map(read_time).transpose()?,
+        purposes: wire.bound.then_some(purposes),
+        legal_bases: wire.legal_bases,
+    })
 }
 
 fn read_delivery(wire: proto::Delivery) -> Read<Delivery> {
@@ -534,6 +678,7 @@ fn read_delivery(wire: proto::Delivery) -> Read<Delivery> {
         time: read_time(wire.time)?,
         clauses: clauses.ok_or(Malformed("clauses"))?,
         onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
+        inherited: read_inherited(wire.inherited)?,
     })
 }
 
@@ -623,6 +768,8 @@ fn write_statement(statement: &Statement) -> proto::statement::Statement {
         Statement::Agreement(signed) => Act::Agreement(signed.to_wire()),
         Statement::Revocation(revoked) => Act::Revocation(revoked.to_wire()),
         Statement::Declaration(signed) => Act::Declaration(signed.to_wire()),
+        Statement::Consent(signed) => Act::Consent(signed.to_wire()),
+        Statement::HoldDecision(signed) => Act::HoldDecision(signed.to_wire()),
     }
 }
 
@@ -640,6 +787,12 @@ fn read_statement(wire: Option<proto::statement::Statement>) -> Read<Statement> 
         ),
         Act::Declaration(wire) => Statement::Declaration(
             SignedDeclaration::from_wire(wire).map_err(|_| Malformed("declaration"))?,
+        ),
+        Act::Consent(wire) => {
+            Statement::Consent(SignedConsent::from_wire(wire).map_err(|_| Malformed("consent"))?)
+        }
+        Act::HoldDecision(wire) => Statement::HoldDecision(
+            SignedHoldDecision::from_wire(wire).map_err(|_| Malformed("hold decision"))?,
         ),
         Act::Revocation(wire) => Statement::Revocation(
             CertificatesRevoked::from_wire(wire).map_err(|_| Malformed("revocation"))?,

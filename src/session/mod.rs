@@ -11,8 +11,8 @@ mod limits;
 mod publisher;
 
 pub use frame::{
-    Delivery, Evidence, Frame, FrameError, KeySetVersions, OverdueItem, RecipientState, Rejected,
-    Statement, decode, encode,
+    Asking, AskingItem, Delivery, Evidence, Frame, FrameError, HoldItem, KeySetVersions,
+    OverdueItem, RecipientState, Rejected, Statement, decode, encode,
 };
 pub use hello::{Hello, Limits, Refusal, Welcome, accept, greet};
 pub use lane::{LaneError, LaneReceiver, LaneSender};

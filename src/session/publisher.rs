@@ -39,6 +39,11 @@ impl PublishWindow {
         Ok(Answer { sequence })
     }
 
+    /// Submissions that wait for an answer.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
     /// Submissions were answered.
     pub fn answered(&mut self, count: usize) {
         self.outstanding = self.outstanding.saturating_sub(count);

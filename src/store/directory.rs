@@ -3,6 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Duration;
 
 use super::error::StoreError;
 
@@ -22,6 +24,19 @@ pub(super) struct Directory {
 /// Brings a store from the format before it to this one. Entry `n` migrates from `n + 1`.
 type Migration = fn(&Path) -> Result<(), StoreError>;
 const MIGRATIONS: [Migration; 0] = [];
+
+/// Waits until nobody holds a store any more, so that the next start finds it free: a request that
+/// was being answered when its program was told to stop may hold it a little longer.
+pub async fn released<T>(store: &Weak<T>) {
+    const LOOK: Duration = Duration::from_millis(2);
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let free = async {
+        while store.strong_count() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, free).await;
+}
 
 impl Directory {
     /// Locks a directory for a kind of store, making it where there is none, and migrates it.

@@ -11,9 +11,11 @@ mod head;
 mod node;
 
 pub use backup::{backup, restore};
+pub use directory::released;
 pub use embedded::EmbeddedEngine;
 pub use error::StoreError;
 pub use head::HeadFile;
 pub use node::{
-    AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, Pending,
+    AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, PassedOnTo,
+    Pending,
 };

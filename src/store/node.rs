@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::error::StoreError;
-use crate::bulletin::{BulletinId, Precedence, Relation, Tlp};
+use crate::bulletin::{BulletinId, Header, Originator, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
 use crate::partner::PartnerId;
@@ -29,6 +29,8 @@ pub struct Outgoing {
     pub envelope: Bytes,
     /// Its header.
     pub header: Bytes,
+    /// What it passes on, where it does.
+    pub passes_on: Option<PassedOnTo>,
 }
 
 /// A bulletin in the outbox that the broker has not answered.
@@ -60,6 +62,15 @@ pub enum OutboxState {
         /// For people.
         message: String,
     },
+}
+
+/// That a bulletin passes on one that was received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOnTo {
+    /// The one that was received.
+    pub received: BulletinId,
+    /// To whom it goes on.
+    pub to: Vec<PartnerId>,
 }
 
 /// A line of the outbox.
@@ -101,10 +112,17 @@ pub struct Mark {
     /// SHA-256 of the notice's header.
     pub header: Digest,
     /// Who gave it.
-    pub originator: PartnerId,
+    pub originator: Originator,
     /// Its TLP from then on, where that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tlp: Option<Tlp>,
+}
+
+impl Mark {
+    /// Whether a bulletin is of the originator who gave the notice: nobody else marks it.
+    pub fn is_by(&self, bulletin: &Header) -> bool {
+        self.originator == bulletin.originator
+    }
 }
 
 /// One number of a lane, to be stored.
@@ -131,6 +149,10 @@ pub struct AppliedNotice<'a> {
     pub item: Option<(u64, Bytes)>,
     /// What is declared.
     pub declaration: Option<Bytes>,
+    /// Notices that are given in turn, about what was passed on.
+    pub outgoing: Vec<Outgoing>,
+    /// When they are.
+    pub now: Timestamp,
 }
 
 /// Everything a node must not lose.
@@ -138,6 +160,8 @@ pub struct NodeStore {
     database: Database,
     /// Urgency and number -> envelope, of what is pending.
     outbox: Keyspace,
+    /// Id of a received bulletin and of one that passes it on -> to whom.
+    passed_on: Keyspace,
     /// Id -> status, of everything that was ever published here.
     status: Keyspace,
     /// Number -> item.
@@ -194,6 +218,7 @@ impl NodeStore {
             .map_or(Ok(0), |last| number(&last.key()?))?;
         Ok(Self {
             outbox: keyspace("outbox")?,
+            passed_on: keyspace("passed_on")?,
             status: keyspace("status")?,
             inbox,
             inbox_ids: keyspace("inbox_ids")?,
@@ -219,31 +244,58 @@ impl NodeStore {
     pub fn enqueue(&self, outgoing: &[Outgoing], now: Timestamp) -> Result<(), StoreError> {
         let bytes = outgoing.iter().map(|one| one.envelope.len() as u64).sum();
         self.directory.check_room(bytes)?;
-        self.write(|writer, batch| {
-            for one in outgoing {
-                let digest = Digest::of(&one.envelope).to_string();
-                if let Some(known) = self.outbox_status(&one.id)? {
-                    if known.envelope == digest {
-                        continue;
-                    }
-                    return Err(StoreError::OtherContent(one.id.to_string()));
+        self.write(|writer, batch| self.publish(writer, batch, outgoing, now))
+    }
+
+    fn publish(
+        &self,
+        writer: &mut Writer,
+        batch: &mut WriteBatch,
+        outgoing: &[Outgoing],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for one in outgoing {
+            let digest = Digest::of(&one.envelope).to_string();
+            if let Some(known) = self.outbox_status(&one.id)? {
+                if known.envelope == digest {
+                    continue;
                 }
-                writer.published += 1;
-                let status = OutboxStatus {
-                    id: one.id,
-                    precedence: one.precedence,
-                    published: now,
-                    envelope: digest,
-                    number: writer.published,
-                    header: BASE64.encode(&one.header),
-                    state: OutboxState::Pending,
-                };
-                batch.insert(&self.outbox, outbox_key(&status), one.envelope.as_ref());
-                batch.insert(&self.status, one.id.0, encode(&status)?);
+                return Err(StoreError::OtherContent(one.id.to_string()));
             }
-            batch.insert(&self.meta, "published", writer.published.to_be_bytes());
-            Ok(())
-        })
+            writer.published += 1;
+            let status = OutboxStatus {
+                id: one.id,
+                precedence: one.precedence,
+                published: now,
+                envelope: digest,
+                number: writer.published,
+                header: BASE64.encode(&one.header),
+                state: OutboxState::Pending,
+            };
+            batch.insert(&self.outbox, outbox_key(&status), one.envelope.as_ref());
+            batch.insert(&self.status, one.id.0, encode(&status)?);
+            if let Some(passed_on) = &one.passes_on {
+                let key = [passed_on.received.0, one.id.0].concat();
+                batch.insert(&self.passed_on, key, encode(&passed_on.to)?);
+            }
+        }
+        batch.insert(&self.meta, "published", writer.published.to_be_bytes());
+        Ok(())
+    }
+
+    /// The bulletins that pass on one that was received, each with those to whom it goes on.
+    pub fn passed_on(
+        &self,
+        received: &BulletinId,
+    ) -> Result<Vec<(BulletinId, Vec<PartnerId>)>, StoreError> {
+        let mut all = Vec::new();
+        for found in self.passed_on.prefix(received.0) {
+            let (key, value) = found.into_inner()?;
+            let id = key.get(16..).and_then(|id| id.try_into().ok());
+            let id = id.ok_or(StoreError::Damaged("what was passed on"))?;
+            all.push((BulletinId(id), decode(&value, "what was passed on")?));
+        }
+        Ok(all)
     }
 
     /// Up to `limit` pending bulletins, the most urgent first, those of one urgency in order.
@@ -403,7 +455,7 @@ impl NodeStore {
                 self.declare(writer, batch, declaration);
             }
             batch.insert(&self.consumers, applied.reader, applied.up_to.to_be_bytes());
-            Ok(())
+            self.publish(writer, batch, &applied.outgoing, applied.now)
         })
     }
 
@@ -541,6 +593,7 @@ mod tests {
 
     fn outgoing(id: u8, precedence: Precedence, text: &'static str) -> Outgoing {
         Outgoing {
+            passes_on: None,
             id: BulletinId([id; 16]),
             precedence,
             envelope: Bytes::from_static(text.as_bytes()),

@@ -1,6 +1,6 @@
 //! Acts of operators and parties that do not hold.
 
-#![allow(clippy::wildcard_imports, reason = "one table, in four files")]
+#![allow(clippy::wildcard_imports, reason = "one table, in five files")]
 
 use super::*;
 

@@ -1,10 +1,10 @@
 //! Bulletins that are not what they should be.
 
-#![allow(clippy::wildcard_imports, reason = "one table, in four files")]
+#![allow(clippy::wildcard_imports, reason = "one table, in five files")]
 
 use super::*;
 
-fn unsealed() -> Unsealed {
+pub(super) fn unsealed() -> Unsealed {
     let draft = draft().into_unsealed(&partner("mallory"), now(), &SystemEntropy::new());
     draft.expect("a bulletin")
 }
@@ -16,7 +16,7 @@ pub(super) fn sealed(siege: &Siege) -> Sealed {
 }
 
 /// Signs whatever bytes as a header, in a burst of one.
-fn signed(header: Vec<u8>, like: &Sealed, key: &SecretKey) -> Sealed {
+pub(super) fn signed(header: Vec<u8>, like: &Sealed, key: &SecretKey) -> Sealed {
     let leaf = merkle::leaf_hash(&[b"entente/bulletin/v1\n", Digest::of(&header).as_bytes()]);
     let payload = [&1u32.to_be_bytes()[..], leaf.as_bytes()].concat();
     let mut sealed = like.clone();
@@ -183,7 +183,9 @@ pub(super) async fn forged_bulletins(siege: &mut Siege) {
         ),
         (
             "in another's name",
-            with_header(siege, |header| header.originator = partner("norland")),
+            with_header(siege, |header| {
+                header.originator = partner("norland").into();
+            }),
             "unknown_key",
         ),
         (
@@ -319,7 +321,7 @@ pub(super) async fn forged_bulletins(siege: &mut Siege) {
     siege.count += 2;
 }
 
-async fn submit(
+pub(super) async fn submit(
     send: &mut SendStream,
     reader: &mut FrameReader<RecvStream>,
     sequence: u64,

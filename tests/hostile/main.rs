@@ -12,6 +12,7 @@ mod bulletins;
 mod client;
 #[path = "../support/closing.rs"]
 mod closing;
+mod pseudonyms;
 mod sessions;
 mod strangers;
 
@@ -40,6 +41,7 @@ use quinn::{Connection, RecvStream, SendStream};
 
 use acts::forged_acts;
 use bulletins::{forged_bulletins, sealed};
+use pseudonyms::forged_pseudonyms;
 use sessions::rude_sessions;
 use strangers::{operator, order, stand, strangers};
 
@@ -240,6 +242,7 @@ async fn hostile_input_is_refused_by_name_and_disturbs_nobody() {
     rude_sessions(&mut siege).await;
     siege.others_are_served().await;
     forged_bulletins(&mut siege).await;
+    forged_pseudonyms(&mut siege).await;
     siege.others_are_served().await;
     forged_acts(&mut siege).await;
     siege.others_are_served().await;

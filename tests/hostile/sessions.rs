@@ -1,6 +1,6 @@
 //! First frames and later ones that do not belong.
 
-#![allow(clippy::wildcard_imports, reason = "one table, in four files")]
+#![allow(clippy::wildcard_imports, reason = "one table, in five files")]
 
 use super::*;
 

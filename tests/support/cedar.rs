@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request};
 use entente::agreement::{Agreement, Clause, Onward, Regions};
-use entente::bulletin::{Labels, Level, PartClass, Region, Topic};
+use entente::bulletin::{Labels, Level, PartClass, Region, Shown, Topic};
 use entente::clock::Timestamp;
 use entente::partner::PartnerId;
 use serde_json::json;
@@ -89,8 +89,23 @@ fn policy(
     if let Some(least) = clause.least_credibility {
         let _ = write!(text, " && context.credibility <= {least}");
     }
+    match clause.originator {
+        Shown::Named => {
+            text.push_str(" && (!context.disguised || context.revealed.contains(principal))");
+        }
+        Shown::Alias => text.push_str(" && context.disguised"),
+        Shown::Framework => text.push_str(" && context.disguised && context.once"),
+    }
+    let _ = write!(
+        text,
+        " && (!context.disguised || context.agreement == \"{}\")",
+        agreement.name
+    );
     if clause.confidential_recipients {
         text.push_str(" && !context.namesRecipients");
+        if clause.originator == Shown::Named {
+            text.push_str(" && !context.revealsToMany");
+        }
     }
     text.push_str("\n};\n");
 }
@@ -134,7 +149,17 @@ pub(crate) fn request(
     let names =
         |partner: &PartnerId| json!({"__entity": {"type": "Partner", "id": partner.as_str()}});
     let releasable = labels.releasable_to.iter().flatten().map(names);
+    let disguise = labels.disguise.as_ref();
+    let revealed = disguise
+        .into_iter()
+        .flat_map(|one| &one.reveal_to)
+        .map(names);
     let context = json!({
+        "disguised": disguise.is_some(),
+        "once": disguise.is_some_and(|one| one.single_use),
+        "agreement": disguise.map_or("", |one| &*one.agreement),
+        "revealsToMany": disguise.is_some_and(|one| one.reveal_to.len() > 1),
+        "revealed": revealed.collect::<Vec<_>>(),
         "kinds": labels.kinds,
         "topics": labels.topics,
         "regions": labels.regions,

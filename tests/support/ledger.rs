@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test uses its share")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use entente::agreement::{SignedAgreement, parse_draft};
-use entente::bulletin::{Draft, Precedence, Submission, Unsealed, VerifiedBursts, open, seal};
+use entente::bulletin::{
+    BulletinId, Draft, Precedence, PseudonymSecret, Sealed, Submission, Unsealed, VerifiedBursts,
+    open, seal,
+};
 use entente::clock::{SeededEntropy, Timestamp};
 use entente::decision::RULES_VERSION;
 use entente::ledger::{
@@ -39,6 +42,8 @@ pub(crate) struct Ledger {
     pub(crate) entropy: SeededEntropy,
     pub(crate) now: Timestamp,
     pub(crate) bursts: VerifiedBursts,
+    /// What was submitted, whole.
+    pub(crate) bodies: BTreeMap<BulletinId, Sealed>,
 }
 
 impl Ledger {
@@ -71,6 +76,7 @@ impl Ledger {
             entropy,
             now: start(),
             bursts: VerifiedBursts::new(8),
+            bodies: BTreeMap::new(),
         }
     }
 
@@ -110,13 +116,16 @@ impl Ledger {
 
     /// Publishes drafts of one partner as a burst, with its bulletins key, and records them.
     pub(crate) fn publish_as(&mut self, originator: &PartnerId, seed: u8, drafts: Vec<Draft>) {
-        let unsealed = drafts.into_iter().map(|draft| {
-            draft
-                .into_unsealed(originator, self.now, &self.entropy)
-                .expect("valid")
-        });
-        let unsealed = unsealed.collect();
-        let sealed = seal(unsealed, &key(seed), &self.entropy).expect("sealed");
+        let unsealed: Vec<(Unsealed, SecretKey)> = drafts
+            .into_iter()
+            .map(|draft| unsealed(draft, originator, seed, self.now, &self.entropy))
+            .collect();
+        let mut sealed = Vec::new();
+        for one in unsealed.chunk_by(|(_, one), (_, other)| one.public_key() == other.public_key())
+        {
+            let (burst, key) = (one.iter().map(|(one, _)| one.clone()), &one[0].1);
+            sealed.extend(seal(burst.collect(), key, &self.entropy).expect("sealed"));
+        }
         for one in sealed {
             let submission = open(one, self.now, self.state.registry(), &mut self.bursts)
                 .and_then(|verified| verified.into_submission(originator, self.now))
@@ -133,7 +142,7 @@ impl Ledger {
         unsealed: Unsealed,
         about: Option<&Arc<Record>>,
     ) -> Outcome {
-        let submission = self.submission(originator, seed, unsealed);
+        let submission = self.submission(originator, &key(seed), unsealed);
         self.propose(match about {
             Some(about) => Proposal::Notice {
                 notice: Box::new(submission),
@@ -150,14 +159,43 @@ impl Ledger {
         seed: u8,
         unsealed: Unsealed,
     ) -> Outcome {
-        let submission = self.submission(originator, seed, unsealed);
+        let submission = self.submission(originator, &key(seed), unsealed);
         self.propose(Proposal::Bulletin(Box::new(submission)))
     }
 
-    fn submission(&mut self, originator: &PartnerId, seed: u8, unsealed: Unsealed) -> Submission {
-        let sealed = seal(vec![unsealed], &key(seed), &self.entropy)
+    /// What becomes of a bulletin that passes others on, with their records.
+    pub(crate) fn pass_on(
+        &mut self,
+        originator: &PartnerId,
+        key: &SecretKey,
+        unsealed: Unsealed,
+        about: Vec<Arc<Record>>,
+    ) -> Outcome {
+        let bulletin = Box::new(self.submission(originator, key, unsealed));
+        self.propose(Proposal::PassedOn { bulletin, about })
+    }
+
+    /// What becomes of one bulletin sealed with this key.
+    pub(crate) fn submit_sealed(
+        &mut self,
+        originator: &PartnerId,
+        key: &SecretKey,
+        unsealed: Unsealed,
+    ) -> Outcome {
+        let submission = self.submission(originator, key, unsealed);
+        self.propose(Proposal::Bulletin(Box::new(submission)))
+    }
+
+    fn submission(
+        &mut self,
+        originator: &PartnerId,
+        key: &SecretKey,
+        unsealed: Unsealed,
+    ) -> Submission {
+        let sealed = seal(vec![unsealed], key, &self.entropy)
             .expect("sealed")
             .remove(0);
+        self.bodies.insert(sealed.id, sealed.clone());
         open(sealed, self.now, self.state.registry(), &mut self.bursts)
             .and_then(|verified| verified.into_submission(originator, self.now))
             .expect("verified")
@@ -280,6 +318,27 @@ impl Ledger {
             root: self.state.root(),
         };
         checkpoint.sign(&key(1)).expect("signed")
+    }
+}
+
+/// A bulletin of a partner with a bulletins key, and the key that must seal it: of its pseudonym,
+/// where it asks for one.
+pub(crate) fn unsealed(
+    mut draft: Draft,
+    originator: &PartnerId,
+    seed: u8,
+    now: Timestamp,
+    entropy: &SeededEntropy,
+) -> (Unsealed, SecretKey) {
+    let pseudonym = draft.take_pseudonym();
+    let unsealed = draft
+        .into_unsealed(originator, now, entropy)
+        .expect("valid");
+    match pseudonym {
+        None => (unsealed, key(seed)),
+        Some(pseudonym) => PseudonymSecret::new(key(seed))
+            .disguise(unsealed, pseudonym, None, &key(seed))
+            .expect("a pseudonym"),
     }
 }
 

@@ -9,7 +9,9 @@
 
 use std::time::SystemTime;
 
-use entente::bulletin::{Admiralty, Classification, Labels, Marking, PartClass, PartLabels};
+use entente::bulletin::{
+    Admiralty, Classification, Disguise, Labels, Marking, PartClass, PartLabels,
+};
 
 pub(crate) const PARTNERS: [&str; 4] = [
     "norland.example",
@@ -51,6 +53,8 @@ pub(crate) const CLASSES: [&str; 6] = [
     "warning",
     "audience",
 ];
+/// What recipients see of the originator, from the least.
+pub(crate) const SHOWN: [&str; 3] = ["framework", "alias", "named"];
 pub(crate) const ONWARD: [&str; 3] = ["none", "originator-consent", "within-agreement"];
 /// The moment of the decisions, and those around it.
 pub(crate) const NOW: &str = "2026-06-01T00:00:00Z";
@@ -120,6 +124,7 @@ pub(crate) struct Clause {
     pub(crate) credibility: Option<usize>,
     pub(crate) refuses_references: bool,
     pub(crate) confidential: bool,
+    pub(crate) shown: &'static str,
     /// A level of the first scheme counts as one of the second.
     pub(crate) equivalents: Vec<((&'static str, &'static str), (&'static str, &'static str))>,
 }
@@ -141,7 +146,16 @@ pub(crate) struct Bulletin {
     pub(crate) reliability: Option<usize>,
     pub(crate) credibility: Option<usize>,
     pub(crate) hidden_audience: bool,
+    pub(crate) pseudonym: Option<Pseudonym>,
     pub(crate) parts: Vec<Part>,
+}
+
+/// For one agreement; seen to be somebody's by those it is revealed to.
+#[derive(Debug)]
+pub(crate) struct Pseudonym {
+    pub(crate) agreement: &'static str,
+    pub(crate) once: bool,
+    pub(crate) revealed_to: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -217,6 +231,7 @@ pub(crate) fn random_clauses(random: &mut Random, agreement: usize) -> Vec<Claus
             credibility: random.percent(10).then(|| 1 + random.below(6)),
             refuses_references: random.percent(20),
             confidential: random.percent(15),
+            shown: random.one(&["named", "named", "named", "named", "alias", "framework"]),
             equivalents: equivalents.clone(),
         })
         .collect()
@@ -233,7 +248,7 @@ pub(crate) fn random_bulletin(random: &mut Random) -> Bulletin {
         _ => Some(random.several(&PARTNERS, 50)),
     };
     let count = 1 + random.below(5);
-    let parts = (0..count)
+    let mut parts: Vec<Part> = (0..count)
         .map(|own| Part {
             names: (0..count)
                 .filter(|at| *at != own && random.percent(12))
@@ -250,6 +265,17 @@ pub(crate) fn random_bulletin(random: &mut Random) -> Bulletin {
             }),
         })
         .collect();
+    let pseudonym = random.percent(25).then(|| Pseudonym {
+        agreement: random.one(&["a0", "a0", "a1"]),
+        once: random.percent(50),
+        revealed_to: random.some(&PARTNERS, 30),
+    });
+    parts.extend(pseudonym.is_some().then_some(Part {
+        class: Some("identity"),
+        tlp: None,
+        level: None,
+        names: vec![],
+    }));
     let valid = match random.below(20) {
         0 => (FUTURE[0], FUTURE[1]),
         1 => (PAST[0], PAST[1]),
@@ -270,6 +296,7 @@ pub(crate) fn random_bulletin(random: &mut Random) -> Bulletin {
         reliability: random.percent(60).then(|| 1 + random.below(6)),
         credibility: random.percent(60).then(|| 1 + random.below(6)),
         hidden_audience: random.percent(50),
+        pseudonym,
         parts,
     }
 }
@@ -326,6 +353,7 @@ pub(crate) fn text(name: &str, clauses: &[Clause]) -> String {
             text += "references = \"refuse\"\n";
         }
         text += &format!("confidential_recipients = {}\n", clause.confidential);
+        text += &format!("originator = \"{}\"\n", clause.shown);
         if let Some((policy, level)) = clause.classification {
             text += &format!("classification = {{ policy = \"{policy}\", level = \"{level}\" }}\n");
         }
@@ -346,6 +374,11 @@ pub(crate) fn all<T: std::str::FromStr<Err: std::fmt::Debug>, C: FromIterator<T>
 pub(crate) fn labels(bulletin: &Bulletin) -> (Labels, Vec<PartLabels>) {
     let labels = Labels {
         originator: read(bulletin.originator),
+        disguise: bulletin.pseudonym.as_ref().map(|pseudonym| Disguise {
+            single_use: pseudonym.once,
+            agreement: pseudonym.agreement.into(),
+            reveal_to: all(&pseudonym.revealed_to),
+        }),
         kinds: all(&bulletin.kinds),
         topics: all(&bulletin.topics),
         regions: all(&bulletin.regions),

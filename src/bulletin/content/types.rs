@@ -4,7 +4,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::super::error::MAX_RELEASABLE_TO;
 use super::super::labels::PartClass;
+use super::super::originator::{Identity, is_agreement_name};
 use super::super::taxonomy::Region;
 use super::value::{
     AsNumber, Bic, Country, Domain, Email, Iban, Icao24, Imo, IpAddress, IpRange, LanguageTag,
@@ -66,6 +68,8 @@ pub enum Content {
     Stix(Stix),
     /// To whom it is releasable; only the broker sees it.
     Audience(Vec<PartnerId>),
+    /// Who stands behind the header's pseudonym.
+    Identity(Box<Identity>),
 }
 
 impl Content {
@@ -96,6 +100,7 @@ impl Content {
             Self::Attachment(_) => PartClass::Attachment,
             Self::Stix(stix) => stix.class,
             Self::Audience(_) => PartClass::Audience,
+            Self::Identity(_) => PartClass::Identity,
         }
     }
 
@@ -133,7 +138,7 @@ impl Content {
             Self::Action(one) => vec![Some(one.text.to_string())],
             Self::Attachment(one) => vec![Some(one.name.to_string())],
             // What was seen is another part; a STIX object has names of its own.
-            Self::Sighting(_) | Self::Stix(_) | Self::Audience(_) => Vec::new(),
+            Self::Sighting(_) | Self::Stix(_) | Self::Audience(_) | Self::Identity(_) => Vec::new(),
             _ => vec![Some(self.summary())],
         };
         names.into_iter().flatten().collect()
@@ -169,6 +174,7 @@ impl Content {
             Self::Attachment(one) => format!("{} ({} bytes)", one.name, one.data.len()),
             Self::Stix(stix) => format!("STIX object of {} bytes", stix.json.len()),
             Self::Audience(partners) => format!("{} partners", partners.len()),
+            Self::Identity(one) => format!("{} under {}", one.partner, one.agreement),
         };
         text.chars().filter(|c| !c.is_control()).take(200).collect()
     }
@@ -194,8 +200,15 @@ impl Content {
             Self::Sighting(sighting) if !ordered(sighting.first, sighting.last) => {
                 Err("the sighting was last seen before it was first seen")
             }
-            Self::Audience(partners) if partners.len() > super::super::error::MAX_RELEASABLE_TO => {
+            Self::Audience(partners) if partners.len() > MAX_RELEASABLE_TO => {
                 Err("the audience names too many partners")
+            }
+            Self::Identity(one) if one.reveal_to.len() > MAX_RELEASABLE_TO => {
+                Err("it is shown to too many partners")
+            }
+            // The broker keeps it for ever with the pseudonym.
+            Self::Identity(one) if !is_agreement_name(&one.agreement) => {
+                Err("the name of its agreement is not 1 to 63 of a-z 0-9 -")
             }
             _ => self.context().map_or(Ok(()), Context::check),
         }

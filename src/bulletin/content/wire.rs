@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::super::error::MAX_PART_BYTES;
 use super::super::labels::PartClass;
+use super::super::originator::Identity;
 use super::types::{
     Action, Attachment, BankAccount, Certificate, Content, Context, DetectionRule, Document,
     DocumentKind, File, Indicator, Narrative, Person, RuleLanguage, Sighting, Source, Stix,
@@ -13,6 +14,7 @@ use super::types::{
 };
 use super::value::InvalidValue;
 use crate::clock::Timestamp;
+use crate::partner::{signature_from_wire, signature_to_wire};
 use crate::proto;
 use crate::proto::content::Content as Wire;
 
@@ -36,6 +38,9 @@ pub enum InvalidContent {
         /// The content's.
         content: PartClass,
     },
+    /// A body that the broker keeps, with more in it than is read.
+    #[error("the body is not the one encoding of what it says")]
+    Padded,
     /// A field without a usable value.
     #[error("its `{field}`: {error}")]
     Value {
@@ -84,6 +89,11 @@ impl Content {
             });
         }
         content.validate()?;
+        // The ledger keeps these bodies: nothing travels in them that nobody reads.
+        let kept = matches!(class, PartClass::Audience | PartClass::Identity);
+        if kept && content.encode()? != *body {
+            return Err(InvalidContent::Padded);
+        }
         Ok(content)
     }
 }
@@ -205,6 +215,12 @@ fn write_more(content: &Content) -> Wire {
         Content::Audience(partners) => Wire::Audience(proto::Audience {
             releasable_to: partners.iter().map(ToString::to_string).collect(),
         }),
+        Content::Identity(one) => Wire::Identity(proto::Identity {
+            partner: one.partner.to_string(),
+            agreement: one.agreement.clone(),
+            reveal_to: one.reveal_to.iter().map(ToString::to_string).collect(),
+            signature: Some(signature_to_wire(&one.signature)),
+        }),
         // `write` has handled every other kind.
         _ => Wire::Audience(proto::Audience::default()),
     }
@@ -320,6 +336,19 @@ fn read_more(wire: Wire) -> Read<Content> {
                 partners
                     .map_err(|_| InvalidContent::Rule("the audience names what is no partner"))?,
             )
+        }
+        Wire::Identity(one) => {
+            let partner = |text: &String| {
+                let partner = text.parse();
+                partner.map_err(|_| InvalidContent::Rule("the identity names what is no partner"))
+            };
+            let signature = one.signature.as_ref().and_then(signature_from_wire);
+            Content::Identity(Box::new(Identity {
+                partner: partner(&one.partner)?,
+                reveal_to: one.reveal_to.iter().map(partner).collect::<Read<_>>()?,
+                agreement: one.agreement,
+                signature: signature.ok_or(InvalidContent::Malformed)?,
+            }))
         }
         _ => return Err(InvalidContent::UnknownContent),
     })

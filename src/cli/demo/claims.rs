@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::CliError;
 use super::scenario::Publication;
 use crate::broker::BulletinView;
-use crate::bulletin::BulletinId;
+use crate::bulletin::{BulletinId, Shown, Tlp};
 use crate::deployment::Alliance;
 use crate::node::ItemView;
 use crate::partner::PartnerId;
@@ -28,6 +28,10 @@ pub(super) struct Received {
     pub(super) partner: PartnerId,
     pub(super) clauses: Vec<String>,
     pub(super) withheld: Vec<String>,
+    /// How it was shown the originator.
+    pub(super) originator: Shown,
+    /// Under which TLP it received it.
+    pub(super) tlp: Option<Tlp>,
     /// From publishing at the originator's node until it was verified at the recipient's.
     pub(super) latency_ms: f64,
     pub(super) acknowledged: bool,
@@ -39,6 +43,9 @@ pub(super) struct Received {
     held: Vec<String>,
     #[serde(skip)]
     verified: bool,
+    /// Whether anything that its node shows names an originator that should not be named.
+    #[serde(skip)]
+    named: bool,
 }
 
 /// At one that did not receive it.
@@ -82,6 +89,11 @@ pub(super) async fn observe(
                 .filter_map(|part| part.class.clone())
                 .collect(),
             verified: item.quarantined.is_none(),
+            originator: shown(&item),
+            tlp: item.header.as_ref().map(|header| header.tlp),
+            named: serde_json::to_string(&item)
+                .map_err(CliError::failed)?
+                .contains(view.originator.as_str()),
         });
     }
     let mut refused = Vec::new();
@@ -102,6 +114,14 @@ pub(super) async fn observe(
         recipients,
         refused,
     })
+}
+
+fn shown(item: &ItemView) -> Shown {
+    match &item.header {
+        Some(header) if header.originator.is_some() => Shown::Named,
+        Some(header) if header.single_use => Shown::Framework,
+        _ => Shown::Alias,
+    }
 }
 
 fn latency_ms(item: &ItemView) -> f64 {
@@ -154,6 +174,14 @@ pub(super) fn compare(promised: &Publication, observed: &Observed) -> Vec<String
         claim(
             one.withheld == expected.withheld,
             format!("from {to} was withheld {:?}", one.withheld),
+        );
+        claim(
+            one.originator == expected.originator,
+            format!("{to} was shown the originator as {}", one.originator),
+        );
+        claim(
+            one.named == (expected.originator == Shown::Named),
+            format!("{to} can read who published it"),
         );
     }
     let refused: Vec<String> = observed

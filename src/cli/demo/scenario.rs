@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::CliError;
+use crate::bulletin::Shown;
 use crate::deployment::{AgreementPlan, Plan};
 use crate::partner::PartnerId;
 use crate::proof::PublicKey;
 
 /// The scenarios that come with the program, by name.
 const SCENARIOS: &[(&str, &str)] = &[
+    ("ais", include_str!("../../../tests/scenarios/ais.toml")),
     (
         "alliance",
         include_str!("../../../tests/scenarios/alliance.toml"),
@@ -154,6 +156,13 @@ pub(super) struct Expected {
     /// Classes withheld.
     #[serde(default)]
     pub(super) withheld: Vec<String>,
+    /// How the originator is shown.
+    #[serde(default = "named_partner")]
+    pub(super) originator: Shown,
+}
+
+const fn named_partner() -> Shown {
+    Shown::Named
 }
 
 /// Names and titles of all scenarios.

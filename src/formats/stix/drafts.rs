@@ -67,6 +67,7 @@ pub fn drafts(bundle: Bundle, labels: &Labels) -> Vec<Draft> {
 
 fn draft(labels: &Labels, tlp: Tlp, parts: Vec<DraftPart>) -> Draft {
     Draft {
+        pseudonym: None,
         as_of: None,
         id: None,
         kinds: labels.kinds.clone(),

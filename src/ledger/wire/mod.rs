@@ -1,14 +1,19 @@
 //! Records to and from protobuf.
 
+mod statements;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 
+use super::backfill::{Backfilled, BackfilledBulletin};
 use super::commitment::Commitment;
-use super::declaration::{Declaration, SignedDeclaration, What};
-use super::hold::{HoldDecision, SignedHoldDecision};
+use super::consent::SignedConsent;
+use super::declaration::SignedDeclaration;
+use super::hold::SignedHoldDecision;
+use super::onward::{Awaited, Bond};
 use super::promise::{Promise, PromiseItem};
 use super::record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
@@ -20,6 +25,7 @@ use crate::agreement::{
 };
 use crate::bulletin::{
     BulletinId, BurstProof, Header, OpenPart, Part, PartClass, PartDigest, Precedence, Sealed,
+    read_identity,
 };
 use crate::clock::Timestamp;
 use crate::decision::{RedLines, Release};
@@ -151,6 +157,8 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
         }),
         Fact::Declared(signed) => Wire::Declared(signed.to_wire()),
         Fact::HoldDecided(signed) => Wire::HoldDecided(signed.to_wire()),
+        Fact::ConsentDecided(signed) => Wire::ConsentDecided(signed.to_wire()),
+        Fact::Backfilled(one) => Wire::Backfilled(write_backfilled(one)),
         Fact::Tick => Wire::Tick(proto::Tick {}),
         Fact::SnapshotTaken(taken) => Wire::SnapshotTaken(proto::SnapshotTaken {
             size: taken.size,
@@ -197,6 +205,8 @@ fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
             Fact::Acknowledged(SignedAck::from_parts(wire.statement, signature)?)
         }
         Wire::HoldDecided(wire) => Fact::HoldDecided(SignedHoldDecision::from_wire(wire)?),
+        Wire::ConsentDecided(wire) => Fact::ConsentDecided(SignedConsent::from_wire(wire)?),
+        Wire::Backfilled(wire) => Fact::Backfilled(read_backfilled(&wire)?),
         Wire::Declared(wire) => Fact::Declared(SignedDeclaration::from_wire(wire)?),
         Wire::Tick(_) => Fact::Tick,
         Wire::SnapshotTaken(taken) => Fact::SnapshotTaken(SnapshotTaken {
@@ -302,150 +312,6 @@ impl StandingOrder {
     }
 }
 
-impl SignedDeclaration {
-    /// As it travels.
-    pub fn to_wire(&self) -> proto::Declared {
-        proto::Declared {
-            declaration: self.bytes.clone(),
-            signature: Some(signature_to_wire(&self.signature)),
-        }
-    }
-
-    /// Reads what travelled.
-    pub fn from_wire(wire: proto::Declared) -> Read<Self> {
-        let signature = wire.signature.as_ref().and_then(signature_from_wire);
-        Self::from_parts(wire.declaration, signature.ok_or(Malformed("signature"))?)
-    }
-
-    /// The bytes of a file or store.
-    pub fn to_bytes(&self) -> Bytes {
-        self.to_wire().encode_to_vec().into()
-    }
-
-    /// From the bytes of a file or store.
-    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
-        let wire = proto::Declared::decode(bytes.clone());
-        Self::from_wire(wire.map_err(|_| Malformed("declaration"))?)
-    }
-}
-
-impl SignedHoldDecision {
-    /// As it travels.
-    pub fn to_wire(&self) -> proto::HoldDecided {
-        proto::HoldDecided {
-            decision: self.bytes.clone(),
-            signature: Some(signature_to_wire(&self.signature)),
-        }
-    }
-
-    /// Reads what travelled.
-    pub fn from_wire(wire: proto::HoldDecided) -> Read<Self> {
-        let signature = wire.signature.as_ref().and_then(signature_from_wire);
-        Self::from_parts(wire.decision, signature.ok_or(Malformed("signature"))?)
-    }
-
-    /// The bytes of a file.
-    pub fn to_bytes(&self) -> Bytes {
-        self.to_wire().encode_to_vec().into()
-    }
-
-    /// From the bytes of a file.
-    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
-        let wire = proto::HoldDecided::decode(bytes.clone());
-        Self::from_wire(wire.map_err(|_| Malformed("decision"))?)
-    }
-}
-
-impl HoldDecision {
-    /// The bytes a person signs.
-    pub fn to_bytes(&self) -> Bytes {
-        proto::HoldDecision {
-            ledger: digest_bytes(&self.ledger.0),
-            id: Bytes::copy_from_slice(&self.id.0),
-            bulletin: digest_bytes(&self.bulletin),
-            agreement: digest_bytes(&self.agreement.0),
-            person: self.person.clone(),
-            release: self.release,
-            time: self.time.micros(),
-        }
-        .encode_to_vec()
-        .into()
-    }
-
-    /// Reads signed bytes.
-    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
-        let wire = proto::HoldDecision::decode(bytes.clone());
-        let wire = wire.map_err(|_| Malformed("decision"))?;
-        let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
-        Ok(Self {
-            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
-            id: BulletinId(id),
-            bulletin: read_digest("bulletin", &wire.bulletin)?,
-            agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
-            person: wire.person,
-            release: wire.release,
-            time: read_time("time", wire.time)?,
-        })
-    }
-}
-
-impl Declaration {
-    /// The bytes a recipient signs.
-    pub fn to_bytes(&self) -> Bytes {
-        use proto::declaration::What as Wire;
-        let what = match &self.what {
-            What::Taken => Wire::Taken(proto::Taken {}),
-            What::Erased => Wire::Erased(proto::Erased {}),
-            What::Refused(reason) => Wire::Refused(reason.clone()),
-            What::Applied(notice) => Wire::Applied(digest_bytes(notice)),
-            What::Unable { notice, reason } => Wire::Unable(proto::Unable {
-                notice: digest_bytes(notice),
-                reason: reason.clone(),
-            }),
-        };
-        proto::Declaration {
-            ledger: digest_bytes(&self.ledger.0),
-            partner: self.partner.to_string(),
-            id: Bytes::copy_from_slice(&self.id.0),
-            bulletin: digest_bytes(&self.bulletin),
-            time: self.time.micros(),
-            what: Some(what),
-        }
-        .encode_to_vec()
-        .into()
-    }
-
-    /// Reads signed bytes.
-    pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
-        use proto::declaration::What as Wire;
-        const MAX_REASON: usize = 4_096;
-        let wire = proto::Declaration::decode(bytes.clone());
-        let wire = wire.map_err(|_| Malformed("declaration"))?;
-        if bytes.len() > MAX_REASON {
-            return Err(Malformed("declaration"));
-        }
-        let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
-        let what = match wire.what.ok_or(InvalidRecord::UnknownKind)? {
-            Wire::Taken(_) => What::Taken,
-            Wire::Erased(_) => What::Erased,
-            Wire::Refused(reason) => What::Refused(reason),
-            Wire::Applied(notice) => What::Applied(read_digest("notice", &notice)?),
-            Wire::Unable(unable) => What::Unable {
-                notice: read_digest("notice", &unable.notice)?,
-                reason: unable.reason,
-            },
-        };
-        Ok(Self {
-            ledger: LedgerId(read_digest("ledger", &wire.ledger)?),
-            partner: read_partner(&wire.partner)?,
-            id: BulletinId(id),
-            bulletin: read_digest("bulletin", &wire.bulletin)?,
-            time: read_time("time", wire.time)?,
-            what,
-        })
-    }
-}
-
 impl RedLinesOrder {
     /// The bytes an operator signs.
     pub fn to_bytes(&self) -> Bytes {
@@ -491,6 +357,7 @@ impl CertificatesRevoked {
 
 fn write_accepted(accepted: &Accepted) -> proto::Accepted {
     let audience = accepted.audience.as_ref();
+    let identity = accepted.identity.as_ref();
     proto::Accepted {
         header: accepted.header_bytes.clone(),
         burst: Some(accepted.burst.to_wire()),
@@ -500,7 +367,112 @@ fn write_accepted(accepted: &Accepted) -> proto::Accepted {
         audience_salt: audience
             .map(|part| Bytes::copy_from_slice(&part.salt))
             .unwrap_or_default(),
+        identity: identity.map(|part| part.body.clone()).unwrap_or_default(),
+        identity_salt: identity
+            .map(|part| Bytes::copy_from_slice(&part.salt))
+            .unwrap_or_default(),
+        awaited: accepted.awaited.iter().map(write_awaited).collect(),
+        bonds: accepted.bonds.iter().map(write_bond).collect(),
     }
+}
+
+fn write_backfilled(one: &Backfilled) -> proto::Backfilled {
+    let bulletin = one.bulletin.as_ref();
+    proto::Backfilled {
+        agreement: digest_bytes(&one.agreement.0),
+        up_to: one.up_to,
+        id: bulletin
+            .map(|one| Bytes::copy_from_slice(&one.id.0))
+            .unwrap_or_default(),
+        bulletin: bulletin
+            .map(|one| digest_bytes(&one.header))
+            .unwrap_or_default(),
+        precedence: bulletin.map_or(0, |one| one.precedence.number()),
+    }
+}
+
+fn read_backfilled(wire: &proto::Backfilled) -> Read<Backfilled> {
+    let bulletin = if wire.id.is_empty() {
+        None
+    } else {
+        let id = wire.id.as_ref().try_into().map_err(|_| Malformed("id"))?;
+        let precedence = Precedence::from_number(wire.precedence);
+        Some(BackfilledBulletin {
+            id: BulletinId(id),
+            header: read_digest("bulletin", &wire.bulletin)?,
+            precedence: precedence.ok_or(Malformed("precedence"))?,
+        })
+    };
+    Ok(Backfilled {
+        agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
+        up_to: wire.up_to,
+        bulletin,
+    })
+}
+
+fn write_awaited(awaited: &Awaited) -> proto::Awaited {
+    proto::Awaited {
+        recipient: awaited.recipient.to_string(),
+        about: Bytes::copy_from_slice(&awaited.about.0),
+        by: awaited.by.to_string(),
+    }
+}
+
+fn read_awaited(wire: &proto::Awaited) -> Read<Awaited> {
+    let about = wire.about.as_ref().try_into();
+    Ok(Awaited {
+        recipient: read_partner(&wire.recipient)?,
+        about: BulletinId(about.map_err(|_| Malformed("awaited"))?),
+        by: read_partner(&wire.by)?,
+    })
+}
+
+fn write_bond(bond: &Bond) -> proto::Bond {
+    proto::Bond {
+        about: Bytes::copy_from_slice(&bond.about.0),
+        agreement: digest_bytes(&bond.agreement.0),
+        clause: bond.clause.clone(),
+        onward: onward_to_wire(bond.onward),
+        since: bond.since.micros(),
+        except: bond
+            .except
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    }
+}
+
+fn read_bond(wire: &proto::Bond) -> Read<Bond> {
+    let about = wire.about.as_ref().try_into();
+    let except = Some(&wire.except).filter(|name| !name.is_empty());
+    Ok(Bond {
+        about: BulletinId(about.map_err(|_| Malformed("bond"))?),
+        agreement: AgreementId(read_digest("agreement", &wire.agreement)?),
+        clause: wire.clause.clone(),
+        onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
+        since: read_time("since", wire.since)?,
+        except: except.map(|name| read_partner(name)).transpose()?,
+    })
+}
+
+/// The one part of a class that is kept whole in the record; `None` where there is none.
+fn read_kept(
+    parts: &[PartDigest],
+    class: PartClass,
+    salt: &Bytes,
+    body: &Bytes,
+) -> Read<Option<OpenPart>> {
+    let class = class.as_str();
+    let Some(digest) = parts.iter().find(|part| part.class == class) else {
+        return Ok(None);
+    };
+    let salt = salt.as_ref().try_into().map_err(|_| Malformed("salt"))?;
+    Ok(Some(OpenPart {
+        salt,
+        class: class.to_owned(),
+        marking: digest.marking,
+        body: body.clone(),
+    }))
 }
 
 fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
@@ -510,32 +482,25 @@ fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
         .iter()
         .map(PartDigest::from_wire)
         .collect::<Result<Vec<_>, _>>()?;
-    let class = PartClass::Audience.as_str();
-    let marking = parts
-        .iter()
-        .find(|part| part.class == class)
-        .map(|part| part.marking);
-    let audience = marking
-        .map(|marking| {
-            let salt = wire.audience_salt.as_ref().try_into();
-            let salt = salt.map_err(|_| Malformed("audience_salt"))?;
-            let body = wire.audience.clone();
-            Ok::<_, InvalidRecord>(OpenPart {
-                salt,
-                class: class.to_owned(),
-                marking,
-                body,
-            })
-        })
-        .transpose()?;
+    let (salt, body) = (&wire.audience_salt, &wire.audience);
+    let audience = read_kept(&parts, PartClass::Audience, salt, body)?;
+    let (salt, body) = (&wire.identity_salt, &wire.identity);
+    let identity = read_kept(&parts, PartClass::Identity, salt, body)?;
+    let behind = identity.as_ref().map(|part| read_identity(&part.body));
+    let (originator, disguise) = header.author(behind.transpose()?.as_ref())?;
     let burst = BurstProof::from_wire(&wire.burst.ok_or(Malformed("burst"))?)?;
     Ok(Accepted {
         header_bytes: wire.header,
         header,
+        originator,
+        disguise,
+        identity,
         burst,
         mentions: read_mentions(&wire.mentions, parts.len())?,
         parts,
         audience,
+        awaited: wire.awaited.iter().map(read_awaited).collect::<Read<_>>()?,
+        bonds: wire.bonds.iter().map(read_bond).collect::<Read<_>>()?,
     })
 }
 
@@ -731,19 +696,19 @@ impl Accepted {
     }
 }
 
-fn digest_bytes(digest: &Digest) -> Bytes {
+pub(super) fn digest_bytes(digest: &Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
 }
 
-fn read_digest(field: &'static str, bytes: &Bytes) -> Read<Digest> {
+pub(super) fn read_digest(field: &'static str, bytes: &Bytes) -> Read<Digest> {
     Digest::try_from(bytes.as_ref()).map_err(|_| Malformed(field))
 }
 
-fn read_partner(text: &str) -> Read<PartnerId> {
+pub(super) fn read_partner(text: &str) -> Read<PartnerId> {
     text.parse().map_err(|_| Malformed("partner"))
 }
 
-fn read_time(field: &'static str, micros: i64) -> Read<Timestamp> {
+pub(super) fn read_time(field: &'static str, micros: i64) -> Read<Timestamp> {
     Timestamp::from_micros(micros).ok_or(Malformed(field))
 }
 
