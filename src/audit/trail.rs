@@ -34,7 +34,7 @@ impl Due {
     /// Adds what is permitted as of a state and a time.
     fn permit(&mut self, state: &State, at: Timestamp) {
         let permit = state.permit(&self.accepted, &self.release, at);
-        let variant = permit.map(|permit| permit.release().withheld.clone());
+        let variant = permit.map(|permit| permit.release().withheld.to_vec());
         if !self.variants.contains(&variant) {
             self.variants.push(variant);
         }
@@ -90,7 +90,7 @@ impl Trail {
         lane.due.push_back(Due {
             accepted: Arc::clone(accepted),
             release: release.clone(),
-            variants: vec![Some(release.release.withheld.clone())],
+            variants: vec![Some(release.release.withheld.to_vec())],
             ends: ends.unwrap_or(accepted.header.valid_until),
         });
     }

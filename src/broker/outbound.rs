@@ -110,7 +110,7 @@ impl Lane {
             bulletin: redact(&shelved.sealed, &release.withheld),
             position: shelved.position,
             time: shelved.record.time,
-            clauses: release.clauses.clone(),
+            clauses: release.clauses.to_vec(),
             onward: release.onward,
             inherited,
         };

@@ -4,10 +4,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
+use super::outcome::{ClauseMiss, Clauses, PartMiss, Reason, Refusal, Release, Withheld};
 use super::rulebook::{Asked, Rule, Rulebook, Towards};
 use super::usage::Usage;
-use crate::agreement::{ClauseRef, Onward, Regions};
+use crate::agreement::{Onward, Regions};
 use crate::bulletin::{Caveat, Labels, PartClass, PartLabels, Shown, Tlp};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -127,7 +127,7 @@ fn release<'a>(
                 && passes(part, rule, asked)
         })
     };
-    let mut clauses: Vec<ClauseRef> = Vec::new();
+    let mut clauses = Clauses::new();
     let mut onward = Onward::WithinAgreement;
     let mut held = false;
     for rule in allowing.iter().filter(|rule| flows(rule)) {
@@ -155,7 +155,7 @@ fn settle(
     allowing: &mut Vec<&Rule>,
     asked: &Asked<'_>,
     parts: &[PartLabels],
-) -> Result<Vec<u32>, Reason> {
+) -> Result<Withheld, Reason> {
     let withheld = withhold(allowing, asked, parts)?;
     if asked.labels.disguise.is_none() {
         return Ok(withheld);
@@ -181,9 +181,9 @@ fn withhold(
     allowing: &mut Vec<&Rule>,
     asked: &Asked<'_>,
     parts: &[PartLabels],
-) -> Result<Vec<u32>, Reason> {
+) -> Result<Withheld, Reason> {
     loop {
-        let mut withheld: Vec<u32> = (0u32..)
+        let mut withheld: Withheld = (0u32..)
             .zip(parts)
             .filter(|(_, part)| !allowing.iter().any(|rule| passes(part, rule, asked)))
             .map(|(index, _)| index)
@@ -200,8 +200,9 @@ fn withhold(
             .filter(|(index, part)| !is_among(&withheld, *index) && names_one(part, &withheld))
             .map(|(_, part)| part)
             .collect();
-        let refusing =
-            |rule: &&Rule| rule.refuses_references && telling.iter().any(|part| passes(part, rule, asked));
+        let refusing = |rule: &&Rule| {
+            rule.refuses_references && telling.iter().any(|part| passes(part, rule, asked))
+        };
         let (refused, bearing): (Vec<&Rule>, Vec<&Rule>) =
             allowing.iter().copied().partition(refusing);
         if refused.is_empty() {
@@ -243,7 +244,7 @@ fn is_among(withheld: &[u32], index: u32) -> bool {
 }
 
 /// Withholds what names something withheld, and what names that, and so on.
-pub(crate) fn withhold_mentions(withheld: &mut Vec<u32>, parts: &[PartLabels]) {
+pub(crate) fn withhold_mentions(withheld: &mut Withheld, parts: &[PartLabels]) {
     if parts.iter().all(|part| part.mentions.is_empty()) {
         withheld.sort_unstable();
         withheld.dedup();

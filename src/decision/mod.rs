@@ -15,7 +15,7 @@ mod usage;
 pub(crate) use decide::withhold_mentions;
 pub use decide::{decide, decide_for};
 pub use explain::{ClauseExplanation, Explanation, explain};
-pub use outcome::{ClauseMiss, PartMiss, Reason, Refusal, Release};
+pub use outcome::{ClauseMiss, Clauses, PartMiss, Reason, Refusal, Release, Withheld};
 pub use reach::{Hop, Question, Way, reach};
 pub use red_lines::{Crossed, InvalidRedLines, Never, RedLines};
 pub use rulebook::Rulebook;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::agreement::{ClauseRef, Onward};
@@ -11,15 +12,20 @@ use crate::bulletin::{
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
 
+/// The clauses of a release: nearly always one or two, which need no memory of their own.
+pub type Clauses = SmallVec<[ClauseRef; 2]>;
+/// Indexes of parts, ascending.
+pub type Withheld = SmallVec<[u32; 4]>;
+
 /// A recipient's right to a bulletin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// Who receives it.
     pub recipient: PartnerId,
     /// The clauses that allow it, by agreement name, version and clause.
-    pub clauses: Vec<ClauseRef>,
+    pub clauses: Clauses,
     /// Indexes of the parts withheld, ascending.
-    pub withheld: Vec<u32>,
+    pub withheld: Withheld,
     /// The strictest onward rule among the clauses.
     pub onward: Onward,
     /// A clause among them holds it until persons let it go.

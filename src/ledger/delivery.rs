@@ -8,7 +8,7 @@ use super::record::{Accepted, LaneRelease};
 use super::state::State;
 use crate::bulletin::PartClass;
 use crate::clock::Timestamp;
-use crate::decision::{Release, decide_for, withhold_mentions};
+use crate::decision::{Release, Withheld, decide_for, withhold_mentions};
 
 /// The right to deliver one bulletin to one recipient, as of one log size. Made by
 /// [`State::permit`] only; a delivery cannot be built without one.
@@ -70,7 +70,7 @@ impl State {
         }
         let recipient = &then.recipient;
         let current = decide_for(self.rulebook(), None, &labels, &parts, at, recipient).ok()?;
-        let mut withheld: Vec<u32> = then
+        let mut withheld: Withheld = then
             .withheld
             .iter()
             .chain(&current.withheld)

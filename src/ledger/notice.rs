@@ -8,7 +8,7 @@ use super::record::{Fact, Record};
 use super::state::State;
 use crate::agreement::Onward;
 use crate::bulletin::{Header, PartClass, PartLabels, Refused};
-use crate::decision::Release;
+use crate::decision::{Clauses, Release, Withheld};
 use crate::partner::PartnerId;
 
 /// The releases of a notice; an error where it is none. `by` is who gives it, by its own name;
@@ -64,7 +64,7 @@ pub fn notice_releases(
         return wrong("its header says more than that of the bulletin it is about");
     }
     // Who gives it knows its own bulletin, and recipients the pseudonym.
-    let hidden: Vec<u32> = (0u32..)
+    let hidden: Withheld = (0u32..)
         .zip(parts)
         .filter(|(_, part)| behind(part))
         .map(|(index, _)| index)
@@ -74,7 +74,7 @@ pub fn notice_releases(
         .given(about)
         .map(|release| Release {
             recipient: release.recipient.clone(),
-            clauses: Vec::new(),
+            clauses: Clauses::new(),
             withheld: hidden.clone(),
             onward: Onward::None,
             held: false,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{InvalidRecord, PromiseError};
-use crate::proof::{InvalidNote, SignError};
+use crate::proof::SignError;
 use crate::session::{FrameError, LaneError, Refusal};
 use crate::store::StoreError;
 use crate::transport::{EndpointError, LocalError, ReadError, TlsError, TrustError};
@@ -95,9 +95,6 @@ pub enum NodeError {
     /// A genesis that cannot be read.
     #[error("the broker's genesis cannot be read: {0}")]
     Genesis(#[from] InvalidRecord),
-    /// A log key that cannot be read.
-    #[error("the broker's log key cannot be read: {0}")]
-    LogKey(#[from] InvalidNote),
     /// A promise that does not hold.
     #[error(transparent)]
     Promise(#[from] PromiseError),

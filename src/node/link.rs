@@ -20,7 +20,7 @@ use super::{Act, Asked, LinkStatus, Outward, Shared};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
-use crate::proof::{Digest, NoteKey};
+use crate::proof::{Digest, NoteKey, PublicKey};
 use crate::session::{
     AskingItem, Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION,
     RecipientState, Refusal, accept, decode, encode,
@@ -53,7 +53,10 @@ pub(super) struct Link {
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) ledger: LedgerId,
-    pub(super) log_key: NoteKey,
+    /// The log's key: its name is the origin of its checkpoints.
+    pub(super) log: NoteKey,
+    /// The same: it signs promises, too.
+    pub(super) log_key: PublicKey,
 }
 
 impl Link {
@@ -268,9 +271,14 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
         return Err(NodeError::OtherLedger { found, known });
     }
     shared.store.put(LEDGER, welcome.ledger.0.as_bytes())?;
+    let unusable = NodeError::Protocol("the key of its log cannot be used");
+    let Ok(log) = genesis.log_key.parse::<NoteKey>() else {
+        return Err(unusable);
+    };
     let session = Session {
         ledger: welcome.ledger,
-        log_key: genesis.log_key.parse()?,
+        log_key: *log.signs_notes().ok_or(unusable)?,
+        log,
     };
     Ok(Greeted {
         session,

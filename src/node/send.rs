@@ -167,7 +167,7 @@ impl Flight {
         signed: &SignedPromise,
         sequences: &[u64],
     ) -> Result<Answers, NodeError> {
-        let promise = signed.open(self.session.log_key.public_key())?;
+        let promise = signed.open(&self.session.log_key)?;
         let ours = promise.ledger == self.session.ledger
             && promise.originator == *self.shared.config.spiffe_id.partner()
             && promise.items.len() == sequences.len();

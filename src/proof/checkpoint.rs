@@ -1,11 +1,9 @@
-//! Checkpoints (C2SP tlog-checkpoint, v1.0.0): the head of the log as a signed note.
+//! Checkpoints (C2SP tlog-checkpoint, v1.0.0): the head of a log, as the text of a note.
 
 use data_encoding::BASE64;
 use thiserror::Error;
 
 use super::hash::Digest;
-use super::note::{InvalidNote, Note, NoteKey};
-use super::sign::{SignError, Signer};
 
 /// The head of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,24 +16,10 @@ pub struct Checkpoint {
     pub root: Digest,
 }
 
-/// A checkpoint that cannot be believed, and why.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum InvalidCheckpoint {
-    /// The note.
-    #[error(transparent)]
-    Note(#[from] InvalidNote),
-    /// The text of the note.
-    #[error("the checkpoint's {0} cannot be read")]
-    Malformed(&'static str),
-    /// Another log's.
-    #[error("the checkpoint is of `{found}`, not of `{expected}`")]
-    OtherOrigin {
-        /// Its origin.
-        found: String,
-        /// The key's name.
-        expected: String,
-    },
-}
+/// Text that is no checkpoint.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the checkpoint's {0} cannot be read")]
+pub struct MalformedCheckpoint(pub(super) &'static str);
 
 impl Checkpoint {
     /// The text of the note.
@@ -49,8 +33,8 @@ impl Checkpoint {
     }
 
     /// Reads the text of a note. Extension lines after the third are passed over.
-    pub fn parse(text: &str) -> Result<Self, InvalidCheckpoint> {
-        let malformed = InvalidCheckpoint::Malformed;
+    pub fn parse(text: &str) -> Result<Self, MalformedCheckpoint> {
+        let malformed = MalformedCheckpoint;
         let mut lines = text.split_terminator('\n');
         let origin = lines
             .next()
@@ -70,32 +54,10 @@ impl Checkpoint {
             root: root.ok_or_else(|| malformed("root"))?,
         })
     }
-
-    /// The signed note, under the origin as the key's name.
-    pub fn sign(&self, signer: &dyn Signer) -> Result<String, SignError> {
-        let failed = |error: InvalidNote| SignError {
-            key: signer.public_key().id(),
-            reason: error.to_string(),
-        };
-        let mut note = Note::new(self.to_text()).map_err(failed)?;
-        note.sign(&self.origin, signer)?;
-        Ok(note.to_string())
-    }
-
-    /// Verifies a signed note with the log's key, whose name is the origin.
-    pub fn verify(note: &str, key: &NoteKey) -> Result<Self, InvalidCheckpoint> {
-        let note: Note = note.parse()?;
-        let checkpoint = Self::parse(note.verify(&[key])?)?;
-        if checkpoint.origin != key.name() {
-            let (found, expected) = (checkpoint.origin, key.name().to_owned());
-            return Err(InvalidCheckpoint::OtherOrigin { found, expected });
-        }
-        Ok(checkpoint)
-    }
 }
 
 /// Decimal digits without sign, space or leading zero.
-fn read_size(line: &str) -> Option<u64> {
+pub(super) fn read_size(line: &str) -> Option<u64> {
     let plain = line.bytes().all(|b| b.is_ascii_digit()) && (line == "0" || !line.starts_with('0'));
     plain.then(|| line.parse().ok()).flatten()
 }
@@ -103,23 +65,6 @@ fn read_size(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::SecretKey;
-
-    #[test]
-    fn a_checkpoint_verifies_under_its_own_key_only() {
-        let signer = SecretKey::from_seed([7; 32]).unwrap();
-        let key = NoteKey::new("alliance.example/log", signer.public_key()).unwrap();
-        let checkpoint = Checkpoint {
-            origin: "alliance.example/log".into(),
-            size: 7,
-            root: Digest::of(b"x"),
-        };
-        let note = checkpoint.sign(&signer).unwrap();
-        assert_eq!(Checkpoint::verify(&note, &key).unwrap(), checkpoint);
-        let other = NoteKey::new("other.example/log", signer.public_key()).unwrap();
-        assert!(Checkpoint::verify(&note, &other).is_err());
-        assert!(Checkpoint::verify(&note.replace("\n7\n", "\n8\n"), &key).is_err());
-    }
 
     #[test]
     fn sizes_are_plain_decimal_numbers() {

@@ -222,17 +222,36 @@ pub fn verify_consistency(
             (true, true) => Ok(()),
         };
     }
-    let (mut node, mut last) = (old_size - 1, new_size - 1);
-    while node & 1 == 1 {
-        node >>= 1;
-        last >>= 1;
-    }
     // Where the old tree is a whole subtree of the new one, its root is not in the proof.
     let (first, rest) = if old_size.is_power_of_two() {
         (old_root, path)
     } else {
         path.split_first().ok_or(InvalidProof::Length)?
     };
+    let (old, new) = roots_from_prefix(old_size, new_size, first, rest)?;
+    if old == *old_root && new == *new_root {
+        Ok(())
+    } else {
+        Err(InvalidProof::OtherRoot)
+    }
+}
+
+/// The roots of the old and the new tree that a consistency proof leads to, for `0 < old_size <
+/// new_size`. `first` is the root of the largest whole subtree that ends where the old tree does.
+pub fn roots_from_prefix(
+    old_size: u64,
+    new_size: u64,
+    first: &Digest,
+    rest: &[Digest],
+) -> Result<(Digest, Digest), InvalidProof> {
+    if old_size == 0 || old_size >= new_size {
+        return Err(InvalidProof::OutOfRange);
+    }
+    let (mut node, mut last) = (old_size - 1, new_size - 1);
+    while node & 1 == 1 {
+        node >>= 1;
+        last >>= 1;
+    }
     let (mut old, mut new) = (*first, *first);
     for hash in rest {
         if last == 0 {
@@ -251,13 +270,10 @@ pub fn verify_consistency(
         node >>= 1;
         last >>= 1;
     }
-    if last != 0 {
-        return Err(InvalidProof::Length);
-    }
-    if old == *old_root && new == *new_root {
-        Ok(())
+    if last == 0 {
+        Ok((old, new))
     } else {
-        Err(InvalidProof::OtherRoot)
+        Err(InvalidProof::Length)
     }
 }
 

@@ -1,16 +1,14 @@
-//! Signed notes (C2SP signed-note, v1.0.0), with Ed25519 keys.
+//! Signed notes (C2SP signed-note, v1.0.0).
 
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use thiserror::Error;
 
-use super::hash::Hasher;
-use super::sign::{PublicKey, SignError, Signer, verify_message};
+use super::sign::{SignError, Signer};
+use super::vkey::{InvalidVkey, NoteKey, name_ok};
 
-/// The type byte of an Ed25519 key.
-const ED25519: u8 = 0x01;
 /// The largest note we read.
 const MAX_NOTE_BYTES: usize = 1024 * 1024;
 /// The most signature lines we read; the specification asks for at least 16.
@@ -18,18 +16,12 @@ const MAX_SIGNATURES: usize = 64;
 /// What a signature line begins with: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "\u{2014} ";
 
-/// A note or key that cannot be used, and why.
+/// A note that cannot be used, and why.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidNote {
     /// Not the form of a note.
     #[error("the note is malformed: {0}")]
     Malformed(&'static str),
-    /// Not the form of a verifier key.
-    #[error("`{0}` is not a verifier key such as example.com/log+530d903a+Aek...")]
-    Key(String),
-    /// A key of a type that is not Ed25519.
-    #[error("the verifier key is of type {0:#04x}; only Ed25519 (0x01) is read")]
-    KeyType(u8),
     /// A known key's signature is wrong.
     #[error("the signature of `{0}` does not verify")]
     BadSignature(String),
@@ -38,98 +30,63 @@ pub enum InvalidNote {
     Unverified,
 }
 
-/// A verifier key: a name and a public key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoteKey {
-    name: String,
-    key: PublicKey,
-}
-
-impl NoteKey {
-    /// A key under a name without spaces and plus signs.
-    pub fn new(name: &str, key: PublicKey) -> Result<Self, InvalidNote> {
-        if !name_ok(name) {
-            return Err(InvalidNote::Key(name.chars().take(80).collect()));
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            key,
-        })
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The public key.
-    pub fn public_key(&self) -> &PublicKey {
-        &self.key
-    }
-
-    /// The first four bytes of SHA-256(name || 0x0A || type || key).
-    pub fn id(&self) -> [u8; 4] {
-        let digest = Hasher::new()
-            .chain(self.name.as_bytes())
-            .chain(&[b'\n', ED25519])
-            .chain(&self.key.0)
-            .finish();
-        [digest.0[0], digest.0[1], digest.0[2], digest.0[3]]
-    }
-}
-
-/// The vkey.
-impl fmt::Display for NoteKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = BASE64.encode(&[&[ED25519], self.key.0.as_slice()].concat());
-        write!(f, "{}+{}+{key}", self.name, HEXLOWER.encode(&self.id()))
-    }
-}
-
-impl FromStr for NoteKey {
-    type Err = InvalidNote;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidNote::Key(text.chars().take(80).collect());
-        let mut fields = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (fields.next(), fields.next(), fields.next())
-        else {
-            return Err(invalid());
-        };
-        let key = BASE64.decode(key.as_bytes()).map_err(|_| invalid())?;
-        let (kind, key) = key.split_first().ok_or_else(invalid)?;
-        if *kind != ED25519 {
-            return Err(InvalidNote::KeyType(*kind));
-        }
-        let key = Self::new(name, PublicKey::try_from(key).map_err(|_| invalid())?)?;
-        if HEXLOWER.encode(&key.id()) == id {
-            Ok(key)
-        } else {
-            Err(invalid())
-        }
-    }
-}
-
-fn name_ok(name: &str) -> bool {
-    !name.is_empty()
-        && !name
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
-}
-
 /// One signature line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+pub struct SignatureLine {
     name: String,
     id: [u8; 4],
     signature: Vec<u8>,
+}
+
+impl SignatureLine {
+    /// A line of a key with what it signed: for a cosigner, its time before the signature.
+    pub(super) fn new(key: &NoteKey, signature: Vec<u8>) -> Self {
+        Self {
+            name: key.name().to_owned(),
+            id: key.id(),
+            signature,
+        }
+    }
+
+    /// Whether it claims to be this key's.
+    pub fn is_of(&self, key: &NoteKey) -> bool {
+        self.name == key.name() && self.id == key.id()
+    }
+
+    /// Reads lines as a witness answers them, each ended by a line feed.
+    pub fn parse_all(lines: &str) -> Result<Vec<Self>, InvalidNote> {
+        let mut read = Vec::new();
+        for line in lines.split_terminator('\n') {
+            if read.len() == MAX_SIGNATURES {
+                return Err(InvalidNote::Malformed("it has too many signatures"));
+            }
+            read.push(read_line(line).ok_or(InvalidNote::Malformed("a signature line"))?);
+        }
+        Ok(read)
+    }
+}
+
+impl fmt::Display for SignatureLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blob = BASE64.encode(&[self.id.as_slice(), &self.signature].concat());
+        writeln!(f, "{SIGNATURE_PREFIX}{} {blob}", self.name)
+    }
+}
+
+/// That a known key signed a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedBy<'a> {
+    /// Which of those that were asked about.
+    pub key: &'a NoteKey,
+    /// A cosignature's time, in seconds since 1970.
+    pub time: Option<u64>,
 }
 
 /// A text with signature lines, which nobody has verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     text: String,
-    lines: Vec<Line>,
+    lines: Vec<SignatureLine>,
 }
 
 impl Note {
@@ -142,39 +99,59 @@ impl Note {
         })
     }
 
-    /// Adds a signature under a name.
+    /// The text that is signed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its signature lines.
+    pub fn lines(&self) -> &[SignatureLine] {
+        &self.lines
+    }
+
+    /// Adds an Ed25519 signature over the text, under a name.
     pub fn sign(&mut self, name: &str, signer: &dyn Signer) -> Result<(), SignError> {
-        let key = NoteKey {
-            name: name.to_owned(),
-            key: signer.public_key(),
+        let failed = |error: InvalidVkey| SignError {
+            key: signer.public_key().id(),
+            reason: error.to_string(),
         };
+        let key = NoteKey::new(name, signer.public_key()).map_err(failed)?;
         let signature = signer.sign_message(self.text.as_bytes())?.to_vec();
-        self.lines.push(Line {
-            name: name.to_owned(),
-            id: key.id(),
-            signature,
-        });
+        self.add(SignatureLine::new(&key, signature));
         Ok(())
     }
 
-    /// Verifies with known keys and returns the text: every signature line of a known key must
-    /// hold, there must be one, and lines of unknown keys count for nothing.
-    pub fn verify(&self, keys: &[&NoteKey]) -> Result<&str, InvalidNote> {
-        let mut verified = false;
+    /// Adds a line, where it is not there already and there is room for it.
+    pub fn add(&mut self, line: SignatureLine) {
+        if !self.lines.contains(&line) && self.lines.len() < MAX_SIGNATURES {
+            self.lines.push(line);
+        }
+    }
+
+    /// Who of these keys signed: every line of a known key must hold, there must be one, and lines of
+    /// unknown keys count for nothing.
+    pub fn signed_by<'a>(&self, keys: &[&'a NoteKey]) -> Result<Vec<SignedBy<'a>>, InvalidNote> {
+        let mut signed: Vec<SignedBy<'a>> = Vec::new();
         for line in &self.lines {
-            let known = keys
-                .iter()
-                .find(|key| key.name == line.name && key.id() == line.id);
-            let Some(key) = known else { continue };
-            verify_message(&key.key, self.text.as_bytes(), &line.signature)
-                .map_err(|_| InvalidNote::BadSignature(line.name.clone()))?;
-            verified = true;
+            let Some(key) = keys.iter().find(|key| line.is_of(key)) else {
+                continue;
+            };
+            let time = key.verify(&self.text, &line.signature);
+            let time = time.ok_or_else(|| InvalidNote::BadSignature(line.name.clone()))?;
+            if !signed.iter().any(|one| one.key == *key) {
+                signed.push(SignedBy { key, time });
+            }
         }
-        if verified {
-            Ok(&self.text)
-        } else {
-            Err(InvalidNote::Unverified)
+        if signed.is_empty() {
+            return Err(InvalidNote::Unverified);
         }
+        Ok(signed)
+    }
+
+    /// Verifies with known keys and returns the text.
+    pub fn verify(&self, keys: &[&NoteKey]) -> Result<&str, InvalidNote> {
+        self.signed_by(keys)?;
+        Ok(&self.text)
     }
 }
 
@@ -202,13 +179,7 @@ impl FromStr for Note {
             .rfind("\n\n")
             .ok_or(InvalidNote::Malformed("it has no empty line"))?;
         let (text, signatures) = (&note[..=at], &note[at + 2..]);
-        let mut lines = Vec::new();
-        for line in signatures.split_terminator('\n') {
-            if lines.len() == MAX_SIGNATURES {
-                return Err(InvalidNote::Malformed("it has too many signatures"));
-            }
-            lines.push(read_line(line).ok_or(InvalidNote::Malformed("a signature line"))?);
-        }
+        let lines = SignatureLine::parse_all(signatures)?;
         if lines.is_empty() {
             return Err(InvalidNote::Malformed("it has no signatures"));
         }
@@ -219,11 +190,11 @@ impl FromStr for Note {
     }
 }
 
-fn read_line(line: &str) -> Option<Line> {
+fn read_line(line: &str) -> Option<SignatureLine> {
     let (name, blob) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
     let blob = BASE64.decode(blob.as_bytes()).ok()?;
     let (id, signature) = blob.split_first_chunk::<4>()?;
-    (name_ok(name) && !signature.is_empty()).then(|| Line {
+    (name_ok(name) && !signature.is_empty()).then(|| SignatureLine {
         name: name.to_owned(),
         id: *id,
         signature: signature.to_vec(),
@@ -233,11 +204,7 @@ fn read_line(line: &str) -> Option<Line> {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for line in &self.lines {
-            let blob = BASE64.encode(&[line.id.as_slice(), &line.signature].concat());
-            writeln!(f, "{SIGNATURE_PREFIX}{} {blob}", line.name)?;
-        }
-        Ok(())
+        self.lines.iter().try_for_each(|line| line.fmt(f))
     }
 }
 
@@ -289,13 +256,6 @@ mod tests {
             "te\rxt\n\n\u{2014} a AAAAAAAA\n",
         ] {
             assert!(bad.parse::<Note>().is_err(), "{bad:?}");
-        }
-        for bad in [
-            "",
-            "a+b",
-            "example.com/foo+00000000+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
-        ] {
-            assert!(bad.parse::<NoteKey>().is_err(), "{bad:?}");
         }
     }
 }

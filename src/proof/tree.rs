@@ -82,6 +82,27 @@ pub fn consistency_path<S: Subtrees>(
     Ok(Some(path))
 }
 
+/// What the tree over the first `new` leaves has to say of its first `old`, for `0 < old < new`: as
+/// [`consistency_path`], but with the first hash also where the verifier of a consistency proof
+/// knows it. `None` for other sizes.
+pub fn prefix_path<S: Subtrees>(
+    subtrees: &S,
+    old: u64,
+    new: u64,
+) -> Result<Option<Vec<Digest>>, S::Error> {
+    if old == 0 || old >= new {
+        return Ok(None);
+    }
+    let path = consistency_path(subtrees, old, new)?;
+    let Some(mut path) = path else {
+        return Ok(None);
+    };
+    if old.is_power_of_two() {
+        path.insert(0, range(subtrees, 0, old)?);
+    }
+    Ok(Some(path))
+}
+
 /// The root over leaves `from..until`, a range that the definition of the tree names: `from` is a
 /// multiple of the largest power of two in its length.
 fn range<S: Subtrees>(subtrees: &S, from: u64, until: u64) -> Result<Digest, S::Error> {

@@ -574,7 +574,7 @@ fn write_release(release: &LaneRelease) -> proto::Release {
         recipient: release.release.recipient.to_string(),
         lane_number: release.number,
         clauses: release.release.clauses.iter().map(clause_to_wire).collect(),
-        withheld: release.release.withheld.clone(),
+        withheld: release.release.withheld.to_vec(),
         onward: onward_to_wire(release.release.onward),
     }
 }
@@ -585,14 +585,14 @@ fn read_release(bytes: &Bytes) -> Read<LaneRelease> {
         .clauses
         .iter()
         .map(clause_from_wire)
-        .collect::<Option<Vec<_>>>();
+        .collect::<Option<_>>();
     Ok(LaneRelease {
         bulletin: read_digest("bulletin", &wire.bulletin)?,
         number: wire.lane_number,
         release: Release {
             recipient: read_partner(&wire.recipient)?,
             clauses: clauses.ok_or(Malformed("clauses"))?,
-            withheld: wire.withheld,
+            withheld: wire.withheld.into(),
             onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
             held: wire.lane_number == 0,
         },
