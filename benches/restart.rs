@@ -119,7 +119,7 @@ async fn measure(records: u64) {
         began.elapsed().as_secs_f64()
     );
     let key = read_secret_key(&log_key).expect("a key");
-    log.close(&key).expect("closed");
+    log.close(&key, clock.now()).expect("closed");
     let timed = |log: entente::broker::Log| {
         drop(log);
         // The writer lets go of the log a moment after its last owner.

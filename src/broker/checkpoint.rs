@@ -1,30 +1,78 @@
-//! Signed checkpoints: the head of the log, kept in a place of its own.
+//! Signed checkpoints: the head of the log, kept in a place of its own, and who cosigned it.
+//!
+//! What a crash leaves: before the file is replaced, the last checkpoint is the old one and nobody
+//! was shown the new; after it, the new one is signed again from the file. Cosignatures live in memory:
+//! witnesses give them again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::Shared;
 use super::config::Config;
 use super::error::BrokerError;
-use crate::ledger::State;
-use crate::proof::{Checkpoint, Digest, NoteKey, Signer};
-use crate::store::HeadFile;
+use crate::clock::Timestamp;
+use crate::identity::{read_secret_key, write_public};
+use crate::ledger::{Engine, EngineError, MERGE_DELAY, State};
+use crate::proof::tree::{self, Tiled, TiledError};
+use crate::proof::{
+    AddCheckpoint, Checkpoint, Digest, ForkProof, MlDsaSecretKey, Note, NoteKey, Policy,
+    SignatureLine, Signer, TilePath, cosign_as_log,
+};
+use crate::store::{EmbeddedEngine, HeadFile};
 
 /// At most this often a checkpoint is signed.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Cosignatures that come within this time are shown together.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often a missing quorum is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// The last checkpoint and the file that keeps it.
+/// The last checkpoint, the file that keeps it, and its witnesses.
 #[derive(Debug)]
 pub(super) struct Head {
     file: HeadFile,
+    /// Where a proof of a fork is kept.
+    fork_file: PathBuf,
     last: Mutex<Option<Signed>>,
-    origin: Mutex<Option<String>>,
+    log: Mutex<Option<NoteKey>>,
+    second: Option<MlDsaSecretKey>,
+    policy: Option<Policy>,
+    /// Witnesses of the policy that must be heard before anything is signed: there was a head before
+    /// this start. `None`: they were.
+    unheard: Mutex<Option<BTreeSet<String>>>,
+    /// Size of the last checkpoint.
+    signed: watch::Sender<u64>,
+    /// Counts cosignatures.
+    cosigned: watch::Sender<u64>,
+    /// The checkpoint as it is shown.
+    published: watch::Sender<Arc<Published>>,
+    /// A proof that the log showed two histories.
+    fork: watch::Sender<Option<Arc<String>>>,
 }
 
 #[derive(Clone, Debug)]
 struct Signed {
+    /// As the log signed it, and as the file keeps it.
     note: String,
     checkpoint: Checkpoint,
+    /// With the cosignatures that came.
+    cosigned: Note,
+    at: Timestamp,
+}
+
+/// A checkpoint as it is shown to nodes and over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Published {
+    /// The note; empty where nothing was signed yet.
+    pub(super) note: String,
+    /// Its size.
+    pub(super) size: u64,
+    /// The largest size that the policy's quorum cosigned; that of the note where there is no policy.
+    pub(super) witnessed: u64,
 }
 
 impl Head {
@@ -42,29 +90,101 @@ impl Head {
             let origin = note.lines().next().unwrap_or_default().to_owned();
             let key = NoteKey::new(&origin, log_key.public_key())
                 .map_err(|error| failed(error.into()))?;
-            let checkpoint = Checkpoint::verify(&note, &key).map_err(failed)?;
-            last = Some(Signed { note, checkpoint });
+            let cosigned: Note = note
+                .parse()
+                .map_err(|error: crate::proof::InvalidNote| failed(error.into()))?;
+            let checkpoint = Checkpoint::of_note(&cosigned, &key).map_err(failed)?;
+            last = Some(Signed {
+                note,
+                checkpoint,
+                cosigned,
+                at: Timestamp::MIN,
+            });
         }
+        let policy = config.witness.as_ref().map(read_policy).transpose()?;
+        let second = config.log_key_second.as_deref().map(|path| {
+            let key = read_secret_key(path)?;
+            MlDsaSecretKey::from_seed(key.seed())
+                .map_err(|_| BrokerError::SecondKey(path.to_owned()))
+        });
+        let mut fork_file = config.head.clone().into_os_string();
+        fork_file.push(".fork");
+        let asks = last.is_some() && policy.as_ref().is_some_and(Policy::has_quorum);
         Ok(Self {
             file,
+            fork_file: fork_file.into(),
+            signed: watch::Sender::new(last.as_ref().map_or(0, |last| last.checkpoint.size)),
             last: Mutex::new(last),
-            origin: Mutex::new(None),
+            log: Mutex::new(None),
+            second: second.transpose()?,
+            policy,
+            unheard: Mutex::new(asks.then(BTreeSet::new)),
+            cosigned: watch::Sender::new(0),
+            published: watch::Sender::new(Arc::default()),
+            fork: watch::Sender::new(None),
         })
     }
 
-    fn signed(&self) -> Option<Signed> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn lock(&self) -> MutexGuard<'_, Option<Signed>> {
+        // Every change is one step.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn log_key(&self) -> Option<NoteKey> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.clone()
+    }
+
+    /// The last checkpoint, with the cosignatures that came.
     pub(super) fn last(&self) -> Option<String> {
-        self.signed().map(|signed| signed.note)
+        self.lock().as_ref().map(|last| last.cosigned.to_string())
     }
 
     pub(super) fn signed_size(&self) -> Option<u64> {
-        self.signed().map(|signed| signed.checkpoint.size)
+        self.lock().as_ref().map(|last| last.checkpoint.size)
+    }
+
+    /// The size of the last checkpoint, whenever another is signed.
+    pub(super) fn signed(&self) -> watch::Receiver<u64> {
+        self.signed.subscribe()
+    }
+
+    /// The checkpoint as it is shown.
+    pub(super) fn published(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.subscribe()
+    }
+
+    /// A proof that the log showed two histories, once there is one.
+    pub(super) fn fork(&self) -> watch::Receiver<Option<Arc<String>>> {
+        self.fork.subscribe()
+    }
+
+    /// What an operator must look at.
+    pub(super) fn alarms(&self, now: Timestamp) -> Vec<String> {
+        let mut alarms = Vec::new();
+        if self.fork.borrow().is_some() {
+            alarms.push(format!(
+                "the log's key signed two histories: nothing more is signed; the proof is in {}",
+                self.fork_file.display()
+            ));
+        }
+        if self.is_waiting_for_witnesses() {
+            alarms.push(
+                "no checkpoint is signed before the witnesses of the policy said what they know"
+                    .to_owned(),
+            );
+        }
+        let (shown, last) = (self.published.borrow(), self.lock());
+        if let Some(last) = last.as_ref()
+            && last.checkpoint.size > shown.witnessed
+            && now.since(last.at) > MERGE_DELAY
+        {
+            alarms.push(format!(
+                "the quorum of witnesses is missing: receipts beyond {} records are pending",
+                shown.witnessed
+            ));
+        }
+        alarms
     }
 
     /// Where a checkpoint was signed over this size, its root must be this one.
@@ -73,8 +193,8 @@ impl Head {
         size: u64,
         root: impl FnOnce() -> Digest,
     ) -> Result<(), BrokerError> {
-        match self.signed() {
-            Some(signed) if signed.checkpoint.size == size && signed.checkpoint.root != root() => {
+        match self.lock().as_ref() {
+            Some(last) if last.checkpoint.size == size && last.checkpoint.root != root() => {
                 Err(BrokerError::Forked(size))
             }
             _ => Ok(()),
@@ -88,67 +208,270 @@ impl Head {
             .ok_or_else(|| BrokerError::NoLedger(config.ledger.clone()))?;
         let other_key = || BrokerError::OtherLogKey(config.log_key.clone());
         let named: NoteKey = genesis.log_key.parse().map_err(|_| other_key())?;
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = Some(named.name().to_owned());
-        let Some(signed) = self.signed() else {
+        let origin = named.name().to_owned();
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(named);
+        let last = self.lock();
+        let Some(last) = last.as_ref() else {
             return Ok(());
         };
-        if signed.checkpoint.origin != named.name() {
+        if last.checkpoint.origin != origin {
             return Err(other_key());
         }
-        if signed.checkpoint.size > state.size() {
-            let (size, signed) = (state.size(), signed.checkpoint.size);
+        if last.checkpoint.size > state.size() {
+            let (size, signed) = (state.size(), last.checkpoint.size);
             return Err(BrokerError::Rollback { size, signed });
         }
         Ok(())
     }
 
+    /// Signs a checkpoint, where it is larger than the last one. Nothing is signed before witnesses were
+    /// heard, and nothing any more after a fork.
     pub(super) fn sign(
         &self,
         size: u64,
         root: Digest,
         log_key: &dyn Signer,
+        now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.fork.borrow().is_some() || self.is_waiting_for_witnesses() {
+            return Ok(());
+        }
+        let log = self.log_key().ok_or(BrokerError::Closed)?;
+        let mut last = self.lock();
         if last
             .as_ref()
-            .is_some_and(|signed| signed.checkpoint.size >= size)
+            .is_some_and(|last| last.checkpoint.size >= size)
         {
             return Ok(());
         }
-        let origin = self
-            .origin
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let checkpoint = Checkpoint {
-            origin: origin.ok_or(BrokerError::Closed)?,
+            origin: log.name().to_owned(),
             size,
             root,
         };
-        let note = checkpoint.sign(log_key)?;
-        let expected = last.as_ref().map(|signed| signed.note.as_str());
+        let mut note = checkpoint.sign(log_key)?;
+        if let Some(second) = &self.second {
+            note = cosign_as_log(log.name(), second, &note, seconds(now))?;
+        }
+        let cosigned: Note = note.parse().map_err(BrokerError::Note)?;
+        let expected = last.as_ref().map(|last| last.note.as_str());
         if !self.file.swap(expected, &note)? {
             return Err(BrokerError::HeadTaken);
         }
-        *last = Some(Signed { note, checkpoint });
+        *last = Some(Signed {
+            note,
+            checkpoint,
+            cosigned,
+            at: now,
+        });
+        drop(last);
+        self.signed.send_replace(size);
         Ok(())
     }
+
+    fn is_waiting_for_witnesses(&self) -> bool {
+        let unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.is_some()
+    }
+
+    /// A request for a witness that cosigned this size last; `None` where there is nothing to sign.
+    pub(super) fn request(
+        &self,
+        engine: &EmbeddedEngine,
+        old: u64,
+    ) -> Result<Option<AddCheckpoint>, BrokerError> {
+        let Some(last) = self.lock().clone() else {
+            return Ok(None);
+        };
+        let size = last.checkpoint.size;
+        let proof = tree::consistency_path(&tiles(engine, size), old, size).map_err(missing)?;
+        Ok(proof.map(|proof| AddCheckpoint {
+            old,
+            proof,
+            note: last.note,
+        }))
+    }
+
+    /// Takes a witness's cosignatures of the last checkpoint; what does not verify under its keys is
+    /// not taken.
+    pub(super) fn cosign(&self, keys: &[NoteKey], lines: Vec<SignatureLine>) -> bool {
+        let mut last = self.lock();
+        let Some(last) = last.as_mut() else {
+            return false;
+        };
+        let mut taken = false;
+        for line in lines {
+            let Some(key) = keys.iter().find(|key| line.is_of(key)) else {
+                continue;
+            };
+            let Ok(mut alone) = Note::new(last.cosigned.text().to_owned()) else {
+                continue;
+            };
+            alone.add(line.clone());
+            if alone.signed_by(&[key]).is_ok() {
+                last.cosigned.replace(key, line);
+                taken = true;
+            }
+        }
+        if taken {
+            self.cosigned.send_modify(|count| *count += 1);
+        }
+        taken
+    }
+
+    /// The keys with which the policy knows a witness, by what the node says are its own; all of them
+    /// where there is no policy.
+    pub(super) fn known(&self, keys: &[NoteKey]) -> Vec<NoteKey> {
+        let known = |key: &&NoteKey| {
+            self.policy.as_ref().is_none_or(|policy| {
+                let mut witnesses = policy.witnesses();
+                witnesses.any(|(_, witness)| witness.key == **key)
+            })
+        };
+        keys.iter().filter(known).cloned().collect()
+    }
+
+    /// What a node knows of this log, as it greets: an older head than its own means that the ledger
+    /// was restored from an old backup, another root that the key signed two histories.
+    pub(super) fn hear(
+        &self,
+        engine: &EmbeddedEngine,
+        keys: &[NoteKey],
+        note: &str,
+    ) -> Result<(), BrokerError> {
+        if !note.is_empty()
+            && let Some(log) = self.log_key()
+            && let Ok(theirs) = Checkpoint::verify(note, &log)
+        {
+            self.compare(engine, &theirs, note)?;
+        }
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(heard), Some(policy)) = (unheard.as_mut(), &self.policy) {
+            for (name, known) in policy.witnesses() {
+                if keys.contains(&known.key) {
+                    heard.insert(name.to_owned());
+                }
+            }
+            if policy.is_met_by(heard) {
+                *unheard = None;
+                drop(unheard);
+                self.cosigned.send_modify(|count| *count += 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        engine: &EmbeddedEngine,
+        theirs: &Checkpoint,
+        note: &str,
+    ) -> Result<(), BrokerError> {
+        let size = engine.size();
+        if theirs.size > size {
+            let signed = theirs.size;
+            return Err(BrokerError::Rollback { size, signed });
+        }
+        let root = tree::root(&tiles(engine, size), theirs.size).map_err(missing)?;
+        if root == theirs.root {
+            return Ok(());
+        }
+        tracing::error!(size = theirs.size, "the log's key signed two histories");
+        let Some(last) = self.lock().clone() else {
+            return Ok(());
+        };
+        let (old, new) = (theirs.size, last.checkpoint.size);
+        if new < old {
+            // What this broker signed says nothing about so many records; only the node can prove it.
+            return Err(BrokerError::Forked(old));
+        }
+        let path = tree::prefix_path(&tiles(engine, new), old, new).map_err(missing)?;
+        let proof = ForkProof {
+            first: note.to_owned(),
+            second: last.note,
+            path: path.unwrap_or_default(),
+        };
+        let text = proof.to_string();
+        write_public(&self.fork_file, text.as_bytes())?;
+        self.fork.send_replace(Some(Arc::new(text)));
+        Ok(())
+    }
+
+    /// Shows the last checkpoint with the cosignatures that came.
+    fn publish(&self) {
+        let Some(last) = self.lock().clone() else {
+            return;
+        };
+        let note = last.cosigned.to_string();
+        let size = last.checkpoint.size;
+        let is_witnessed = match (&self.policy, self.log_key()) {
+            (Some(policy), Some(log)) => policy.for_log(&log).check(&note).is_ok(),
+            _ => true,
+        };
+        self.published.send_if_modified(|shown| {
+            let witnessed = if is_witnessed { size } else { shown.witnessed };
+            let next = Published {
+                note,
+                size,
+                witnessed,
+            };
+            let changed = **shown != next;
+            *shown = Arc::new(next);
+            changed
+        });
+    }
+}
+
+/// The tiles of the log, as of a size.
+pub(super) fn tiles(
+    engine: &EmbeddedEngine,
+    size: u64,
+) -> Tiled<impl Fn(&TilePath) -> Result<Vec<Digest>, EngineError>> {
+    Tiled::new(size, |path: &TilePath| engine.tile(path))
+}
+
+fn missing(error: TiledError<EngineError>) -> BrokerError {
+    match error {
+        TiledError::Fetch(error) => error.into(),
+        other => EngineError::Unknown(other.to_string()).into(),
+    }
+}
+
+fn seconds(now: Timestamp) -> u64 {
+    u64::try_from(now.micros() / 1_000_000).unwrap_or(0).max(1)
+}
+
+fn read_policy(config: &super::config::WitnessConfig) -> Result<Policy, BrokerError> {
+    let path = &config.policy;
+    let text = std::fs::read_to_string(path).map_err(|error| BrokerError::File {
+        path: path.clone(),
+        error,
+    })?;
+    text.parse().map_err(|error| BrokerError::Policy {
+        path: path.clone(),
+        error,
+    })
 }
 
 /// Signs a checkpoint whenever the log has grown, at most every [`INTERVAL`].
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut sizes = shared.log.sizes();
     sizes.mark_changed();
+    let mut heard = shared.log.head().cosigned.subscribe();
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             changed = sizes.changed() => if changed.is_err() { return },
+            // Witnesses that were heard may be what was waited for.
+            changed = heard.changed() => if changed.is_err() { return },
         }
         sizes.borrow_and_update();
+        heard.borrow_and_update();
         let signing = Arc::clone(&shared);
         let signed = tokio::task::spawn_blocking(move || {
             signing.log.snapshot_if_due()?;
-            signing.log.sign_checkpoint(signing.log_key.as_ref())
+            let now = signing.clock.now();
+            signing.log.sign_checkpoint(signing.log_key.as_ref(), now)
         });
         match signed.await {
             Ok(Ok(())) => {}
@@ -159,5 +482,36 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
+    }
+}
+
+/// Shows checkpoints with the cosignatures that come, and alarms where a quorum does not.
+pub(super) async fn publish(shared: Arc<Shared>) {
+    let head = shared.log.head();
+    let (mut signed, mut cosigned) = (head.signed(), head.cosigned.subscribe());
+    signed.mark_changed();
+    let mut alarmed = Vec::new();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = signed.changed() => if changed.is_err() { return },
+            changed = cosigned.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LOOK) => {
+                let alarms = head.alarms(shared.clock.now());
+                for alarm in alarms.iter().filter(|one| !alarmed.contains(*one)) {
+                    tracing::error!("{alarm}");
+                }
+                shared.metrics.alarms.set(i64::try_from(alarms.len()).unwrap_or(i64::MAX));
+                alarmed = alarms;
+                continue;
+            }
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(GATHER) => {}
+        }
+        signed.borrow_and_update();
+        cosigned.borrow_and_update();
+        head.publish();
     }
 }

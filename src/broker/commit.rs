@@ -222,6 +222,21 @@ impl Log {
         read.await.map_err(|_| BrokerError::Closed)?
     }
 
+    /// The record at a position; `None` beyond the log.
+    pub(super) fn record(&self, position: u64) -> Result<Option<Arc<Record>>, BrokerError> {
+        if let Some(shelved) = self.inner.shelf.get(&position)
+            && shelved.position == position
+        {
+            return Ok(Some(Arc::clone(&shelved.record)));
+        }
+        let Some(bytes) = self.inner.engine.read(position, 1)?.pop() else {
+            return Ok(None);
+        };
+        let record = Record::from_bytes(&bytes);
+        let record = record.map_err(|error| BrokerError::Record { position, error })?;
+        Ok(Some(Arc::new(record)))
+    }
+
     /// The record that accepted a bulletin; `None` where none did.
     pub(super) async fn accepted(
         &self,
@@ -242,13 +257,27 @@ impl Log {
         BrokerError::Engine(EngineError::Unknown(reason.unwrap_or_default()))
     }
 
+    /// The last checkpoint and its witnesses.
+    pub(super) fn head(&self) -> &checkpoint::Head {
+        &self.inner.head
+    }
+
+    /// Nothing can be written any more, for a reason that only an operator can mend.
+    pub(super) fn fail(&self, reason: &BrokerError) {
+        self.inner.failure.send_replace(Some(reason.to_string()));
+    }
+
     /// Signs a checkpoint over the present size, where the last one is of another.
-    pub(super) fn sign_checkpoint(&self, log_key: &dyn Signer) -> Result<(), BrokerError> {
+    pub(super) fn sign_checkpoint(
+        &self,
+        log_key: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
         let (size, root) = {
             let state = self.state();
             (state.size(), state.root())
         };
-        self.inner.head.sign(size, root, log_key)
+        self.inner.head.sign(size, root, log_key, now)
     }
 
     /// Keeps a snapshot of the fold where the log has grown much since the last one, so that a
@@ -274,9 +303,9 @@ impl Log {
     }
 
     /// Keeps a snapshot and signs the last checkpoint, before the program ends.
-    pub fn close(&self, log_key: &dyn Signer) -> Result<(), BrokerError> {
+    pub fn close(&self, log_key: &dyn Signer, now: Timestamp) -> Result<(), BrokerError> {
         self.snapshot()?;
-        self.sign_checkpoint(log_key)
+        self.sign_checkpoint(log_key, now)
     }
 
     /// Forgets the snapshot: the next start folds the whole log.

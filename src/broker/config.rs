@@ -26,6 +26,12 @@ pub struct Config {
     pub control: PathBuf,
     /// Private key that signs checkpoints and promises.
     pub log_key: PathBuf,
+    /// Seed of a second key, with which checkpoints are signed by ML-DSA-44, too; absent: they are not.
+    #[serde(default)]
+    pub log_key_second: Option<PathBuf>,
+    /// Who must cosign checkpoints; absent: every node may, and nobody must.
+    #[serde(default)]
+    pub witness: Option<WitnessConfig>,
     /// Bytes of the ledger's disk that are kept free; default 64 MiB.
     #[serde(default = "default_reserve")]
     pub disk_reserve: u64,
@@ -55,12 +61,23 @@ pub struct TlsConfig {
     pub kex: Kex,
 }
 
+/// `[witness]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// A C2SP tlog-policy: witnesses without a URL are nodes, those with one are asked over HTTP.
+    pub policy: PathBuf,
+}
+
 /// `[http]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Where `/healthz`, `/readyz` and `/metrics` are served: a loopback address.
+    /// Where `/healthz`, `/readyz`, `/metrics` and the log are served: a loopback address.
     pub listen: SocketAddr,
+    /// Where the log alone is served, to anybody: `/checkpoint` and `/tile/...`.
+    #[serde(default)]
+    pub log: Option<SocketAddr>,
 }
 
 /// `[quota]`
@@ -112,6 +129,10 @@ impl Config {
             return Err(wrong(message.to_owned()));
         }
         let base = path.parent().unwrap_or_else(|| Path::new("."));
+        let policy = config.witness.as_mut().map(|witness| &mut witness.policy);
+        for relative in policy.into_iter().chain(config.log_key_second.as_mut()) {
+            *relative = base.join(&*relative);
+        }
         for relative in [
             &mut config.ledger,
             &mut config.head,

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::clock::NoEntropy;
 use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{EngineError, InvalidRecord};
-use crate::proof::{InvalidCheckpoint, SignError};
+use crate::proof::{CosignError, InvalidCheckpoint, InvalidNote, InvalidPolicy, SignError};
 use crate::store::StoreError;
 use crate::transport::{EndpointError, LocalError, TlsError};
 
@@ -90,6 +90,23 @@ pub enum BrokerError {
     /// The log's key is another.
     #[error("the key in {} is not the one that the ledger's genesis names", .0.display())]
     OtherLogKey(PathBuf),
+    /// The witness policy.
+    #[error("{}: {error}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Line and mistake.
+        error: InvalidPolicy,
+    },
+    /// The second key.
+    #[error("{} is no seed of an ML-DSA-44 key; make one with `entente pki key`", .0.display())]
+    SecondKey(PathBuf),
+    /// A checkpoint that was not signed.
+    #[error(transparent)]
+    Cosign(#[from] CosignError),
+    /// A checkpoint that cannot be written.
+    #[error(transparent)]
+    Note(InvalidNote),
     /// The last checkpoint cannot be believed.
     #[error("the last checkpoint in {}: {error}", path.display())]
     Head {

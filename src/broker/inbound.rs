@@ -12,9 +12,10 @@ use super::asking;
 use super::commit::Answer;
 use super::error::BrokerError;
 use super::outbound::{self, SharedLane};
-use super::publishing;
 use super::sessions::Registration;
+use super::streams;
 use super::view;
+use super::witnesses::NodeWitness;
 use crate::agreement::{AgreementId, SignedAgreement};
 use crate::bulletin::{BulletinId, Precedence};
 use crate::identity::check_crl;
@@ -24,10 +25,11 @@ use crate::ledger::{
     SignedHoldDecision, State,
 };
 use crate::partner::PartnerId;
+use crate::proof::NoteKey;
 use crate::session::{
     Asking, Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits,
     MAX_FRAME_BYTES, MAX_HELLO_BYTES, OverdueItem, RecipientState, Refusal, Statement, Welcome,
-    decode, encode, greet,
+    decode, encode, greet, witness_name,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
 
@@ -103,6 +105,9 @@ pub(super) async fn serve(
             return Err(refusal.into());
         }
     };
+    let keys = own_keys(peer, hello.witness);
+    hear(shared, &keys, hello.checkpoint).await?;
+    let witness = NodeWitness::new(peer.id().to_string(), shared.log.head().known(&keys));
     let genesis = shared
         .log
         .state()
@@ -115,6 +120,7 @@ pub(super) async fn serve(
         ledger,
         genesis: genesis.ok_or(BrokerError::Closed)?,
         time: shared.clock.now(),
+        checkpoint: shared.log.checkpoint().unwrap_or_default(),
     });
     write_frame(&mut control, &encode(&welcome)).await?;
 
@@ -129,7 +135,7 @@ pub(super) async fn serve(
             registration.lane(*precedence),
         ));
     }
-    tasks.spawn(publishing::run(
+    tasks.spawn(streams::run(
         Arc::clone(shared),
         connection.clone(),
         partner.clone(),
@@ -143,6 +149,7 @@ pub(super) async fn serve(
         partner,
         lanes,
         woken,
+        witness,
     };
     tasks.spawn(session.run(control, reader));
     // The first that ends, ends the session; the others are dropped with the set.
@@ -158,6 +165,33 @@ pub(super) async fn serve(
         }
         None => Ok(()),
     }
+}
+
+/// Of the keys that a node calls its witness's, those under its own name: nobody cosigns as another.
+fn own_keys(peer: &PeerIdentity, keys: Vec<NoteKey>) -> Vec<NoteKey> {
+    let name = witness_name(peer.id());
+    let own = keys.into_iter().take(2);
+    own.filter(|key| key.is_cosigner() && key.name() == name)
+        .collect()
+}
+
+/// Compares the checkpoint that a node knows with this log. Where the log is older, or another, the
+/// broker stops: an operator has to look.
+async fn hear(shared: &Arc<Shared>, keys: &[NoteKey], checkpoint: String) -> Result<(), End> {
+    let (hearing, keys) = (Arc::clone(shared), keys.to_vec());
+    let heard = tokio::task::spawn_blocking(move || {
+        let log = &hearing.log;
+        log.head().hear(log.engine(), &keys, &checkpoint)
+    });
+    let heard = heard.await.map_err(|_| BrokerError::Closed)?;
+    if let Err(error) = heard {
+        if matches!(error, BrokerError::Rollback { .. } | BrokerError::Forked(_)) {
+            tracing::error!(%error, "a witness knows another log");
+            shared.log.fail(&error);
+        }
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 pub(super) fn agent() -> String {
@@ -239,11 +273,13 @@ struct Control {
     lanes: Lanes,
     /// Wakes each of the lanes, in their order: an acknowledgement opens its window.
     woken: Vec<Arc<Notify>>,
+    /// The node as a witness.
+    witness: NodeWitness,
 }
 
 impl Control {
     async fn run(
-        self,
+        mut self,
         mut send: SendStream,
         mut reader: FrameReader<RecvStream>,
     ) -> Result<(), End> {
@@ -252,8 +288,35 @@ impl Control {
         let mut alarms = self.shared.alarms.subscribe();
         alarms.mark_changed();
         let (mut told, mut asked) = (Vec::new(), Asking::default());
+        let head = self.shared.log.head();
+        let (mut signed, mut published, mut fork) = (head.signed(), head.published(), head.fork());
+        (
+            signed.mark_changed(),
+            published.mark_changed(),
+            fork.mark_changed(),
+        );
         loop {
             tokio::select! {
+                changed = signed.changed() => {
+                    changed.map_err(|_| BrokerError::Closed)?;
+                    signed.borrow_and_update();
+                    self.ask_witness(&mut send).await?;
+                }
+                changed = published.changed() => {
+                    changed.map_err(|_| BrokerError::Closed)?;
+                    let note = published.borrow_and_update().note.clone();
+                    if !note.is_empty() {
+                        write_frame(&mut send, &encode(&Frame::Checkpoint(note))).await?;
+                    }
+                }
+                changed = fork.changed() => {
+                    changed.map_err(|_| BrokerError::Closed)?;
+                    let proof = fork.borrow_and_update().clone();
+                    if let Some(proof) = proof {
+                        let frame = Frame::Fork(proof.as_str().to_owned());
+                        write_frame(&mut send, &encode(&frame)).await?;
+                    }
+                }
                 changed = governance.changed() => {
                     changed.map_err(|_| BrokerError::Closed)?;
                     governance.borrow_and_update();
@@ -276,12 +339,26 @@ impl Control {
                 }
                 frame = reader.next() => {
                     let Some(bytes) = frame? else { return Ok(()) };
-                    if let Some(answer) = self.handle(parse(bytes)?).await? {
-                        write_frame(&mut send, &encode(&answer)).await?;
+                    match parse(bytes)? {
+                        Frame::Cosigned { sequence, status, body } => {
+                            self.witness.answered(&self.shared.log, sequence, status, &body);
+                            self.ask_witness(&mut send).await?;
+                        }
+                        frame => if let Some(answer) = self.handle(frame).await? {
+                            write_frame(&mut send, &encode(&answer)).await?;
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// Asks the node to cosign the last checkpoint, where it has not.
+    async fn ask_witness(&mut self, send: &mut SendStream) -> Result<(), End> {
+        if let Some(request) = self.witness.request(&self.shared.log)? {
+            write_frame(send, &encode(&request)).await?;
+        }
+        Ok(())
     }
 
     async fn handle(&self, frame: Frame) -> Result<Option<Frame>, End> {

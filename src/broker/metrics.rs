@@ -25,6 +25,8 @@ pub(super) struct Metrics {
     pub(super) handshakes_refused: Counter,
     pub(super) disk_full: Counter,
     pub(super) overdue: Counter,
+    /// Witnesses that are missing, and forks.
+    pub(super) alarms: Gauge,
     pub(super) group_size: Histogram,
     pub(super) append_seconds: Histogram,
 }
@@ -41,6 +43,7 @@ impl Default for Metrics {
             handshakes_refused: Counter::default(),
             disk_full: Counter::default(),
             overdue: Counter::default(),
+            alarms: Gauge::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
         }
@@ -68,6 +71,11 @@ impl Metrics {
             "refusals",
             "Submissions and acts refused",
             self.refusals.clone(),
+        );
+        all.register(
+            "alarms",
+            "What keeps receipts from being witnessed",
+            self.alarms.clone(),
         );
         all.register(
             "deliveries",

@@ -14,6 +14,7 @@ mod commit;
 mod config;
 mod control;
 mod error;
+mod fetch;
 mod http;
 mod inbound;
 mod init;
@@ -22,10 +23,12 @@ mod outbound;
 mod publishing;
 mod quota;
 mod sessions;
+mod streams;
 mod view;
+mod witnesses;
 
 pub use commit::{Answer, Log};
-pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig};
+pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig, WitnessConfig};
 pub use control::{Reply, Request, execute};
 pub use error::BrokerError;
 pub use init::init;
@@ -145,6 +148,7 @@ impl Broker {
         tasks.spawn(accept::run(Arc::clone(&shared), endpoint, tasks.clone()));
         tasks.spawn(control::serve(Arc::clone(&shared), control));
         tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+        tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
         tasks.spawn(alarms::run(Arc::clone(&shared)));
         tasks.spawn(backfill::run(Arc::clone(&shared)));
         tasks.spawn(sessions::watch_trust(Arc::clone(&shared)));
@@ -179,7 +183,8 @@ impl Broker {
         self.shared.sessions.close_all("the broker stops");
         self.tasks.close();
         self.tasks.wait().await;
-        if let Err(error) = self.shared.log.close(self.shared.log_key.as_ref()) {
+        let now = self.shared.clock.now();
+        if let Err(error) = self.shared.log.close(self.shared.log_key.as_ref(), now) {
             tracing::error!(%error, "the last checkpoint could not be signed");
         }
         let engine = Arc::downgrade(self.shared.log.engine());

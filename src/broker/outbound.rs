@@ -80,7 +80,7 @@ impl Lane {
     ) -> Result<(), End> {
         let shelved = self.shared.log.shelved(position).await?;
         let frame = if let Some(permit) = self.permit(&shelved) {
-            self.frame(number, &shelved, &permit)
+            self.frame(number, position, &shelved, &permit)
         } else {
             lock(&self.sender).sent_void();
             self.shared.metrics.voids.inc();
@@ -100,7 +100,13 @@ impl Lane {
         state.permit(accepted, released, self.shared.clock.now())
     }
 
-    fn frame(&self, number: u64, shelved: &Shelved, permit: &Permit) -> bytes::Bytes {
+    fn frame(
+        &self,
+        number: u64,
+        released: u64,
+        shelved: &Shelved,
+        permit: &Permit,
+    ) -> bytes::Bytes {
         let release = permit.release();
         let inherited = match &shelved.record.fact {
             Fact::Accepted(accepted) => self.shared.log.state().inherited(accepted),
@@ -109,6 +115,7 @@ impl Lane {
         let delivery = Delivery {
             bulletin: redact(&shelved.sealed, &release.withheld),
             position: shelved.position,
+            released,
             time: shelved.record.time,
             clauses: release.clauses.to_vec(),
             onward: release.onward,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
@@ -15,9 +15,7 @@ use crate::clock::Timestamp;
 use crate::ledger::{LedgerId, MERGE_DELAY, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
-use crate::session::{
-    Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode,
-};
+use crate::session::{Frame, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode};
 use crate::transport::{FrameReader, write_frame};
 
 /// A notice about a bulletin that is not in the log.
@@ -40,30 +38,27 @@ enum Due {
     Open(Open),
 }
 
-/// The publish stream: one task reads and verifies, this one promises.
+/// The publish stream, from its first frame on: one task reads and verifies, this one promises.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    connection: Connection,
     partner: PartnerId,
+    send: SendStream,
+    reader: FrameReader<RecvStream>,
+    first: Frame,
 ) -> Result<(), End> {
-    loop {
-        let (send, receive) = connection.accept_bi().await?;
-        // At most MAX_OUTSTANDING are ever due, so this channel never makes the reader wait.
-        let (due, waiting) = mpsc::channel(MAX_OUTSTANDING);
-        let window = Arc::new(Mutex::new(PublishWindow::new()));
-        let reader = Submissions {
-            shared: Arc::clone(&shared),
-            partner: partner.clone(),
-            bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
-            window: Arc::clone(&window),
-            due,
-        };
-        let answers = promise(Arc::clone(&shared), partner.clone(), send, waiting, window);
-        tokio::try_join!(
-            reader.run(FrameReader::new(receive, MAX_FRAME_BYTES)),
-            answers
-        )?;
-    }
+    // At most MAX_OUTSTANDING are ever due, so this channel never makes the reader wait.
+    let (due, waiting) = mpsc::channel(MAX_OUTSTANDING);
+    let window = Arc::new(Mutex::new(PublishWindow::new()));
+    let submissions = Submissions {
+        shared: Arc::clone(&shared),
+        partner: partner.clone(),
+        bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
+        window: Arc::clone(&window),
+        due,
+    };
+    let answers = promise(shared, partner, send, waiting, window);
+    tokio::try_join!(submissions.run(reader, first), answers)?;
+    Ok(())
 }
 
 struct Submissions {
@@ -75,9 +70,10 @@ struct Submissions {
 }
 
 impl Submissions {
-    async fn run(mut self, mut reader: FrameReader<RecvStream>) -> Result<(), End> {
-        while let Some(bytes) = reader.next().await? {
-            let Frame::Submit { sequence, bulletin } = parse(bytes)? else {
+    async fn run(mut self, mut reader: FrameReader<RecvStream>, first: Frame) -> Result<(), End> {
+        let mut frame = first;
+        loop {
+            let Frame::Submit { sequence, bulletin } = frame else {
                 return Err(unexpected("publish"));
             };
             lock(&self.window).handle_submit(sequence)?;
@@ -89,8 +85,11 @@ impl Submissions {
                 }
             };
             self.due.send(due).await.map_err(|_| BrokerError::Closed)?;
+            let Some(bytes) = reader.next().await? else {
+                return Ok(());
+            };
+            frame = parse(bytes)?;
         }
-        Ok(())
     }
 
     async fn submit(

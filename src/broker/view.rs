@@ -216,7 +216,9 @@ pub(super) fn records(log: &Log, from: u64) -> Result<Vec<RecordView>, BrokerErr
 }
 
 pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> StatusView {
+    let mut all = log.head().alarms(now);
     let state = log.state();
+    all.extend(alarms(&state, now));
     StatusView {
         ledger: state
             .ledger()
@@ -234,7 +236,7 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> Sta
         agreements: state.rulebook().agreements().len(),
         bulletins: state.bulletins(),
         connected,
-        alarms: alarms(&state, now),
+        alarms: all,
     }
 }
 
@@ -456,7 +458,7 @@ fn delivered(log: &Log, record: &Record, accepted: &Accepted, position: u64) -> 
 }
 
 /// Whether a clause keeps recipients from one another and from the originator.
-fn is_confidential(state: &State, clause: &ClauseRef) -> bool {
+pub(super) fn is_confidential(state: &State, clause: &ClauseRef) -> bool {
     let entry = state.agreements().get(&clause.agreement);
     let mut clauses = entry
         .into_iter()

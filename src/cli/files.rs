@@ -90,7 +90,7 @@ impl BrokerFile {
             Err(LocalError::NotRunning(_)) => {
                 let log = open_log(&config, clock(), entropy())?;
                 let reply = execute(&log, clock().as_ref(), Vec::new(), request).await;
-                log.close(&read_secret_key(&config.log_key)?)?;
+                log.close(&read_secret_key(&config.log_key)?, clock().now())?;
                 reply
             }
             asked => asked?,

@@ -171,7 +171,7 @@ impl Builder<'_> {
                 }
             }
         }
-        log.close(&read_secret_key(&config.log_key)?)?;
+        log.close(&read_secret_key(&config.log_key)?, self.clock.now())?;
         Ok(())
     }
 }

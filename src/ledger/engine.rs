@@ -6,6 +6,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::commitment::ENTRY_BYTES;
+use crate::proof::merkle::{self, leaf_hash};
+use crate::proof::{Digest, TILE_WIDTH, TileKind, TilePath};
 
 /// A record as bytes, with the bodies that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,28 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Up to `limit` entries of the log's tree from a position on, in order.
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError>;
+
+    /// The hashes of a tile of the log's tree, as wide as its path says. An engine that keeps the roots
+    /// of whole tiles need not read all entries below one.
+    fn tile(&self, path: &TilePath) -> Result<Vec<Digest>, EngineError> {
+        let first = path.index() * u64::from(TILE_WIDTH);
+        let hashes = first..first + u64::from(path.width());
+        let TileKind::Hashes(level @ 1..) = path.kind() else {
+            let entries = self.entries(first, usize::from(path.width()))?;
+            return Ok(entries.iter().map(|entry| leaf_hash(&[entry])).collect());
+        };
+        let below = TileKind::Hashes(level - 1);
+        hashes
+            .map(|index| {
+                let missing = || EngineError::Unreadable {
+                    position: index,
+                    reason: "there is no such tile".into(),
+                };
+                let tile = TilePath::new(below, index, TILE_WIDTH).ok_or_else(missing)?;
+                Ok(merkle::root(&self.tile(&tile)?))
+            })
+            .collect()
+    }
 
     /// The bodies that belong to the record at a position; `None` where it has none, or where they
     /// were erased.

@@ -22,8 +22,10 @@ mod lanes;
 mod memory;
 mod notice;
 mod onward;
+mod opening;
 mod promise;
 mod pseudonym;
+mod receipt;
 mod record;
 mod registry;
 mod sequencer;
@@ -36,7 +38,7 @@ pub use backfill::{
     Backfill, Backfilled, BackfilledBulletin, Backfills, backfill_is_valid, backfill_releases,
 };
 pub use check::{GovernanceError, check};
-pub use commitment::{Commitment, ENTRY_BYTES};
+pub use commitment::{Commitment, ENTRY_BYTES, PieceKind, PieceProof};
 pub use consent::{Consent, ConsentError, Question, SignedConsent};
 pub use declaration::{Declaration, DeclarationError, SignedDeclaration, What};
 pub use delivery::Permit;
@@ -47,8 +49,10 @@ pub use lanes::{Lane, LaneChain, Lanes};
 pub use memory::{AppendFault, MemoryEngine};
 pub use notice::notice_releases;
 pub use onward::{Awaited, Bond, Inherited, PassedOn, PassedOnDecision, decide_passed_on};
+pub use opening::{InvalidOpening, OpenPiece, Reader, RecordOpening, Shown, Summary, Tally};
 pub use promise::{MERGE_DELAY, Promise, PromiseError, PromiseItem, SignedPromise};
 pub use pseudonym::Pseudonyms;
+pub use receipt::{InvalidReceipt, Proven, Receipt};
 pub use record::{
     Accepted, Ack, CertificatesRevoked, Fact, Genesis, InvalidRecord, LaneAck, LaneRelease,
     LedgerId, Operator, OperatorSignature, PartnerAdmitted, Record, RedLinesOrder, RedLinesSet,

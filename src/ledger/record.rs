@@ -350,7 +350,9 @@ pub enum InvalidRecord {
     #[error("its `{0}` cannot be read")]
     Malformed(&'static str),
     /// A newer version's format.
-    #[error("it has format {0}, and this version reads format 1; upgrade to read this ledger")]
+    #[error(
+        "it has format {0}, and this version reads formats 1 and 2; upgrade to read this ledger"
+    )]
     UnknownFormat(u32),
     /// A newer version's kind.
     #[error("it is of a kind this version does not know; upgrade to read this ledger")]

@@ -41,6 +41,10 @@ pub struct Config {
     pub pseudonyms: Option<PathBuf>,
     /// This partner's own key set.
     pub key_set: PathBuf,
+    /// Who must have cosigned a checkpoint before it is believed (C2SP tlog-policy); this node's own
+    /// witness must in any case. Absent: nobody else.
+    #[serde(default)]
+    pub witness_policy: Option<PathBuf>,
     /// Certificate and key exchange.
     pub tls: TlsConfig,
     /// Where received bulletins are posted.
@@ -87,7 +91,8 @@ impl Config {
         })?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let optional = config.broker_revocations.iter_mut();
-        for relative in optional.chain(config.pseudonyms.iter_mut()).chain([
+        let optional = optional.chain(config.pseudonyms.iter_mut());
+        for relative in optional.chain(config.witness_policy.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,
             &mut config.control,

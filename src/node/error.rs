@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{InvalidRecord, PromiseError};
-use crate::proof::SignError;
+use crate::proof::{InvalidKey, InvalidPolicy, SignError, TilePath, Unwitnessed};
 use crate::session::{FrameError, LaneError, Refusal};
 use crate::store::StoreError;
 use crate::transport::{EndpointError, LocalError, ReadError, TlsError, TrustError};
@@ -31,6 +31,54 @@ pub enum NodeError {
         /// What the system says.
         error: io::Error,
     },
+    /// The witness policy.
+    #[error("{}: {error}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Line and mistake.
+        error: InvalidPolicy,
+    },
+    /// The witness.
+    #[error("this node's witness cannot sign: {0}")]
+    Witness(String),
+    /// A checkpoint that cannot be believed.
+    #[error("the broker's checkpoint: {0}")]
+    Checkpoint(Unwitnessed),
+    /// The broker's log is older than what it signed before.
+    #[error(
+        "the broker's log has {shown} records, and it signed {known} before: it was restored from an \
+         old backup, or shows another history"
+    )]
+    OlderLog {
+        /// What this node cosigned.
+        known: u64,
+        /// What the broker shows.
+        shown: u64,
+    },
+    /// The broker's log is another one.
+    #[error("the log's key signed two histories of {0} records")]
+    Forked(u64),
+    /// A record is not what it was said to be.
+    #[error("record {0} of the log does not show what was promised or delivered")]
+    OtherRecord(u64),
+    /// A record is not in the log.
+    #[error("record {position} is not in the log of {size} records that was signed")]
+    NotInLog {
+        /// Where it should stand.
+        position: u64,
+        /// The checkpoint's size.
+        size: u64,
+    },
+    /// A tile is none.
+    #[error("{0} of the log cannot be read")]
+    Tile(TilePath),
+    /// A receipt that was kept does not hold any more.
+    #[error("the receipt of record {0} that is kept here does not hold any more")]
+    DamagedReceipt(u64),
+    /// A key.
+    #[error(transparent)]
+    Invalid(#[from] InvalidKey),
     /// The signing key and the key set do not belong together.
     #[error("{0}")]
     Keys(&'static str),

@@ -16,7 +16,7 @@ use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
 use super::send;
-use super::{Act, Asked, LinkStatus, Outward, Shared};
+use super::{Act, Asked, LinkStatus, Outward, Shared, proofs, witness};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// Where the ledger's id is kept.
 const LEDGER: &str = "ledger";
+/// Where the origin of its checkpoints is kept.
+const ORIGIN: &str = "origin";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
 /// Renew a certificate before this much of its validity is left.
@@ -148,9 +150,13 @@ impl Link {
                 send: acks,
             },
         ));
+        let log = session.log.clone();
+        let proving = proofs::run(Arc::clone(shared), connection.clone(), session.clone());
+        tasks.spawn(proving);
         tasks.spawn(send::run(Arc::clone(shared), connection.clone(), session));
         let control = Control {
             shared: Arc::clone(shared),
+            log,
             acts: &mut self.acts,
             acked,
         };
@@ -248,6 +254,8 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
         time: shared.clock.now(),
         resume: held(shared)?,
         ledger: known_ledger(shared)?,
+        witness: shared.witness.keys().to_vec(),
+        checkpoint: known_checkpoint(shared)?,
     });
     write_frame(&mut send, &encode(&hello)).await?;
     let answer = reader
@@ -275,6 +283,8 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     let Ok(log) = genesis.log_key.parse::<NoteKey>() else {
         return Err(unusable);
     };
+    shared.store.put(ORIGIN, log.name().as_bytes())?;
+    witness::compare(shared, &log, &welcome.checkpoint)?;
     let session = Session {
         ledger: welcome.ledger,
         log_key: *log.signs_notes().ok_or(unusable)?,
@@ -285,6 +295,15 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
         send,
         reader,
     })
+}
+
+/// The checkpoint that this node's witness cosigned last, as the log signed it.
+fn known_checkpoint(shared: &Shared) -> Result<String, NodeError> {
+    let origin = shared.store.value(ORIGIN)?;
+    let Some(origin) = origin.and_then(|bytes| String::from_utf8(bytes.into()).ok()) else {
+        return Ok(String::new());
+    };
+    Ok(shared.store.cosigned(&origin)?.unwrap_or_default())
 }
 
 /// How far each lane is held here.
@@ -316,6 +335,8 @@ pub(super) fn ledger_of(config: &Config, store: &NodeStore) -> Result<Option<Led
 /// The control stream after the greeting.
 struct Control<'a> {
     shared: Arc<Shared>,
+    /// The log's key.
+    log: NoteKey,
     acts: &'a mut mpsc::Receiver<Outward>,
     acked: mpsc::Receiver<SignedAck>,
 }
@@ -360,7 +381,13 @@ impl Control<'_> {
             tokio::select! {
                 frame = reader.next() => {
                     let bytes = frame?.ok_or(NodeError::Protocol("it ended the control stream"))?;
-                    self.handle(decode(bytes)?, &mut waiting).await?;
+                    match decode(bytes)? {
+                        Frame::Cosign { sequence, request } => {
+                            let cosigned = self.cosign(sequence, request).await?;
+                            write_frame(&mut send, &encode(&cosigned)).await?;
+                        }
+                        frame => self.handle(frame, &mut waiting).await?,
+                    }
                 }
                 Some(ack) = self.acked.recv() => {
                     write_frame(&mut send, &encode(&Frame::Acknowledge(ack))).await?;
@@ -374,8 +401,31 @@ impl Control<'_> {
         }
     }
 
+    /// Lets this node's witness answer.
+    async fn cosign(&self, sequence: u64, request: String) -> Result<Frame, NodeError> {
+        let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
+        let answered = tokio::task::spawn_blocking(move || {
+            let now = shared.clock.now();
+            let (witness, store) = (&shared.witness, &shared.store);
+            witness.add_checkpoint(store, &log, &request, now)
+        });
+        let (status, body) = answered.await.map_err(|_| NodeError::Stopping)??;
+        Ok(Frame::Cosigned {
+            sequence,
+            status,
+            body,
+        })
+    }
+
     async fn handle(&self, frame: Frame, waiting: &mut Waiting) -> Result<(), NodeError> {
         match frame {
+            Frame::Checkpoint(note) => proofs::shown(&self.shared, &self.log, note),
+            Frame::Fork(proof) => {
+                let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
+                let taken =
+                    tokio::task::spawn_blocking(move || witness::take_fork(&shared, &log, &proof));
+                taken.await.map_err(|_| NodeError::Stopping)?
+            }
             Frame::Evidence(evidence) => {
                 let shared = Arc::clone(&self.shared);
                 let taken =

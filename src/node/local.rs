@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::notices::{self, NoticeDraft};
 use super::onward::{self, AskingView, HoldView, PassOnDraft};
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Asked, Outward, Shared, declare, evidence, pseudonyms};
+use super::{Act, Asked, Outward, Shared, declare, evidence, pseudonyms, witness};
 use crate::agreement::{Purpose, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Draft, Sealed, Unsealed, seal};
 use crate::clock::Timestamp;
@@ -84,6 +84,16 @@ pub enum Command {
         /// Which.
         id: BulletinId,
     },
+    /// The receipts of a bulletin that was published or received here, or of an agreement.
+    Receipts {
+        /// The bulletin's id, or the agreement's id or name.
+        about: String,
+        /// Waits this long, in milliseconds, for the first.
+        #[serde(default)]
+        wait: u64,
+    },
+    /// The proof that the log showed two histories, where there is one.
+    Fork,
     /// Says of a bulletin that somebody took it, where an agreement asks for that.
     Acknowledge {
         /// Which.
@@ -158,6 +168,10 @@ pub enum Response {
     Item(Box<ItemView>),
     /// To `follow`.
     Followed(Vec<FollowedView>),
+    /// To `receipts`: tlog-proofs, by position.
+    Receipts(Vec<String>),
+    /// To `fork`.
+    Fork(Option<String>),
     /// To `asking`.
     Asking(Vec<AskingView>),
     /// To `holds`.
@@ -222,6 +236,8 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         } => consume(shared, name, limit, purpose, wait).await,
         Command::Advance { name, to } => blocking(move || advance(&shared, &name, to)).await,
         Command::Follow { id } => follow(&shared, id).await,
+        Command::Receipts { about, wait } => receipts(shared, about, wait).await,
+        Command::Fork => blocking(move || Ok(Response::Fork(witness::fork(&shared.store)?))).await,
         Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
         Command::Notice { notice } => {
             blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await
@@ -340,6 +356,52 @@ async fn outbox(shared: Arc<Shared>, ids: Vec<BulletinId>, wait: u64) -> Result<
             return Ok(Response::Outbox(found));
         }
     }
+}
+
+/// The receipts about a bulletin or an agreement.
+async fn receipts(shared: Arc<Shared>, about: String, wait: u64) -> Result<Response, Trouble> {
+    let mut proved = shared.proved.subscribe();
+    let until = deadline(wait);
+    loop {
+        proved.borrow_and_update();
+        let (asked, of) = (Arc::clone(&shared), about.clone());
+        let found = blocking(move || {
+            let mut found = Vec::new();
+            for subject in subjects(&asked, &of)? {
+                found.extend(asked.store.receipts(&subject)?);
+            }
+            Ok(found)
+        });
+        let found = found.await?;
+        let waits = found.is_empty() && wait > 0;
+        if !waits
+            || tokio::time::timeout_at(until, proved.changed())
+                .await
+                .is_err()
+        {
+            let found = found.iter().map(ToString::to_string).collect();
+            return Ok(Response::Receipts(found));
+        }
+    }
+}
+
+/// What receipts can be about under this name.
+fn subjects(shared: &Shared, about: &str) -> Result<Vec<Vec<u8>>, Trouble> {
+    if let Ok(id) = about.parse::<BulletinId>() {
+        return Ok(vec![id.0.to_vec()]);
+    }
+    let trusted = evidence::trusted(shared);
+    let named = trusted.agreements.iter().filter(|(id, signed)| {
+        let terms = signed.agreement();
+        let full = format!("{}@{}", terms.name, terms.version);
+        id.to_string() == about || *terms.name == *about || full == about
+    });
+    let named: Vec<Vec<u8>> = named.map(|(id, _)| id.0.as_bytes().to_vec()).collect();
+    if named.is_empty() {
+        let message = format!("`{about}` is no bulletin's id and no agreement known here");
+        return Err(Trouble::new("unknown", message));
+    }
+    Ok(named)
 }
 
 /// An application has taken everything up to a number.

@@ -14,12 +14,14 @@ mod local;
 mod notices;
 mod obligations;
 mod onward;
+mod proofs;
 mod pseudonyms;
 mod receive;
 mod retention;
 mod send;
 mod view;
 mod webhook;
+mod witness;
 
 pub use config::{Config, TlsConfig, WebhookConfig};
 pub use error::NodeError;
@@ -29,8 +31,10 @@ pub use notices::NoticeDraft;
 pub use onward::{AskingView, HoldView, PassOnDraft};
 pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +44,7 @@ use crate::bulletin::BulletinId;
 use crate::clock::{Clock, Entropy, SystemEntropy};
 use crate::identity::{read_key_set, read_secret_key};
 use crate::partner::SignedKeySet;
-use crate::proof::Signer;
+use crate::proof::{Policy, Signer};
 use crate::session::{Asking, OverdueItem, RecipientState, Refusal, Statement};
 use crate::store::NodeStore;
 use crate::transport::LocalListener;
@@ -102,9 +106,28 @@ pub(crate) struct Shared {
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
+    /// The largest checkpoint that this node believes.
+    believed: watch::Sender<Option<proofs::Believed>>,
+    /// Counts changes of the receipts.
+    proved: watch::Sender<u64>,
+    /// What is wrong with the log.
+    faults: Mutex<BTreeSet<String>>,
+    witness: witness::Witness,
+    policy: Option<Policy>,
     link: watch::Sender<LinkStatus>,
     acts: mpsc::Sender<Outward>,
     stop: CancellationToken,
+}
+
+fn read_policy(path: &Path) -> Result<Policy, NodeError> {
+    let text = std::fs::read_to_string(path).map_err(|error| NodeError::File {
+        path: path.to_owned(),
+        error,
+    })?;
+    text.parse().map_err(|error| NodeError::Policy {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// A running node.
@@ -125,6 +148,9 @@ impl Node {
         evidence::check_own(&config, &key_set, signer.as_ref())?;
         let control = LocalListener::bind(&config.control)?;
         let trusted = evidence::load(&config, &store, &key_set)?;
+        let witness = witness::Witness::new(&config)?;
+        let policy = config.witness_policy.as_deref().map(read_policy);
+        let policy = policy.transpose()?;
         let (acts, waiting) = mpsc::channel(16);
         let shared = Arc::new(Shared {
             config,
@@ -142,6 +168,11 @@ impl Node {
             asking: watch::Sender::new(Asking::default()),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),
+            believed: watch::Sender::new(None),
+            proved: watch::Sender::new(0),
+            faults: Mutex::default(),
+            witness,
+            policy,
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
             acts,
             stop: CancellationToken::new(),

@@ -21,7 +21,7 @@ use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck, What};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 use crate::session::{Delivery, Frame, LaneReceiver, MAX_FRAME_BYTES, decode};
-use crate::store::Incoming;
+use crate::store::{Expected, Incoming, Unproven};
 use crate::transport::FrameReader;
 
 /// Deliveries stored with one sync.
@@ -147,6 +147,7 @@ impl Receiver {
                 return Err(NodeError::Protocol("a frame does not belong on a lane"));
             };
             lane.expect(number)?;
+            let mut unproven = None;
             let item = match item {
                 None => {
                     lane.received_void();
@@ -156,7 +157,13 @@ impl Receiver {
                     if delivery.bulletin.precedence != precedence {
                         return Err(NodeError::Protocol("a bulletin came in another's lane"));
                     }
-                    lane.received(&delivery.bulletin.header_hash(), &withheld(&delivery));
+                    let header = delivery.bulletin.header_hash();
+                    lane.received(&header, &withheld(&delivery));
+                    unproven = Some(Unproven {
+                        position: delivery.released,
+                        subject: delivery.bulletin.id.0,
+                        expected: Expected::Delivered(header),
+                    });
                     Some(self.judge(*delivery, number, &mut bursts).await?)
                 }
             };
@@ -168,6 +175,7 @@ impl Receiver {
                 lane: lane.position(),
                 item,
                 declaration,
+                unproven,
             };
             self.kept
                 .send(incoming)

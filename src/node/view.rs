@@ -1,6 +1,7 @@
 //! What applications and operators are shown of a node.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,19 @@ pub struct StatusView {
     pub lanes: Vec<LaneView>,
     /// Agreements verified here.
     pub agreements: Vec<TrustedView>,
-    /// Who has not taken this partner's bulletins in time, and what ends soon.
+    /// The key of this node's witness, for the policies of others.
+    #[serde(default)]
+    pub witness: Vec<String>,
+    /// Records of the log that a checkpoint covers which this node believes.
+    #[serde(default)]
+    pub witnessed: u64,
+    /// Receipts that are kept here.
+    #[serde(default)]
+    pub receipts: usize,
+    /// Records whose receipts wait for a checkpoint that this node believes.
+    #[serde(default)]
+    pub pending_receipts: usize,
+    /// Who has not taken this partner's bulletins in time, what ends soon, and what is wrong with the log.
     #[serde(default)]
     pub alarms: Vec<String>,
 }
@@ -342,6 +355,9 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         }
     }
     let (received, quarantined) = counts(shared)?;
+    let (receipts, pending_receipts) = shared.store.receipt_counts()?;
+    let believed = shared.believed.borrow().clone();
+    let keys = shared.witness.keys().iter();
     let ledger = super::link::known_ledger(shared).ok().flatten();
     Ok(StatusView {
         node: shared.config.spiffe_id.clone(),
@@ -356,11 +372,15 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         quarantined,
         lanes,
         agreements: agreements(shared),
-        alarms: alarms(shared),
+        witness: keys.map(ToString::to_string).collect(),
+        witnessed: believed.map_or(0, |head| head.checkpoint.size),
+        receipts,
+        pending_receipts,
+        alarms: alarms(shared)?,
     })
 }
 
-fn alarms(shared: &Shared) -> Vec<String> {
+fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
     const SOON: Duration = Duration::from_hours(30 * 24);
     let now = shared.clock.now();
     let mut alarms: Vec<String> = shared
@@ -410,7 +430,14 @@ fn alarms(shared: &Shared) -> Vec<String> {
             alarms.push(format!("{name} ends at {until}"));
         }
     }
-    alarms
+    if super::witness::fork(&shared.store)?.is_some() {
+        alarms.push(
+            "the log showed two histories: `entente receipt --fork` gives the proof".to_owned(),
+        );
+    }
+    let faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+    alarms.extend(faults.iter().cloned());
+    Ok(alarms)
 }
 
 fn counts(shared: &Shared) -> Result<(usize, usize), StoreError> {

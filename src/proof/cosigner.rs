@@ -13,7 +13,7 @@ use super::vkey::{InvalidVkey, NoteKey};
 /// cosigner.
 pub struct Cosigner {
     name: String,
-    ed25519: Option<Arc<dyn Signer>>,
+    ed25519: Arc<dyn Signer>,
     ml_dsa: Option<MlDsaSecretKey>,
 }
 
@@ -22,17 +22,8 @@ impl Cosigner {
     pub fn new(name: &str, ed25519: Arc<dyn Signer>) -> Self {
         Self {
             name: name.to_owned(),
-            ed25519: Some(ed25519),
+            ed25519,
             ml_dsa: None,
-        }
-    }
-
-    /// A log's second signature, or a witness that signs with nothing else.
-    pub fn post_quantum(name: &str, ml_dsa: MlDsaSecretKey) -> Self {
-        Self {
-            name: name.to_owned(),
-            ed25519: None,
-            ml_dsa: Some(ml_dsa),
         }
     }
 
@@ -49,10 +40,7 @@ impl Cosigner {
 
     /// The keys that verify its cosignatures.
     pub fn keys(&self) -> Result<Vec<NoteKey>, InvalidVkey> {
-        let mut keys = Vec::new();
-        if let Some(signer) = &self.ed25519 {
-            keys.push(NoteKey::cosigner(&self.name, signer.public_key())?);
-        }
+        let mut keys = vec![NoteKey::cosigner(&self.name, self.ed25519.public_key())?];
         if let Some(key) = &self.ml_dsa {
             keys.push(NoteKey::ml_dsa(&self.name, key.public_key().clone())?);
         }
@@ -62,11 +50,8 @@ impl Cosigner {
     /// Cosigns a checkpoint's text. `time` is in seconds since 1970, and not 0.
     pub fn cosign(&self, text: &str, time: u64) -> Result<Vec<SignatureLine>, CosignError> {
         let mut lines = Vec::new();
-        let mut signatures: Vec<Vec<u8>> = Vec::new();
-        if let Some(signer) = &self.ed25519 {
-            let signature = signer.sign_message(&ed25519_message(time, text))?;
-            signatures.push(signature.to_vec());
-        }
+        let signature = self.ed25519.sign_message(&ed25519_message(time, text))?;
+        let mut signatures = vec![signature.to_vec()];
         if let Some(key) = &self.ml_dsa {
             let message = ml_dsa_message(&self.name, time, text).ok_or(CosignError::Checkpoint)?;
             signatures.push(key.sign(&message).ok_or(CosignError::Refused)?);
@@ -85,6 +70,22 @@ impl Cosigner {
         lines.into_iter().for_each(|line| note.add(line));
         Ok(note.to_string())
     }
+}
+
+/// A log's checkpoint with its second signature, under the log's own name.
+pub fn cosign_as_log(
+    origin: &str,
+    key: &MlDsaSecretKey,
+    note: &str,
+    time: u64,
+) -> Result<String, CosignError> {
+    let mut note: Note = note.parse()?;
+    let message = ml_dsa_message(origin, time, note.text()).ok_or(CosignError::Checkpoint)?;
+    let signature = key.sign(&message).ok_or(CosignError::Refused)?;
+    let blob = [time.to_be_bytes().as_slice(), &signature].concat();
+    let key = NoteKey::ml_dsa(origin, key.public_key().clone())?;
+    note.add(SignatureLine::new(&key, blob));
+    Ok(note.to_string())
 }
 
 impl fmt::Debug for Cosigner {

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod cosignature;
 mod cosigner;
+mod edge;
 mod fork;
 mod hash;
 mod head;
@@ -23,7 +24,8 @@ mod vkey;
 mod witness;
 
 pub use checkpoint::{Checkpoint, MalformedCheckpoint};
-pub use cosigner::{CosignError, Cosigner};
+pub use cosigner::{CosignError, Cosigner, cosign_as_log};
+pub use edge::{TileEdge, WholeTile};
 pub use fork::{ForkProof, Forked, InvalidForkProof, NoFork};
 pub use hash::{Digest, Hasher, InvalidDigest};
 pub use head::InvalidCheckpoint;

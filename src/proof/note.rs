@@ -128,6 +128,12 @@ impl Note {
         }
     }
 
+    /// Adds a line in the place of an earlier one of the same key.
+    pub fn replace(&mut self, key: &NoteKey, line: SignatureLine) {
+        self.lines.retain(|other| !other.is_of(key));
+        self.add(line);
+    }
+
     /// Who of these keys signed: every line of a known key must hold, there must be one, and lines of
     /// unknown keys count for nothing.
     pub fn signed_by<'a>(&self, keys: &[&'a NoteKey]) -> Result<Vec<SignedBy<'a>>, InvalidNote> {

@@ -198,11 +198,11 @@ impl Policy {
             Some((name.clone(), time))
         });
         let cosigners: Vec<(String, u64)> = cosigners.collect();
+        let names = cosigners.iter().map(|(name, _)| name.clone()).collect();
         if let Some(quorum) = self.quorum.as_ref()
-            && !self.is_met(quorum, &cosigners)
+            && !self.is_met_by(&names)
         {
-            let quorum = quorum.clone();
-            let cosigners = cosigners.into_iter().map(|(name, _)| name).collect();
+            let (quorum, cosigners) = (quorum.clone(), names.into_iter().collect());
             return Err(Unwitnessed::Quorum { quorum, cosigners });
         }
         Ok(Witnessed {
@@ -211,8 +211,12 @@ impl Policy {
         })
     }
 
-    fn is_met(&self, quorum: &str, cosigners: &[(String, u64)]) -> bool {
-        let mut met: BTreeSet<&str> = cosigners.iter().map(|(name, _)| name.as_str()).collect();
+    /// Whether these witnesses, by name, are enough.
+    pub fn is_met_by(&self, names: &BTreeSet<String>) -> bool {
+        let Some(quorum) = &self.quorum else {
+            return true;
+        };
+        let mut met: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         for group in &self.groups {
             let members = group.members.iter();
             let found = members.filter(|one| met.contains(one.as_str())).count();
@@ -220,7 +224,7 @@ impl Policy {
                 met.insert(&group.name);
             }
         }
-        met.contains(quorum)
+        met.contains(quorum.as_str())
     }
 }
 

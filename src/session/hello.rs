@@ -6,6 +6,8 @@ use super::limits::{MAX_FRAME_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION
 use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS};
 use crate::clock::Timestamp;
 use crate::ledger::{LaneAck, LedgerId};
+use crate::partner::SpiffeId;
+use crate::proof::NoteKey;
 
 /// What one side is willing to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,10 @@ pub struct Hello {
     pub resume: Vec<LaneAck>,
     /// The ledger it knows; `None` at the first contact.
     pub ledger: Option<LedgerId>,
+    /// The keys with which it cosigns checkpoints.
+    pub witness: Vec<NoteKey>,
+    /// The last checkpoint that it knows, as the log signed it; empty where it knows none.
+    pub checkpoint: String,
 }
 
 /// The broker's answer.
@@ -62,6 +68,8 @@ pub struct Welcome {
     pub genesis: bytes::Bytes,
     /// The broker's clock.
     pub time: Timestamp,
+    /// The last checkpoint that it signed, with the cosignatures that came; empty where it signed none.
+    pub checkpoint: String,
 }
 
 /// A refusal, as a code for machines and a sentence for people.
@@ -82,6 +90,12 @@ impl Refusal {
             message: message.into(),
         }
     }
+}
+
+/// The name of a node's witness: its SPIFFE ID without the scheme.
+pub fn witness_name(node: &SpiffeId) -> String {
+    let id = node.to_string();
+    id.strip_prefix("spiffe://").unwrap_or(&id).to_owned()
 }
 
 /// What the broker makes of a greeting: the version to speak, or why it cannot serve this node.
@@ -164,6 +178,8 @@ mod tests {
             time: now,
             resume: vec![],
             ledger: None,
+            witness: vec![],
+            checkpoint: String::new(),
         }
     }
 
@@ -177,6 +193,7 @@ mod tests {
             ledger: LedgerId(Digest::of(b"ledger")),
             genesis: bytes::Bytes::new(),
             time: now,
+            checkpoint: String::new(),
         };
         assert_eq!(accept(&welcome, now), Ok(()));
         let code = |welcome: &Welcome| accept(welcome, now).unwrap_err().code;

@@ -10,6 +10,11 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use super::directory::Directory;
 use super::error::StoreError;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
+use crate::proof::merkle::leaf_hash;
+use crate::proof::{Digest, TILE_WIDTH, TileEdge, TileKind, TilePath};
+
+/// Entries read at once when the tree is made anew.
+const READ: u64 = 4_096;
 
 /// The log in a directory of its own.
 ///
@@ -21,12 +26,23 @@ pub struct EmbeddedEngine {
     records: Keyspace,
     bodies: Keyspace,
     entries: Keyspace,
+    /// Level and index, big-endian -> root of a whole tile below: follows from the entries.
+    tiles: Keyspace,
     cache: Keyspace,
     directory: Directory,
     /// Whole groups that readers may see.
     size: AtomicU64,
-    /// True once a commit failed. Held while appending: there is one writer.
-    poisoned: Mutex<bool>,
+    /// Held while appending: there is one writer.
+    writer: Mutex<Writer>,
+}
+
+/// What the one writer knows.
+#[derive(Debug)]
+struct Writer {
+    /// A commit failed.
+    poisoned: bool,
+    /// Where the tree grows.
+    edge: TileEdge,
 }
 
 impl std::fmt::Debug for EmbeddedEngine {
@@ -44,20 +60,77 @@ impl EmbeddedEngine {
         let bodies = database.keyspace("bodies", KeyspaceCreateOptions::default)?;
         let entries = database.keyspace("entries", KeyspaceCreateOptions::default)?;
         let cache = database.keyspace("cache", KeyspaceCreateOptions::default)?;
+        let tiles = database.keyspace("tiles", KeyspaceCreateOptions::default)?;
         let size = match records.last_key_value() {
             None => 0,
             Some(last) => position(&last.key()?)? + 1,
         };
-        Ok(Self {
+        let engine = Self {
             database,
             records,
             bodies,
             entries,
+            tiles,
             cache,
             directory,
             size: AtomicU64::new(size),
-            poisoned: Mutex::new(false),
-        })
+            writer: Mutex::new(Writer {
+                poisoned: false,
+                edge: TileEdge::default(),
+            }),
+        };
+        let edge = engine.edge(size)?;
+        if let Ok(mut writer) = engine.writer.lock() {
+            writer.edge = edge;
+        }
+        Ok(engine)
+    }
+
+    /// The tree's edge, from the roots of whole tiles that are kept; where some are not, because an
+    /// older version wrote the log, they are made anew from the entries.
+    fn edge(&self, size: u64) -> Result<TileEdge, StoreError> {
+        let restored = TileEdge::restore(size, |level, from, until| match level {
+            0 => self.leaf_hashes(from, until),
+            level => self.whole_tiles(level, from, until),
+        });
+        match restored {
+            Err(EngineError::Unreadable { .. }) => {}
+            other => return other.map_err(|error| StoreError::Unreadable(error.to_string())),
+        }
+        let mut edge = TileEdge::default();
+        while edge.size() < size {
+            let from = edge.size();
+            let leaves = self.leaf_hashes(from, size.min(from + READ));
+            let leaves = leaves.map_err(|error| StoreError::Unreadable(error.to_string()))?;
+            for leaf in leaves {
+                for whole in edge.push(leaf) {
+                    self.tiles
+                        .insert(tile_key(whole.level, whole.index), whole.hash.0)?;
+                }
+            }
+        }
+        self.database.persist(PersistMode::SyncData)?;
+        Ok(edge)
+    }
+
+    fn leaf_hashes(&self, from: u64, until: u64) -> Result<Vec<Digest>, EngineError> {
+        let limit = usize::try_from(until.saturating_sub(from)).unwrap_or(usize::MAX);
+        let entries = self.entries(from, limit)?;
+        Ok(entries.iter().map(|entry| leaf_hash(&[entry])).collect())
+    }
+
+    fn whole_tiles(&self, level: u8, from: u64, until: u64) -> Result<Vec<Digest>, EngineError> {
+        let unreadable = |position, reason: String| EngineError::Unreadable { position, reason };
+        let hash = |index| {
+            let found = self.tiles.get(tile_key(level, index));
+            let found = found.map_err(|error| unreadable(index, error.to_string()))?;
+            let found = found.map(|value| Digest::try_from(value.as_ref()));
+            let what = || format!("hash {index} of level {level} of the tree is missing");
+            found
+                .and_then(Result::ok)
+                .ok_or_else(|| unreadable(index, what()))
+        };
+        (from..until).map(hash).collect()
     }
 
     /// Keeps this many bytes of the disk free.
@@ -110,7 +183,12 @@ impl EmbeddedEngine {
         Ok(values)
     }
 
-    fn write(&self, expected: u64, group: &[StoredRecord]) -> Result<(), fjall::Error> {
+    fn write(
+        &self,
+        edge: &mut TileEdge,
+        expected: u64,
+        group: &[StoredRecord],
+    ) -> Result<(), fjall::Error> {
         let mut batch = self
             .database
             .batch()
@@ -118,12 +196,25 @@ impl EmbeddedEngine {
         for (position, one) in (expected..).zip(group) {
             batch.insert(&self.records, position.to_be_bytes(), one.record.as_ref());
             batch.insert(&self.entries, position.to_be_bytes(), one.entry);
+            for whole in edge.push(leaf_hash(&[&one.entry])) {
+                batch.insert(
+                    &self.tiles,
+                    tile_key(whole.level, whole.index),
+                    whole.hash.0,
+                );
+            }
             if let Some(bodies) = &one.bodies {
                 batch.insert(&self.bodies, position.to_be_bytes(), bodies.as_ref());
             }
         }
         batch.commit()
     }
+}
+
+fn tile_key(level: u8, index: u64) -> [u8; 9] {
+    let mut key = [level; 9];
+    key[1..].copy_from_slice(&index.to_be_bytes());
+    key
 }
 
 fn position(key: &[u8]) -> Result<u64, StoreError> {
@@ -139,11 +230,11 @@ impl Engine for EmbeddedEngine {
 
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
         let unknown = |reason: String| EngineError::Unknown(reason);
-        let mut poisoned = self
-            .poisoned
+        let mut writer = self
+            .writer
             .lock()
             .map_err(|_| unknown("an appender panicked".into()))?;
-        if *poisoned {
+        if writer.poisoned {
             return Err(unknown("an earlier append failed".into()));
         }
         let actual = self.size();
@@ -159,8 +250,8 @@ impl Engine for EmbeddedEngine {
                 StoreError::Full { .. } => EngineError::Full(error.to_string()),
                 other => unknown(other.to_string()),
             })?;
-        if let Err(error) = self.write(expected, group) {
-            *poisoned = true;
+        if let Err(error) = self.write(&mut writer.edge, expected, group) {
+            writer.poisoned = true;
             return Err(unknown(error.to_string()));
         }
         let size = expected + group.len() as u64;
@@ -184,6 +275,15 @@ impl Engine for EmbeddedEngine {
         whole.collect()
     }
 
+    fn tile(&self, path: &TilePath) -> Result<Vec<Digest>, EngineError> {
+        let first = path.index().saturating_mul(TILE_WIDTH.into());
+        let until = first.saturating_add(path.width().into());
+        match path.kind() {
+            TileKind::Hashes(0) | TileKind::Entries => self.leaf_hashes(first, until),
+            TileKind::Hashes(level) => self.whole_tiles(level, first, until),
+        }
+    }
+
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
         let bodies = self.bodies.get(position.to_be_bytes());
         let bodies = bodies.map_err(|error| EngineError::Unreadable {
@@ -197,6 +297,9 @@ impl Engine for EmbeddedEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::MemoryEngine;
+    use crate::proof::merkle;
+    use crate::proof::tree::{self, Tiled};
 
     fn group(texts: &[&str]) -> Vec<StoredRecord> {
         let record = |text: &&str| StoredRecord {
@@ -223,6 +326,47 @@ mod tests {
         engine.erase_bodies(1).unwrap();
         assert_eq!(engine.bodies(1).unwrap(), None);
         assert_eq!(engine.read(1, 1).unwrap(), ["three"]);
+    }
+
+    #[test]
+    fn tiles_are_those_of_the_definition_also_where_they_were_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = MemoryEngine::new();
+        let mut size = 0;
+        for _ in 0..3 {
+            let engine = EmbeddedEngine::open(directory.path()).unwrap();
+            for count in [1u64, 250, 30] {
+                let records: Vec<StoredRecord> = (size..size + count)
+                    .map(|at| StoredRecord {
+                        record: Bytes::copy_from_slice(&at.to_be_bytes()),
+                        bodies: None,
+                        entry: [u8::try_from(at % 251).unwrap(); ENTRY_BYTES],
+                    })
+                    .collect();
+                engine.append(size, &records).unwrap();
+                size = memory.append(size, &records).unwrap();
+            }
+            for (level, index) in [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)] {
+                let kind = TileKind::Hashes(level);
+                let Some(path) = TilePath::in_tree(kind, index, size) else {
+                    continue;
+                };
+                assert_eq!(
+                    engine.tile(&path).unwrap(),
+                    memory.tile(&path).unwrap(),
+                    "{path}"
+                );
+            }
+            let all: Vec<Digest> = memory
+                .entries(0, 9_999)
+                .unwrap()
+                .iter()
+                .map(|one| leaf_hash(&[one]))
+                .collect();
+            let tiled = Tiled::new(size, |path: &TilePath| engine.tile(path));
+            assert_eq!(tree::root(&tiled, size).unwrap(), merkle::root(&all));
+            engine.tiles.remove(tile_key(1, 0)).unwrap();
+        }
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub enum StoreError {
     /// A stored value that cannot be read.
     #[error("a stored {0} cannot be read: the store is damaged; restore a backup")]
     Damaged(&'static str),
+    /// A part of the log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Unreadable(String),
     /// An id that stands for other content.
     #[error("the id {0} is in the outbox with other content")]
     OtherContent(String),

@@ -9,6 +9,7 @@ mod embedded;
 mod error;
 mod head;
 mod node;
+mod receipts;
 
 pub use backup::{backup, restore};
 pub use directory::released;
@@ -19,3 +20,4 @@ pub use node::{
     AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, PassedOnTo,
     Pending,
 };
+pub use receipts::{Expected, Proved, Unproven};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::error::StoreError;
+use super::receipts::{Expected, Unproven};
 use crate::bulletin::{BulletinId, Header, Originator, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
@@ -134,6 +135,8 @@ pub struct Incoming {
     pub item: Option<(BulletinId, Bytes)>,
     /// What is to be declared about it.
     pub declaration: Option<Bytes>,
+    /// The record that released it.
+    pub unproven: Option<Unproven>,
 }
 
 /// A notice that is applied to the inbox.
@@ -178,6 +181,14 @@ pub struct NodeStore {
     declarations: Keyspace,
     /// Id -> nothing, of bulletins that were declared as taken.
     taken: Keyspace,
+    /// Position -> what is expected there, of records whose receipts are not here.
+    pub(super) unproven: Keyspace,
+    /// Subject and position -> receipt.
+    pub(super) receipts: Keyspace,
+    /// Size -> checkpoint, of those under which receipts hold.
+    pub(super) checkpoints: Keyspace,
+    /// Origin -> the checkpoint that this node's witness cosigned last.
+    pub(super) witness: Keyspace,
     meta: Keyspace,
     directory: Directory,
     writer: Mutex<Writer>,
@@ -191,7 +202,7 @@ impl std::fmt::Debug for NodeStore {
 
 /// Numbers given out, and whether a write failed.
 #[derive(Debug)]
-struct Writer {
+pub(super) struct Writer {
     published: u64,
     received: u64,
     declared: u64,
@@ -227,6 +238,10 @@ impl NodeStore {
             marks: keyspace("marks")?,
             declarations,
             taken: keyspace("taken")?,
+            unproven: keyspace("unproven")?,
+            receipts: keyspace("receipts")?,
+            checkpoints: keyspace("checkpoints")?,
+            witness: keyspace("witness")?,
             meta,
             directory,
             writer: Mutex::new(Writer {
@@ -323,6 +338,16 @@ impl NodeStore {
                     continue;
                 };
                 batch.remove(&self.outbox, outbox_key(&status));
+                if let (OutboxState::Promised { position, .. }, Some(header)) =
+                    (state, status.header())
+                {
+                    let unproven = Unproven {
+                        position: *position,
+                        subject: id.0,
+                        expected: Expected::Published(Digest::of(&header)),
+                    };
+                    batch.insert(&self.unproven, position.to_be_bytes(), unproven.value());
+                }
                 status.state = state.clone();
                 batch.insert(&self.status, id.0, encode(&status)?);
             }
@@ -374,6 +399,10 @@ impl NodeStore {
                 batch.insert(&self.lanes, [lane as u8], cursor.concat());
                 if let Some(declaration) = &one.declaration {
                     self.declare(writer, batch, declaration);
+                }
+                if let Some(unproven) = &one.unproven {
+                    let position = unproven.position.to_be_bytes();
+                    batch.insert(&self.unproven, position, unproven.value());
                 }
                 if let Some((id, item)) = &one.item {
                     // Handed to applications once, whatever a broker delivers again.
@@ -535,7 +564,7 @@ impl NodeStore {
 
     /// One synced batch. Where filling it fails nothing is written; where committing it fails
     /// nothing is ever written again.
-    fn write(
+    pub(super) fn write(
         &self,
         fill: impl FnOnce(&mut Writer, &mut WriteBatch) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
@@ -612,6 +641,7 @@ mod tests {
             lane,
             item: id.map(|id| (BulletinId([id; 16]), Bytes::from(vec![id]))),
             declaration: None,
+            unproven: None,
         }
     }
 

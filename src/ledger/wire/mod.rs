@@ -1,6 +1,9 @@
 //! Records to and from protobuf.
 
+mod pieces;
 mod statements;
+
+pub(super) use pieces::{Pieces, read_piece};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,18 +53,14 @@ pub(super) fn encode(
     fact: &Fact,
     releases: &[LaneRelease],
 ) -> Encoded {
-    let fact = fact_bytes(time, fact);
-    let openings: Vec<Bytes> = releases
-        .iter()
-        .map(|release| write_release(release).encode_to_vec().into())
-        .collect();
-    let commitment = Commitment::of(&seed, &fact, openings.iter().map(AsRef::as_ref));
+    let pieces = Pieces::new(seed, time, fact, releases);
+    let commitment = pieces.tree().commitment();
     let bytes = proto::Record {
-        format: 1,
+        format: pieces::FORMAT,
         time: time.micros(),
         seed: Bytes::copy_from_slice(&seed),
-        fact,
-        openings,
+        fact: pieces.fact,
+        openings: pieces.releases,
     }
     .encode_to_vec()
     .into();
@@ -82,15 +81,9 @@ impl Record {
     /// Reads a stored record and computes the commitment to it.
     pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
         let wire = proto::Record::decode(bytes.clone()).map_err(|_| Malformed("record"))?;
-        if wire.format != 1 {
+        if ![pieces::FORMAT_1, pieces::FORMAT].contains(&wire.format) {
             return Err(InvalidRecord::UnknownFormat(wire.format));
         }
-        let seed = wire
-            .seed
-            .as_ref()
-            .try_into()
-            .map_err(|_| Malformed("seed"))?;
-        let commitment = Commitment::of(&seed, &wire.fact, wire.openings.iter().map(AsRef::as_ref));
         let (time, fact) = read_fact(&wire.fact)?;
         if time.micros() != wire.time {
             return Err(InvalidRecord::TimeDiffers);
@@ -99,7 +92,8 @@ impl Record {
             .openings
             .iter()
             .map(read_release)
-            .collect::<Read<_>>()?;
+            .collect::<Read<Vec<_>>>()?;
+        let commitment = Pieces::stored(&wire, &fact, &releases)?.tree().commitment();
         Ok(Self {
             time,
             fact,

@@ -1,0 +1,190 @@
+//! What a node asks about the log: tiles, which say nothing but that the log grew, and of records
+//! what concerns its partner.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quinn::{RecvStream, SendStream};
+
+use super::Shared;
+use super::commit::Log;
+use super::error::BrokerError;
+use super::inbound::{End, parse, unexpected};
+use super::view;
+use crate::agreement::{Agreement, AgreementId};
+use crate::decision::Release;
+use crate::ledger::{Accepted, Engine, Fact, Reader, Record, RecordOpening, State};
+use crate::partner::PartnerId;
+use crate::proof::{TileKind, tile_bytes};
+use crate::session::{Fetch, Fetched, Frame, Refusal, encode};
+use crate::transport::{FrameReader, write_frame};
+
+/// Below everything that carries bulletins.
+const PRIORITY: i32 = -10;
+/// An originator is shown the releases of so many recipients with the tally.
+const MAX_RELEASES: usize = 64;
+/// Bytes of openings in one answer, roughly; the node asks again for the rest.
+const MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Answers until the stream ends.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    partner: PartnerId,
+    mut send: SendStream,
+    mut reader: FrameReader<RecvStream>,
+    first: Frame,
+) -> Result<(), End> {
+    let _ = send.set_priority(PRIORITY);
+    let mut frame = first;
+    loop {
+        let Frame::Fetch { sequence, what } = frame else {
+            return Err(unexpected("log"));
+        };
+        let now = shared.clock.now();
+        let result = match shared.quotas.take(&partner, now) {
+            Err(wait) => Err(Refusal::new("later", format!("try again in {wait:?}"))),
+            Ok(()) => {
+                let (asked, of) = (Arc::clone(&shared), partner.clone());
+                let found = tokio::task::spawn_blocking(move || answer(&asked.log, &of, &what));
+                found.await.map_err(|_| BrokerError::Closed)??
+            }
+        };
+        write_frame(&mut send, &encode(&Frame::Fetched { sequence, result })).await?;
+        let Some(bytes) = reader.next().await? else {
+            return Ok(());
+        };
+        frame = parse(bytes)?;
+    }
+}
+
+fn answer(
+    log: &Log,
+    partner: &PartnerId,
+    what: &Fetch,
+) -> Result<Result<Fetched, Refusal>, BrokerError> {
+    Ok(match what {
+        Fetch::Tile(path) => {
+            let signed = log.head().signed_size().unwrap_or(0);
+            if !matches!(path.kind(), TileKind::Hashes(_)) || !path.is_in(signed) {
+                let message = format!("{path} is in no signed checkpoint");
+                return Ok(Err(Refusal::new("no_tile", message)));
+            }
+            let hashes = log.engine().tile(path)?;
+            Ok(Fetched::Tile(tile_bytes(&hashes).into()))
+        }
+        Fetch::Records(positions) => Ok(Fetched::Records(opened(log, partner, positions)?)),
+        Fetch::Agreement(id) => {
+            let positions = about(&log.state(), partner, id);
+            Ok(Fetched::Records(opened(log, partner, &positions)?))
+        }
+    })
+}
+
+fn opened(
+    log: &Log,
+    partner: &PartnerId,
+    positions: &[u64],
+) -> Result<Vec<(u64, RecordOpening)>, BrokerError> {
+    let mut all = Vec::new();
+    let mut bytes = 0;
+    for position in positions {
+        let Some(record) = log.record(*position)? else {
+            continue;
+        };
+        let Some(opening) = open(log, partner, &record)? else {
+            continue;
+        };
+        bytes += opening.to_bytes().len();
+        all.push((*position, opening));
+        if bytes > MAX_BYTES {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Where an agreement entered into force and ended, for its parties.
+fn about(state: &State, partner: &PartnerId, id: &AgreementId) -> Vec<u64> {
+    let entry = state.agreements().get(id);
+    let Some(entry) = entry.filter(|one| one.agreement.agreement().is_party(partner)) else {
+        return Vec::new();
+    };
+    let ended = entry.ended.iter().map(|ended| ended.position);
+    std::iter::once(entry.position).chain(ended).collect()
+}
+
+/// What a record shows to a partner.
+fn open(
+    log: &Log,
+    partner: &PartnerId,
+    record: &Record,
+) -> Result<Option<RecordOpening>, BrokerError> {
+    let is_party = |terms: &Agreement| terms.is_party(partner);
+    let shows_fact = match &record.fact {
+        Fact::Accepted(accepted) => return Ok(open_bulletin(log, partner, accepted, record)),
+        Fact::Genesis(_) => true,
+        Fact::PartnerAdmitted(admitted) => admitted.key_set.claimed().partner == *partner,
+        Fact::KeySetRotated(signed) => signed.claimed().partner == *partner,
+        Fact::StandingChanged(changed) => changed.order.partner == *partner,
+        Fact::CertificatesRevoked(revoked) => revoked.partner == *partner,
+        Fact::AgreementRatified(signed) => {
+            let state = log.state();
+            let entry = state.agreements().get(&signed.id());
+            entry.is_some_and(|entry| is_party(entry.agreement.agreement()))
+        }
+        Fact::AgreementWithdrawn(signed) => {
+            let state = log.state();
+            let entry = state.agreements().get(&signed.agreement_id());
+            entry.is_some_and(|entry| is_party(entry.agreement.agreement()))
+        }
+        Fact::Acknowledged(signed) => signed.ack.recipient == *partner,
+        Fact::Declared(signed) => signed.declaration.partner == *partner,
+        Fact::ConsentDecided(signed) if signed.consent.partner == *partner => true,
+        fact => match fact.lets_go() {
+            Some((id, _)) => {
+                let seen = log.state().seen(&id);
+                let about = seen.map(|seen| log.record(seen.position)).transpose()?;
+                let accepted = about.flatten();
+                let accepted = accepted.as_deref().and_then(|about| match &about.fact {
+                    Fact::Accepted(accepted) => Some(accepted),
+                    _ => None,
+                });
+                let opening =
+                    accepted.and_then(|accepted| open_bulletin(log, partner, accepted, record));
+                return Ok(opening);
+            }
+            None => false,
+        },
+    };
+    Ok(shows_fact.then(|| record.open(Reader::Party)).flatten())
+}
+
+/// Whether a recipient is kept from the originator.
+fn is_confidential(state: &State, release: &Release) -> bool {
+    let mut clauses = release.clauses.iter();
+    clauses.any(|clause| view::is_confidential(state, clause))
+}
+
+fn open_bulletin(
+    log: &Log,
+    partner: &PartnerId,
+    accepted: &Accepted,
+    record: &Record,
+) -> Option<RecordOpening> {
+    let state = log.state();
+    if accepted.originator == *partner {
+        let kept = |one: &&crate::ledger::LaneRelease| {
+            record.releases.len() > MAX_RELEASES || is_confidential(&state, &one.release)
+        };
+        let kept = record.releases.iter().filter(kept);
+        let kept: BTreeSet<PartnerId> = kept.map(|one| one.release.recipient.clone()).collect();
+        return record.open(Reader::Originator(&kept));
+    }
+    // What did not go out yet may never: its number tells that it did.
+    let lane = state.lanes().lane(partner, accepted.header.precedence);
+    let acked = lane.map_or(0, crate::ledger::Lane::acked);
+    let mut own = record.releases.iter();
+    let went = own.any(|one| one.release.recipient == *partner && one.number <= acked);
+    went.then(|| record.open(Reader::Recipient(partner)))
+        .flatten()
+}
