@@ -3,12 +3,14 @@
 //! In scope: reading a ledger and saying whether it holds, or which record is the first that does
 //! not. Out of scope: writing anything.
 
+mod evidence;
 mod finding;
 mod given;
 mod simulate;
 mod trail;
 mod verify;
 
+pub use evidence::{Evidence, Unconvincing, examine};
 pub use finding::{Fault, Finding};
 pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};

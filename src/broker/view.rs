@@ -26,6 +26,13 @@ pub struct StatusView {
     pub size: u64,
     /// Root of its tree.
     pub root: String,
+    /// The log's verifier key (C2SP signed-note vkey): verifies receipts.
+    #[serde(default)]
+    pub log_key: String,
+    /// Records under a checkpoint that the quorum of witnesses cosigned; under any, where no policy
+    /// asks for one.
+    #[serde(default)]
+    pub witnessed: u64,
     /// The last signed checkpoint.
     pub checkpoint: Option<String>,
     /// Time of the last record.
@@ -230,6 +237,11 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> Sta
             .unwrap_or_default(),
         size: state.size(),
         root: state.root().to_string(),
+        log_key: state
+            .genesis()
+            .map(|genesis| genesis.log_key.clone())
+            .unwrap_or_default(),
+        witnessed: log.head().published().borrow().witnessed,
         checkpoint: log.checkpoint(),
         time: state.time(),
         partners: state.registry().partners().len(),

@@ -10,6 +10,7 @@ mod broker;
 mod bulletins;
 mod demo;
 mod error;
+mod evidence;
 mod files;
 mod node;
 mod notices;
@@ -103,6 +104,10 @@ enum Noun {
     Follow(notices::FollowArgs),
     /// Says that somebody took a bulletin, where an agreement asks for that.
     Acknowledge(notices::AcknowledgeArgs),
+    /// Gives the receipts of a bulletin or an agreement: proofs for anybody of what the log says of it.
+    Receipt(evidence::ReceiptArgs),
+    /// Verifies receipts and proofs of forks, from files and trusted keys alone.
+    Verify(evidence::VerifyArgs),
     /// Verifies and reads the broker's ledger.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -161,6 +166,8 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Consent(verb) => onward::consent(verb, report).await,
         Noun::Follow(args) => notices::follow(args, report).await,
         Noun::Acknowledge(args) => notices::acknowledge(args, report).await,
+        Noun::Receipt(args) => evidence::receipt(args, report).await,
+        Noun::Verify(args) => evidence::verify(&args, report),
         Noun::Audit(command) => audit::run(command, report).await,
         Noun::Status(args) => status::run(args, report).await,
         Noun::Backup(args) => backup::backup(&args, report),

@@ -73,6 +73,11 @@ fn broker(status: &StatusView) -> String {
             format!("{}, the last at {}", status.size, status.time),
         ],
         ["root".to_owned(), status.root.clone()],
+        ["log key".to_owned(), status.log_key.clone()],
+        [
+            "witnessed".to_owned(),
+            format!("{} records", status.witnessed),
+        ],
         ["partners".to_owned(), status.partners.to_string()],
         [
             "agreements in force".to_owned(),
@@ -121,6 +126,15 @@ fn node(status: &node::StatusView) -> String {
             format!("{}, {} quarantined", status.received, status.quarantined),
         ],
         ["agreements verified".to_owned(), dash(list(&agreements))],
+        [
+            "receipts".to_owned(),
+            format!(
+                "{}, {} pending; {} records witnessed",
+                status.receipts, status.pending_receipts, status.witnessed
+            ),
+        ],
+        ["log key".to_owned(), dash(status.log_key.clone())],
+        ["witness key".to_owned(), dash(list(&status.witness))],
     ];
     let rows = rows.into_iter().chain(alarms(&status.alarms));
     titled_table(&[22, 75], ["node", status.node.to_string().as_str()], rows)

@@ -37,8 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// Where the ledger's id is kept.
 const LEDGER: &str = "ledger";
-/// Where the origin of its checkpoints is kept.
-const ORIGIN: &str = "origin";
+/// Where the key of its log is kept.
+const LOG_KEY: &str = "log_key";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
 /// Renew a certificate before this much of its validity is left.
@@ -283,7 +283,7 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     let Ok(log) = genesis.log_key.parse::<NoteKey>() else {
         return Err(unusable);
     };
-    shared.store.put(ORIGIN, log.name().as_bytes())?;
+    shared.store.put(LOG_KEY, log.to_string().as_bytes())?;
     witness::compare(shared, &log, &welcome.checkpoint)?;
     let session = Session {
         ledger: welcome.ledger,
@@ -297,13 +297,19 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     })
 }
 
+/// The verifier key of the log that was met; empty before.
+pub(super) fn known_log_key(shared: &Shared) -> Result<String, StoreError> {
+    let key = shared.store.value(LOG_KEY)?;
+    let key = key.and_then(|bytes| String::from_utf8(bytes.into()).ok());
+    Ok(key.unwrap_or_default())
+}
+
 /// The checkpoint that this node's witness cosigned last, as the log signed it.
 fn known_checkpoint(shared: &Shared) -> Result<String, NodeError> {
-    let origin = shared.store.value(ORIGIN)?;
-    let Some(origin) = origin.and_then(|bytes| String::from_utf8(bytes.into()).ok()) else {
+    let Ok(key) = known_log_key(shared)?.parse::<NoteKey>() else {
         return Ok(String::new());
     };
-    Ok(shared.store.cosigned(&origin)?.unwrap_or_default())
+    Ok(shared.store.cosigned(key.name())?.unwrap_or_default())
 }
 
 /// How far each lane is held here.

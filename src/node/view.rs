@@ -48,6 +48,9 @@ pub struct StatusView {
     pub lanes: Vec<LaneView>,
     /// Agreements verified here.
     pub agreements: Vec<TrustedView>,
+    /// The log's verifier key (C2SP signed-note vkey): verifies receipts; empty before it was met.
+    #[serde(default)]
+    pub log_key: String,
     /// The key of this node's witness, for the policies of others.
     #[serde(default)]
     pub witness: Vec<String>,
@@ -372,6 +375,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         quarantined,
         lanes,
         agreements: agreements(shared),
+        log_key: super::link::known_log_key(shared)?,
         witness: keys.map(ToString::to_string).collect(),
         witnessed: believed.map_or(0, |head| head.checkpoint.size),
         receipts,

@@ -96,11 +96,16 @@ pub enum Unwitnessed {
 impl Policy {
     /// Believes what a log signs, without witnesses.
     pub fn of_log(log: NoteKey) -> Self {
+        Self::of_logs([log])
+    }
+
+    /// Believes what any of these logs signs, without witnesses.
+    pub fn of_logs(logs: impl IntoIterator<Item = NoteKey>) -> Self {
         Self {
-            logs: vec![Known {
-                key: log,
-                url: None,
-            }],
+            logs: logs
+                .into_iter()
+                .map(|key| Known { key, url: None })
+                .collect(),
             witnesses: Vec::new(),
             groups: Vec::new(),
             quorum: None,

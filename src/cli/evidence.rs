@@ -1,0 +1,142 @@
+//! `entente receipt` and `entente verify`: evidence in hand, and what it proves to anybody.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::files::{NodeFile, read_text, unexpected};
+use super::report::Report;
+use crate::audit::{Evidence, examine};
+use crate::node::{Command, Response};
+use crate::proof::{NoteKey, Policy};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A receipt is a C2SP tlog-proof: it proves to anybody who knows the log's key that the \
+                  record stands in\nthe log, and what it says to this partner.\n\nTry it: entente \
+                  receipt 0190163d-8694-739b-aea5-966c26f8ad91 --out receipt.tlog-proof"
+)]
+pub(super) struct ReceiptArgs {
+    /// A bulletin that was published or received here, or an agreement by its name or id.
+    #[arg(required_unless_present = "fork")]
+    about: Option<String>,
+    /// The proof that the log showed two histories, where there is one.
+    #[arg(long, conflicts_with = "about")]
+    fork: bool,
+    /// Writes it to a file; further ones get `-2`, `-3` before the ending.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Waits so many seconds for the first.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    wait: u64,
+    #[command(flatten)]
+    node: NodeFile,
+}
+
+pub(super) async fn receipt(args: ReceiptArgs, report: &Report) -> Result<(), CliError> {
+    let texts = if args.fork {
+        let Response::Fork(proof) = args.node.ask(&Command::Fork).await? else {
+            return Err(unexpected());
+        };
+        proof.into_iter().collect()
+    } else {
+        let about = args.about.unwrap_or_default();
+        let wait = args.wait.saturating_mul(1_000);
+        let asked = args.node.ask(&Command::Receipts { about, wait }).await?;
+        let Response::Receipts(texts) = asked else {
+            return Err(unexpected());
+        };
+        texts
+    };
+    if texts.is_empty() {
+        let message = if args.fork {
+            "this node knows of no fork"
+        } else {
+            "there is no receipt yet: no checkpoint that this node believes covers it; `entente status` \
+             says how far they go"
+        };
+        return Err(CliError::refused("pending", message));
+    }
+    if let Some(out) = &args.out {
+        for (at, text) in texts.iter().enumerate() {
+            let path = numbered(out, at);
+            std::fs::write(&path, text).map_err(CliError::file(&path))?;
+        }
+        report.note(&format!("{} written to {}", texts.len(), out.display()));
+        return Ok(());
+    }
+    report.show(&json!({ "receipts": texts }), || texts.join("\n"))
+}
+
+/// `receipt.tlog-proof`, `receipt-2.tlog-proof`, ...
+fn numbered(path: &std::path::Path, at: usize) -> PathBuf {
+    if at == 0 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut name = format!("{stem}-{}", at + 1);
+    if let Some(ending) = path.extension() {
+        name.push('.');
+        name.push_str(&ending.to_string_lossy());
+    }
+    path.with_file_name(name)
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Reads files and the trusted keys only: no network, no configuration. Exit code 0 only if \
+                  everything holds.\n\nTry it: entente verify receipt.tlog-proof --log \
+                  alliance.example+1f2e3d4c+Aek..."
+)]
+pub(super) struct VerifyArgs {
+    /// Receipts and proofs of forks.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The verifier key of a log that is trusted; may be repeated. `entente status` shows it.
+    #[arg(long, value_name = "VKEY")]
+    log: Vec<NoteKey>,
+    /// Logs, witnesses and the quorum that is asked for (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE", conflicts_with = "log")]
+    policy: Option<PathBuf>,
+}
+
+pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
+    let policy = match &args.policy {
+        Some(path) => read_text(path)?.parse::<Policy>().map_err(|error| {
+            CliError::refused("bad_policy", format!("{}: {error}", path.display()))
+        })?,
+        None => Policy::of_logs(args.log.iter().cloned()),
+    };
+    let mut failed = None;
+    for path in &args.files {
+        let text = read_text(path)?;
+        let shown = path.display().to_string();
+        match examine(&text, &policy) {
+            Ok(evidence) => {
+                let value = json!({"file": shown, "verified": true, "evidence": evidence});
+                report.line(&value, || sentences(&shown, &evidence))?;
+            }
+            Err(error) => {
+                let value = json!({"file": shown, "verified": false, "reason": error.to_string()});
+                report.line(&value, || format!("{shown}: NOT PROVED\n  {error}"))?;
+                failed.get_or_insert(format!("{shown}: {error}"));
+            }
+        }
+    }
+    failed.map_or(Ok(()), |reason| Err(CliError::Untrue(reason)))
+}
+
+fn sentences(file: &str, evidence: &Evidence) -> String {
+    let list = |of: &[String]| -> String { of.iter().map(|one| format!("\n  - {one}")).collect() };
+    let mut text = format!(
+        "{file}: this {} proves:{}",
+        evidence.kind,
+        list(&evidence.proved)
+    );
+    if !evidence.not_proved.is_empty() {
+        text.push_str("\nIt does not prove:");
+        text.push_str(&list(&evidence.not_proved));
+    }
+    text
+}
