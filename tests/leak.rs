@@ -259,7 +259,7 @@ fn the_decision_is_what_the_rules_say() {
                 let real = by_recipient.get(recipient).map(|release| {
                     let clauses = release.clauses.iter().map(ToString::to_string).collect();
                     let onward = ONWARD[rank(&ONWARD, &release.onward.to_string())];
-                    (clauses, release.withheld.clone(), onward)
+                    (clauses, release.withheld.to_vec(), onward)
                 });
                 assert_eq!(
                     real, expected,

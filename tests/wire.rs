@@ -112,6 +112,8 @@ async fn greet(connection: &Connection) -> (quinn::SendStream, FrameReader<quinn
         time: SystemClock.now(),
         resume: vec![],
         ledger: None,
+        witness: vec![],
+        checkpoint: String::new(),
     };
     write_frame(&mut send, &encode(&Frame::Hello(hello)))
         .await

@@ -32,7 +32,7 @@ pub enum Unconvincing {
     #[error("this proves no fork: {0}")]
     NoFork(#[from] NoFork),
     /// No log is named whose key could have signed it.
-    #[error("name the log whose key it should be: --log VKEY, or a policy with a `log` line")]
+    #[error("name the log whose key it should be: --log-key VKEY, or a policy with a `log` line")]
     NoLog,
     /// Neither the one nor the other.
     #[error(

@@ -88,9 +88,12 @@ fn opened(
     let mut all = Vec::new();
     let mut bytes = 0;
     for position in positions {
-        let Some(record) = log.record(*position)? else {
-            continue;
-        };
+        // What cannot be read shows nothing: who asks sees that it is missing.
+        let record = log.record(*position).unwrap_or_else(|error| {
+            tracing::error!(%error, position, "a record cannot be shown");
+            None
+        });
+        let Some(record) = record else { continue };
         let Some(opening) = open(log, partner, &record)? else {
             continue;
         };

@@ -86,7 +86,7 @@ fn numbered(path: &std::path::Path, at: usize) -> PathBuf {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Reads files and the trusted keys only: no network, no configuration. Exit code 0 only if \
-                  everything holds.\n\nTry it: entente verify receipt.tlog-proof --log \
+                  everything holds.\n\nTry it: entente verify receipt.tlog-proof --log-key \
                   alliance.example+1f2e3d4c+Aek..."
 )]
 pub(super) struct VerifyArgs {
@@ -95,9 +95,9 @@ pub(super) struct VerifyArgs {
     files: Vec<PathBuf>,
     /// The verifier key of a log that is trusted; may be repeated. `entente status` shows it.
     #[arg(long, value_name = "VKEY")]
-    log: Vec<NoteKey>,
+    log_key: Vec<NoteKey>,
     /// Logs, witnesses and the quorum that is asked for (C2SP tlog-policy).
-    #[arg(long, value_name = "FILE", conflicts_with = "log")]
+    #[arg(long, value_name = "FILE", conflicts_with = "log_key")]
     policy: Option<PathBuf>,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
         Some(path) => read_text(path)?.parse::<Policy>().map_err(|error| {
             CliError::refused("bad_policy", format!("{}: {error}", path.display()))
         })?,
-        None => Policy::of_logs(args.log.iter().cloned()),
+        None => Policy::of_logs(args.log_key.iter().cloned()),
     };
     let mut failed = None;
     for path in &args.files {

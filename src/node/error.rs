@@ -70,6 +70,17 @@ pub enum NodeError {
         /// The checkpoint's size.
         size: u64,
     },
+    /// What is shown of the tree does not lead to its root.
+    #[error(
+        "the tree that the broker shows is not that of the {size} records it signed: seen at record \
+         {position}"
+    )]
+    OtherTree {
+        /// Where it was seen.
+        position: u64,
+        /// The checkpoint's size.
+        size: u64,
+    },
     /// A tile is none.
     #[error("{0} of the log cannot be read")]
     Tile(TilePath),

@@ -20,7 +20,9 @@ use crate::ledger::{Fact, RecordOpening, Shown};
 use crate::partner::PartnerId;
 use crate::proof::merkle::verify_inclusion;
 use crate::proof::tree::{Tiled, TiledError, inclusion_path};
-use crate::proof::{Checkpoint, Digest, NoteKey, Policy, TilePath, Unwitnessed, tile_hashes};
+use crate::proof::{
+    Checkpoint, Digest, NoteKey, Policy, TILE_WIDTH, TileKind, TilePath, Unwitnessed, tile_hashes,
+};
 use crate::session::{Fetch, Fetched, Frame, MAX_FETCH_RECORDS, MAX_FRAME_BYTES, decode, encode};
 use crate::store::{Expected, Proved, Unproven};
 use crate::transport::{FrameReader, write_frame};
@@ -254,6 +256,7 @@ impl Asker {
             Err(
                 fault @ (NodeError::OtherRecord(_)
                 | NodeError::NotInLog { .. }
+                | NodeError::OtherTree { .. }
                 | NodeError::Tile(_)
                 | NodeError::DamagedReceipt(_)),
             ) => {
@@ -307,8 +310,13 @@ impl Asker {
             .map_err(|_| NodeError::OtherRecord(position))?;
         let path = self.path(position, head.checkpoint.size).await?;
         let (leaf, size) = (commitment.leaf_hash(), head.checkpoint.size);
+        // The path is made of all hashes but its own: that one tells whether it is this record that
+        // is another.
+        if self.leaf(position, size) != Some(leaf) {
+            return Err(NodeError::NotInLog { position, size });
+        }
         verify_inclusion(&leaf, position, size, &path, &head.checkpoint.root)
-            .map_err(|_| NodeError::NotInLog { position, size })?;
+            .map_err(|_| NodeError::OtherTree { position, size })?;
         Ok(Proved {
             subject,
             position,
@@ -317,12 +325,26 @@ impl Asker {
         })
     }
 
+    /// A record's hash, as the tile says that its path is made of.
+    fn leaf(&self, position: u64, size: u64) -> Option<Digest> {
+        let width = u64::from(TILE_WIDTH);
+        let tile = TilePath::in_tree(TileKind::Hashes(0), position / width, size)?;
+        let at = usize::try_from(position % width).ok()?;
+        self.tiles.get(&tile)?.get(at).copied()
+    }
+
     async fn path(&mut self, position: u64, size: u64) -> Result<Vec<Digest>, NodeError> {
         loop {
             let tiles = &self.tiles;
             let have = |path: &TilePath| tiles.get(path).cloned().ok_or(Wanted(*path));
+            let own =
+                TilePath::in_tree(TileKind::Hashes(0), position / u64::from(TILE_WIDTH), size);
             let missing = match inclusion_path(&Tiled::new(size, have), position, size) {
-                Ok(Some(path)) => return Ok(path),
+                // A path of other tiles alone still needs its own.
+                Ok(Some(path)) => match own.filter(|own| !self.tiles.contains_key(own)) {
+                    None => return Ok(path),
+                    Some(own) => own,
+                },
                 Err(TiledError::Fetch(Wanted(path))) => path,
                 Ok(None) | Err(_) => return Err(NodeError::NotInLog { position, size }),
             };

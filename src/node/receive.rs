@@ -407,6 +407,7 @@ mod tests {
         let delivery = Delivery {
             bulletin,
             position: 0,
+            released: 1,
             time: now,
             clauses: Vec::new(),
             onward: crate::agreement::Onward::None,

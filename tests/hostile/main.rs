@@ -183,6 +183,8 @@ impl Siege {
             time: now(),
             resume: vec![],
             ledger: None,
+            witness: vec![],
+            checkpoint: String::new(),
         }
     }
 
