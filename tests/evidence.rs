@@ -1,7 +1,11 @@
 //! What anybody can prove afterwards: receipts, witnesses, forks, damage. Real processes, real QUIC,
 //! real disk.
 
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+#![allow(
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "what was not as it should be is shown; a story is told in one piece"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +25,7 @@ use entente::proof::{
 use entente::testing::{Cluster, Scratch};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn partner(name: &str) -> PartnerId {
     format!("{name}.example").parse().expect("a partner")
@@ -98,10 +102,11 @@ async fn settled(cluster: &Cluster, of: &str, what: impl Fn(&StatusView) -> bool
     let found = until("a node's status", PATIENCE, || async {
         Some(status(cluster, of).await).filter(|status| what(status))
     });
-    match found.await {
-        Ok(status) => status,
-        Err(_) => panic!("{of} is {:#?}", status(cluster, of).await),
+    let found = found.await;
+    if found.is_err() {
+        println!("{of} is {:#?}", status(cluster, of).await);
     }
+    found.expect("the status that is waited for")
 }
 
 async fn receipts(cluster: &Cluster, of: &str, about: &str) -> Vec<String> {
@@ -217,11 +222,60 @@ async fn receipts_prove_to_each_what_concerns_it_and_verify_from_files_alone() {
         let (code, text) = verify(&changed, &["--log-key", &log]);
         assert_eq!(code, 4, "{text}");
     }
-    let other = norland.witness[0].replace("+", "x");
+    let other = norland.witness[0].replace('+', "x");
     let (code, _) = verify(&own, &["--log-key", &other]);
     assert_eq!(code, 2);
     let (code, text) = verify(&own, &[]);
     assert_eq!(code, 4, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_quorum_bulletins_flow_and_receipts_wait() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = started(&scratch).await;
+    let [norland, estmark] = ["norland", "estmark"].map(|name| status(&cluster, name));
+    let (norland, estmark) = (norland.await, estmark.await);
+    cluster.stop().await.expect("stopped");
+    let policy = format!(
+        "log {}\nwitness norland {}\nwitness estmark {}\ngroup both all norland estmark\nquorum both\n",
+        norland.log_key, norland.witness[0], estmark.witness[0]
+    );
+    let path = written(&scratch, "policy", &policy);
+    let shown = path.to_str().expect("a path");
+    let config = cluster.layout().broker_config();
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let text = format!("{text}\n[witness]\npolicy = \"{shown}\"\n");
+    fs::write(&config, text).expect("written");
+    let config = cluster.layout().node_config(&partner("norland"));
+    let text = fs::read_to_string(&config).expect("a configuration");
+    fs::write(&config, format!("witness_policy = \"{shown}\"\n{text}")).expect("written");
+
+    cluster.start_broker().await.expect("a broker");
+    let alone = [partner("norland")];
+    cluster.start_nodes(&alone).await.expect("a node");
+    // One witness of two: it is promised, and its receipt waits.
+    let id = publish(&cluster, "norland", "one").await;
+    let waiting = settled(&cluster, "norland", |status| status.pending_receipts > 0).await;
+    let alarmed = until("an alarm", PATIENCE, || async {
+        match cluster.ask_broker(&broker::Request::Status).await {
+            Ok(broker::Reply::Status(status)) => (!status.alarms.is_empty()).then_some(()),
+            _ => None,
+        }
+    });
+    alarmed.await.expect("the broker alarms");
+    assert_eq!(waiting.receipts, status(&cluster, "norland").await.receipts);
+
+    cluster.launch_node(&partner("estmark")).expect("a node");
+    let own = receipts(&cluster, "norland", &id.to_string()).await;
+    assert_eq!(own.len(), 1);
+    cluster.stop().await.expect("stopped");
+    let own = written(&scratch, "own", &own[0]);
+    let (code, text) = verify(&own, &["--policy", shown]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("cosigned by norland at") && text.contains("estmark at"),
+        "{text}"
+    );
 }
 
 fn get(address: &str, path: &str) -> Result<Vec<u8>, u16> {

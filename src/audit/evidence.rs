@@ -166,6 +166,12 @@ fn tell(shown: &Shown, proved: &mut Vec<String>, not_proved: &mut Vec<String>) {
         } else {
             format!("with part {} withheld", withheld.join(", "))
         };
+        if one.number > 0 && !release.clauses.is_empty() {
+            not_proved.push(
+                "that it arrived with these parts: permission may have narrowed before it was delivered"
+                    .to_owned(),
+            );
+        }
         let place = match one.number {
             0 => "held until it is let go".to_owned(),
             number => format!("number {number} of its lane"),

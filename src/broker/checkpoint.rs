@@ -4,8 +4,8 @@
 //! was shown the new; after it, the new one is signed again from the file. Cosignatures live in memory:
 //! witnesses give them again.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::identity::{read_secret_key, write_public};
 use crate::ledger::{Engine, EngineError, MERGE_DELAY, State};
 use crate::proof::tree::{self, Tiled, TiledError};
 use crate::proof::{
-    AddCheckpoint, Checkpoint, Digest, ForkProof, MlDsaSecretKey, Note, NoteKey, Policy,
+    AddCheckpoint, Checkpoint, Digest, ForkProof, Known, MlDsaSecretKey, Note, NoteKey, Policy,
     SignatureLine, Signer, TilePath, cosign_as_log,
 };
 use crate::store::{EmbeddedEngine, HeadFile};
@@ -28,6 +28,8 @@ use crate::store::{EmbeddedEngine, HeadFile};
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Cosignatures that come within this time are shown together.
 const GATHER: Duration = Duration::from_millis(50);
+/// Checkpoints that can still be cosigned: six seconds of a busy log.
+const RECENT: usize = 32;
 /// How often a missing quorum is looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,8 @@ pub(super) struct Head {
     file: HeadFile,
     /// Where a proof of a fork is kept.
     fork_file: PathBuf,
-    last: Mutex<Option<Signed>>,
+    /// The last checkpoints, the newest last: a slow witness's answer is about one of them.
+    recent: Mutex<VecDeque<Signed>>,
     log: Mutex<Option<NoteKey>>,
     second: Option<MlDsaSecretKey>,
     policy: Option<Policy>,
@@ -50,21 +53,39 @@ pub(super) struct Head {
     cosigned: watch::Sender<u64>,
     /// The checkpoint as it is shown.
     published: watch::Sender<Arc<Published>>,
+    /// Counts the moments at which nodes may be shown another one.
+    shown: watch::Sender<u64>,
+    /// Since when a checkpoint lacks its quorum.
+    unwitnessed: Mutex<Option<Timestamp>>,
     /// A proof that the log showed two histories.
     fork: watch::Sender<Option<Arc<String>>>,
 }
 
+/// A checkpoint that was signed.
 #[derive(Clone, Debug)]
 struct Signed {
     /// As the log signed it, and as the file keeps it.
-    note: String,
+    note: Note,
     checkpoint: Checkpoint,
-    /// With the cosignatures that came.
-    cosigned: Note,
-    at: Timestamp,
+    /// The cosignatures that came, by key.
+    cosigned: Vec<(NoteKey, SignatureLine)>,
 }
 
-/// A checkpoint as it is shown to nodes and over HTTP.
+impl Signed {
+    /// The note with the cosignatures of some keys. Whose node cosigned is shown to nobody else, but
+    /// for those that the policy names.
+    fn note(&self, shows: impl Fn(&NoteKey) -> bool) -> Note {
+        let mut note = self.note.clone();
+        for (key, line) in &self.cosigned {
+            if shows(key) {
+                note.add(line.clone());
+            }
+        }
+        note
+    }
+}
+
+/// A checkpoint as it is shown to everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Published {
     /// The note; empty where nothing was signed yet.
@@ -80,7 +101,7 @@ impl Head {
     pub(super) fn open(config: &Config, log_key: &dyn Signer) -> Result<Self, BrokerError> {
         let file = HeadFile::new(&config.head);
         let note = file.load()?;
-        let mut last = None;
+        let (mut last, mut forked) = (None, None);
         if let Some(note) = note {
             let failed = |error| BrokerError::Head {
                 path: config.head.clone(),
@@ -90,15 +111,16 @@ impl Head {
             let origin = note.lines().next().unwrap_or_default().to_owned();
             let key = NoteKey::new(&origin, log_key.public_key())
                 .map_err(|error| failed(error.into()))?;
-            let cosigned: Note = note
+            let note: Note = note
                 .parse()
                 .map_err(|error: crate::proof::InvalidNote| failed(error.into()))?;
-            let checkpoint = Checkpoint::of_note(&cosigned, &key).map_err(failed)?;
+            let checkpoint = Checkpoint::of_note(&note, &key).map_err(failed)?;
+            let fork = std::fs::read_to_string(fork_path(&config.head)).ok();
+            forked = fork.filter(|text| proves_fork(text, &key));
             last = Some(Signed {
                 note,
                 checkpoint,
-                cosigned,
-                at: Timestamp::MIN,
+                cosigned: Vec::new(),
             });
         }
         let policy = config.witness.as_ref().map(read_policy).transpose()?;
@@ -107,27 +129,31 @@ impl Head {
             MlDsaSecretKey::from_seed(key.seed())
                 .map_err(|_| BrokerError::SecondKey(path.to_owned()))
         });
-        let mut fork_file = config.head.clone().into_os_string();
-        fork_file.push(".fork");
         let asks = last.is_some() && policy.as_ref().is_some_and(Policy::has_quorum);
         Ok(Self {
             file,
-            fork_file: fork_file.into(),
+            fork_file: fork_path(&config.head),
             signed: watch::Sender::new(last.as_ref().map_or(0, |last| last.checkpoint.size)),
-            last: Mutex::new(last),
+            recent: Mutex::new(last.into_iter().collect()),
             log: Mutex::new(None),
             second: second.transpose()?,
             policy,
             unheard: Mutex::new(asks.then(BTreeSet::new)),
             cosigned: watch::Sender::new(0),
             published: watch::Sender::new(Arc::default()),
-            fork: watch::Sender::new(None),
+            shown: watch::Sender::new(0),
+            unwitnessed: Mutex::new(None),
+            fork: watch::Sender::new(forked.map(Arc::new)),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Signed>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Signed>> {
         // Every change is one step.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest(&self) -> Option<Signed> {
+        self.lock().back().cloned()
     }
 
     fn log_key(&self) -> Option<NoteKey> {
@@ -135,13 +161,20 @@ impl Head {
         log.clone()
     }
 
-    /// The last checkpoint, with the cosignatures that came.
+    /// The last checkpoint, as the log signed it.
     pub(super) fn last(&self) -> Option<String> {
-        self.lock().as_ref().map(|last| last.cosigned.to_string())
+        self.newest().map(|last| last.note.to_string())
     }
 
     pub(super) fn signed_size(&self) -> Option<u64> {
-        self.lock().as_ref().map(|last| last.checkpoint.size)
+        self.newest().map(|last| last.checkpoint.size)
+    }
+
+    /// The vkey of the second key, for policies.
+    pub(super) fn second_key(&self) -> Option<String> {
+        let (second, log) = (self.second.as_ref()?, self.log_key()?);
+        let key = NoteKey::ml_dsa(log.name(), second.public_key().clone());
+        key.ok().map(|key| key.to_string())
     }
 
     /// The size of the last checkpoint, whenever another is signed.
@@ -152,6 +185,11 @@ impl Head {
     /// The checkpoint as it is shown.
     pub(super) fn published(&self) -> watch::Receiver<Arc<Published>> {
         self.published.subscribe()
+    }
+
+    /// Changes whenever nodes may be shown another checkpoint.
+    pub(super) fn shown(&self) -> watch::Receiver<u64> {
+        self.shown.subscribe()
     }
 
     /// A proof that the log showed two histories, once there is one.
@@ -174,14 +212,14 @@ impl Head {
                     .to_owned(),
             );
         }
-        let (shown, last) = (self.published.borrow(), self.lock());
-        if let Some(last) = last.as_ref()
-            && last.checkpoint.size > shown.witnessed
-            && now.since(last.at) > MERGE_DELAY
-        {
+        let since = self
+            .unwitnessed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if since.is_some_and(|since| now.since(since) > MERGE_DELAY) {
             alarms.push(format!(
                 "the quorum of witnesses is missing: receipts beyond {} records are pending",
-                shown.witnessed
+                self.published.borrow().witnessed
             ));
         }
         alarms
@@ -193,7 +231,7 @@ impl Head {
         size: u64,
         root: impl FnOnce() -> Digest,
     ) -> Result<(), BrokerError> {
-        match self.lock().as_ref() {
+        match self.newest() {
             Some(last) if last.checkpoint.size == size && last.checkpoint.root != root() => {
                 Err(BrokerError::Forked(size))
             }
@@ -210,8 +248,7 @@ impl Head {
         let named: NoteKey = genesis.log_key.parse().map_err(|_| other_key())?;
         let origin = named.name().to_owned();
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(named);
-        let last = self.lock();
-        let Some(last) = last.as_ref() else {
+        let Some(last) = self.newest() else {
             return Ok(());
         };
         if last.checkpoint.origin != origin {
@@ -237,7 +274,7 @@ impl Head {
             return Ok(());
         }
         let log = self.log_key().ok_or(BrokerError::Closed)?;
-        let mut last = self.lock();
+        let last = self.newest();
         if last
             .as_ref()
             .is_some_and(|last| last.checkpoint.size >= size)
@@ -253,18 +290,21 @@ impl Head {
         if let Some(second) = &self.second {
             note = cosign_as_log(log.name(), second, &note, seconds(now))?;
         }
-        let cosigned: Note = note.parse().map_err(BrokerError::Note)?;
-        let expected = last.as_ref().map(|last| last.note.as_str());
-        if !self.file.swap(expected, &note)? {
+        let parsed: Note = note.parse().map_err(BrokerError::Note)?;
+        let expected = last.map(|last| last.note.to_string());
+        if !self.file.swap(expected.as_deref(), &note)? {
             return Err(BrokerError::HeadTaken);
         }
-        *last = Some(Signed {
-            note,
+        let mut recent = self.lock();
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Signed {
+            note: parsed,
             checkpoint,
-            cosigned,
-            at: now,
+            cosigned: Vec::new(),
         });
-        drop(last);
+        drop(recent);
         self.signed.send_replace(size);
         Ok(())
     }
@@ -274,61 +314,83 @@ impl Head {
         unheard.is_some()
     }
 
-    /// A request for a witness that cosigned this size last; `None` where there is nothing to sign.
+    /// A request for a witness that cosigned this size last, and the size that it is about; `None` where
+    /// there is nothing to sign.
     pub(super) fn request(
         &self,
         engine: &EmbeddedEngine,
         old: u64,
-    ) -> Result<Option<AddCheckpoint>, BrokerError> {
-        let Some(last) = self.lock().clone() else {
+    ) -> Result<Option<(u64, AddCheckpoint)>, BrokerError> {
+        let Some(last) = self.newest() else {
             return Ok(None);
         };
         let size = last.checkpoint.size;
         let proof = tree::consistency_path(&tiles(engine, size), old, size).map_err(missing)?;
-        Ok(proof.map(|proof| AddCheckpoint {
-            old,
-            proof,
-            note: last.note,
-        }))
+        let note = last.note.to_string();
+        Ok(proof.map(|proof| (size, AddCheckpoint { old, proof, note })))
     }
 
-    /// Takes a witness's cosignatures of the last checkpoint; what does not verify under its keys is
-    /// not taken.
-    pub(super) fn cosign(&self, keys: &[NoteKey], lines: Vec<SignatureLine>) -> bool {
-        let mut last = self.lock();
-        let Some(last) = last.as_mut() else {
-            return false;
+    /// Takes a witness's cosignatures of a checkpoint of this size; what does not verify under its keys
+    /// is not taken.
+    pub(super) fn cosign(&self, size: u64, keys: &[NoteKey], lines: Vec<SignatureLine>) {
+        let mut recent = self.lock();
+        let found = recent.iter_mut().find(|one| one.checkpoint.size == size);
+        let Some(signed) = found else {
+            return;
         };
-        let mut taken = false;
         for line in lines {
             let Some(key) = keys.iter().find(|key| line.is_of(key)) else {
                 continue;
             };
-            let Ok(mut alone) = Note::new(last.cosigned.text().to_owned()) else {
-                continue;
-            };
+            let mut alone = signed.note.clone();
             alone.add(line.clone());
             if alone.signed_by(&[key]).is_ok() {
-                last.cosigned.replace(key, line);
-                taken = true;
+                signed
+                    .cosigned
+                    .retain(|(other, _)| other.name() != key.name() || keys.contains(other));
+                signed.cosigned.retain(|(other, _)| other != key);
+                signed.cosigned.push((key.clone(), line));
             }
         }
-        if taken {
-            self.cosigned.send_modify(|count| *count += 1);
-        }
-        taken
+        drop(recent);
+        self.cosigned.send_modify(|count| *count += 1);
     }
 
-    /// The keys with which the policy knows a witness, by what the node says are its own; all of them
-    /// where there is no policy.
-    pub(super) fn known(&self, keys: &[NoteKey]) -> Vec<NoteKey> {
-        let known = |key: &&NoteKey| {
-            self.policy.as_ref().is_none_or(|policy| {
-                let mut witnesses = policy.witnesses();
-                witnesses.any(|(_, witness)| witness.key == **key)
-            })
+    fn names(&self, key: &NoteKey) -> bool {
+        let mut witnesses = self.policy.iter().flat_map(Policy::witnesses);
+        witnesses.any(|(_, witness)| witness.key == *key)
+    }
+
+    fn is_witnessed(&self, signed: &Signed) -> bool {
+        match (&self.policy, self.log_key()) {
+            (Some(policy), Some(log)) => {
+                let note = signed.note(|key| self.names(key)).to_string();
+                policy.for_log(&log).check(&note).is_ok()
+            }
+            _ => true,
+        }
+    }
+
+    /// The newest checkpoint that has its quorum and the cosignatures of a node's own witness.
+    pub(super) fn for_node(&self, keys: &[NoteKey]) -> Option<String> {
+        let recent = self.lock().clone();
+        let is_complete = |signed: &&Signed| {
+            let mut own = keys.iter();
+            own.all(|key| signed.cosigned.iter().any(|(other, _)| other == key))
+                && self.is_witnessed(signed)
         };
-        keys.iter().filter(known).cloned().collect()
+        let signed = recent.iter().rev().find(is_complete)?;
+        let note = signed.note(|key| keys.contains(key) || self.names(key));
+        Some(note.to_string())
+    }
+
+    /// The policy's witnesses that are asked over HTTP, by name.
+    pub(super) fn remote(&self) -> Vec<(String, Known)> {
+        let witnesses = self.policy.iter().flat_map(Policy::witnesses);
+        let remote = witnesses.filter(|(_, known)| known.url.is_some());
+        remote
+            .map(|(name, known)| (name.to_owned(), known.clone()))
+            .collect()
     }
 
     /// What a node knows of this log, as it greets: an older head than its own means that the ledger
@@ -345,6 +407,12 @@ impl Head {
         {
             self.compare(engine, &theirs, note)?;
         }
+        self.heard(keys);
+        Ok(())
+    }
+
+    /// Notes that a witness said what it knows, and that it is no more than this log.
+    pub(super) fn heard(&self, keys: &[NoteKey]) {
         let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(heard), Some(policy)) = (unheard.as_mut(), &self.policy) {
             for (name, known) in policy.witnesses() {
@@ -358,7 +426,6 @@ impl Head {
                 self.cosigned.send_modify(|count| *count += 1);
             }
         }
-        Ok(())
     }
 
     fn compare(
@@ -377,7 +444,7 @@ impl Head {
             return Ok(());
         }
         tracing::error!(size = theirs.size, "the log's key signed two histories");
-        let Some(last) = self.lock().clone() else {
+        let Some(last) = self.newest() else {
             return Ok(());
         };
         let (old, new) = (theirs.size, last.checkpoint.size);
@@ -388,7 +455,7 @@ impl Head {
         let path = tree::prefix_path(&tiles(engine, new), old, new).map_err(missing)?;
         let proof = ForkProof {
             first: note.to_owned(),
-            second: last.note,
+            second: last.note.to_string(),
             path: path.unwrap_or_default(),
         };
         let text = proof.to_string();
@@ -397,29 +464,49 @@ impl Head {
         Ok(())
     }
 
-    /// Shows the last checkpoint with the cosignatures that came.
-    fn publish(&self) {
-        let Some(last) = self.lock().clone() else {
+    /// Shows the newest checkpoint that has its quorum, or else the newest.
+    fn publish(&self, now: Timestamp) {
+        let recent = self.lock().clone();
+        let Some(last) = recent.back() else {
             return;
         };
-        let note = last.cosigned.to_string();
-        let size = last.checkpoint.size;
-        let is_witnessed = match (&self.policy, self.log_key()) {
-            (Some(policy), Some(log)) => policy.for_log(&log).check(&note).is_ok(),
-            _ => true,
-        };
+        let witnessed = recent.iter().rev().find(|signed| self.is_witnessed(signed));
+        let size = witnessed.map_or(0, |signed| signed.checkpoint.size);
+        let one = witnessed.unwrap_or(last);
+        let note = one.note(|key| self.names(key)).to_string();
         self.published.send_if_modified(|shown| {
-            let witnessed = if is_witnessed { size } else { shown.witnessed };
             let next = Published {
                 note,
-                size,
-                witnessed,
+                size: one.checkpoint.size,
+                witnessed: size.max(shown.witnessed),
             };
             let changed = **shown != next;
             *shown = Arc::new(next);
             changed
         });
+        let mut since = self
+            .unwitnessed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = if size >= last.checkpoint.size {
+            None
+        } else {
+            since.or(Some(now))
+        };
+        self.shown.send_modify(|count| *count += 1);
     }
+}
+
+fn fork_path(head: &Path) -> PathBuf {
+    let mut path = head.as_os_str().to_owned();
+    path.push(".fork");
+    path.into()
+}
+
+/// Whether a file has a proof that this log's key signed two histories.
+fn proves_fork(text: &str, log: &NoteKey) -> bool {
+    let proof = text.parse::<ForkProof>();
+    proof.is_ok_and(|proof| proof.verify(log).is_ok())
 }
 
 /// The tiles of the log, as of a size.
@@ -512,6 +599,6 @@ pub(super) async fn publish(shared: Arc<Shared>) {
         }
         signed.borrow_and_update();
         cosigned.borrow_and_update();
-        head.publish();
+        head.publish(shared.clock.now());
     }
 }

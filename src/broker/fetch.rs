@@ -13,10 +13,12 @@ use super::inbound::{End, parse, unexpected};
 use super::view;
 use crate::agreement::{Agreement, AgreementId};
 use crate::decision::Release;
-use crate::ledger::{Accepted, Engine, Fact, Reader, Record, RecordOpening, State};
+use crate::ledger::{
+    Accepted, Engine, Fact, Lane, LaneRelease, Reader, Record, RecordOpening, State,
+};
 use crate::partner::PartnerId;
-use crate::proof::{TileKind, tile_bytes};
-use crate::session::{Fetch, Fetched, Frame, Refusal, encode};
+use crate::proof::{Digest, TileKind, tile_bytes};
+use crate::session::{Fetch, Fetched, Frame, Refusal, UNREADABLE, WantedRecord, encode};
 use crate::transport::{FrameReader, write_frame};
 
 /// Below everything that carries bulletins.
@@ -41,13 +43,12 @@ pub(super) async fn run(
             return Err(unexpected("log"));
         };
         let now = shared.clock.now();
-        let result = match shared.quotas.take(&partner, now) {
-            Err(wait) => Err(Refusal::new("later", format!("try again in {wait:?}"))),
-            Ok(()) => {
-                let (asked, of) = (Arc::clone(&shared), partner.clone());
-                let found = tokio::task::spawn_blocking(move || answer(&asked.log, &of, &what));
-                found.await.map_err(|_| BrokerError::Closed)??
-            }
+        let result = if let Err(wait) = shared.quotas.take(&partner, now) {
+            Err(Refusal::new("later", format!("try again in {wait:?}")))
+        } else {
+            let (asked, of) = (Arc::clone(&shared), partner.clone());
+            let found = tokio::task::spawn_blocking(move || answer(&asked.log, &of, &what));
+            found.await.map_err(|_| BrokerError::Closed)?
         };
         write_frame(&mut send, &encode(&Frame::Fetched { sequence, result })).await?;
         let Some(bytes) = reader.next().await? else {
@@ -57,44 +58,41 @@ pub(super) async fn run(
     }
 }
 
-fn answer(
-    log: &Log,
-    partner: &PartnerId,
-    what: &Fetch,
-) -> Result<Result<Fetched, Refusal>, BrokerError> {
-    Ok(match what {
+fn answer(log: &Log, partner: &PartnerId, what: &Fetch) -> Result<Fetched, Refusal> {
+    match what {
         Fetch::Tile(path) => {
             let signed = log.head().signed_size().unwrap_or(0);
             if !matches!(path.kind(), TileKind::Hashes(_)) || !path.is_in(signed) {
                 let message = format!("{path} is in no signed checkpoint");
-                return Ok(Err(Refusal::new("no_tile", message)));
+                return Err(Refusal::new("no_tile", message));
             }
-            let hashes = log.engine().tile(path)?;
-            Ok(Fetched::Tile(tile_bytes(&hashes).into()))
+            match log.engine().tile(path) {
+                Ok(hashes) => Ok(Fetched::Tile(tile_bytes(&hashes).into())),
+                Err(error) => {
+                    tracing::error!(%error, %path, "a tile cannot be shown");
+                    Err(Refusal::new(UNREADABLE, format!("{path} cannot be read")))
+                }
+            }
         }
-        Fetch::Records(positions) => Ok(Fetched::Records(opened(log, partner, positions)?)),
+        Fetch::Records(records) => Ok(Fetched::Records(opened(log, partner, records))),
         Fetch::Agreement(id) => {
-            let positions = about(&log.state(), partner, id);
-            Ok(Fetched::Records(opened(log, partner, &positions)?))
+            let records = about(&log.state(), partner, id);
+            Ok(Fetched::Records(opened(log, partner, &records)))
         }
-    })
+    }
 }
 
-fn opened(
-    log: &Log,
-    partner: &PartnerId,
-    positions: &[u64],
-) -> Result<Vec<(u64, RecordOpening)>, BrokerError> {
+fn opened(log: &Log, partner: &PartnerId, wanted: &[WantedRecord]) -> Vec<(u64, RecordOpening)> {
     let mut all = Vec::new();
     let mut bytes = 0;
-    for position in positions {
+    for WantedRecord { position, bulletin } in wanted {
         // What cannot be read shows nothing: who asks sees that it is missing.
         let record = log.record(*position).unwrap_or_else(|error| {
             tracing::error!(%error, position, "a record cannot be shown");
             None
         });
         let Some(record) = record else { continue };
-        let Some(opening) = open(log, partner, &record)? else {
+        let Some(opening) = open(log, partner, &record, bulletin.as_ref()) else {
             continue;
         };
         bytes += opening.to_bytes().len();
@@ -103,17 +101,23 @@ fn opened(
             break;
         }
     }
-    Ok(all)
+    all
 }
 
 /// Where an agreement entered into force and ended, for its parties.
-fn about(state: &State, partner: &PartnerId, id: &AgreementId) -> Vec<u64> {
+fn about(state: &State, partner: &PartnerId, id: &AgreementId) -> Vec<WantedRecord> {
     let entry = state.agreements().get(id);
     let Some(entry) = entry.filter(|one| one.agreement.agreement().is_party(partner)) else {
         return Vec::new();
     };
     let ended = entry.ended.iter().map(|ended| ended.position);
-    std::iter::once(entry.position).chain(ended).collect()
+    std::iter::once(entry.position)
+        .chain(ended)
+        .map(|position| WantedRecord {
+            position,
+            bulletin: None,
+        })
+        .collect()
 }
 
 /// What a record shows to a partner.
@@ -121,10 +125,15 @@ fn open(
     log: &Log,
     partner: &PartnerId,
     record: &Record,
-) -> Result<Option<RecordOpening>, BrokerError> {
+    bulletin: Option<&Digest>,
+) -> Option<RecordOpening> {
+    let is_known = |accepted: &Accepted| bulletin == Some(&accepted.header_hash());
     let is_party = |terms: &Agreement| terms.is_party(partner);
     let shows_fact = match &record.fact {
-        Fact::Accepted(accepted) => return Ok(open_bulletin(log, partner, accepted, record)),
+        Fact::Accepted(accepted) if is_known(accepted) => {
+            return open_bulletin(log, partner, accepted, record);
+        }
+        Fact::Accepted(_) => false,
         Fact::Genesis(_) => true,
         Fact::PartnerAdmitted(admitted) => admitted.key_set.claimed().partner == *partner,
         Fact::KeySetRotated(signed) => signed.claimed().partner == *partner,
@@ -146,20 +155,19 @@ fn open(
         fact => match fact.lets_go() {
             Some((id, _)) => {
                 let seen = log.state().seen(&id);
-                let about = seen.map(|seen| log.record(seen.position)).transpose()?;
-                let accepted = about.flatten();
-                let accepted = accepted.as_deref().and_then(|about| match &about.fact {
-                    Fact::Accepted(accepted) => Some(accepted),
+                let about = seen.and_then(|seen| log.record(seen.position).ok().flatten());
+                let accepted = about.as_deref().and_then(|about| match &about.fact {
+                    Fact::Accepted(accepted) => Some(accepted).filter(|one| is_known(one)),
                     _ => None,
                 });
                 let opening =
                     accepted.and_then(|accepted| open_bulletin(log, partner, accepted, record));
-                return Ok(opening);
+                return opening;
             }
             None => false,
         },
     };
-    Ok(shows_fact.then(|| record.open(Reader::Party)).flatten())
+    shows_fact.then(|| record.open(Reader::Party)).flatten()
 }
 
 /// Whether a recipient is kept from the originator.
@@ -174,18 +182,22 @@ fn open_bulletin(
     accepted: &Accepted,
     record: &Record,
 ) -> Option<RecordOpening> {
-    let state = log.state();
     if accepted.originator == *partner {
-        let kept = |one: &&crate::ledger::LaneRelease| {
+        let state = log.state();
+        let kept = |one: &&LaneRelease| {
             record.releases.len() > MAX_RELEASES || is_confidential(&state, &one.release)
         };
         let kept = record.releases.iter().filter(kept);
         let kept: BTreeSet<PartnerId> = kept.map(|one| one.release.recipient.clone()).collect();
+        drop(state);
         return record.open(Reader::Originator(&kept));
     }
-    // What did not go out yet may never: its number tells that it did.
-    let lane = state.lanes().lane(partner, accepted.header.precedence);
-    let acked = lane.map_or(0, crate::ledger::Lane::acked);
+    // What did not go out yet may never: its number tells that it was dealt with.
+    let acked = {
+        let state = log.state();
+        let lane = state.lanes().lane(partner, accepted.header.precedence);
+        lane.map_or(0, Lane::acked)
+    };
     let mut own = record.releases.iter();
     let went = own.any(|one| one.release.recipient == *partner && one.number <= acked);
     went.then(|| record.open(Reader::Recipient(partner)))

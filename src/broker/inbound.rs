@@ -15,7 +15,7 @@ use super::outbound::{self, SharedLane};
 use super::sessions::Registration;
 use super::streams;
 use super::view;
-use super::witnesses::NodeWitness;
+use super::witnesses::Witness;
 use crate::agreement::{AgreementId, SignedAgreement};
 use crate::bulletin::{BulletinId, Precedence};
 use crate::identity::check_crl;
@@ -107,7 +107,7 @@ pub(super) async fn serve(
     };
     let keys = own_keys(peer, hello.witness);
     hear(shared, &keys, hello.checkpoint).await?;
-    let witness = NodeWitness::new(peer.id().to_string(), shared.log.head().known(&keys));
+    let witness = Witness::new(peer.id().to_string(), keys);
     let genesis = shared
         .log
         .state()
@@ -274,7 +274,7 @@ struct Control {
     /// Wakes each of the lanes, in their order: an acknowledgement opens its window.
     woken: Vec<Arc<Notify>>,
     /// The node as a witness.
-    witness: NodeWitness,
+    witness: Witness,
 }
 
 impl Control {
@@ -289,12 +289,11 @@ impl Control {
         alarms.mark_changed();
         let (mut told, mut asked) = (Vec::new(), Asking::default());
         let head = self.shared.log.head();
-        let (mut signed, mut published, mut fork) = (head.signed(), head.published(), head.fork());
-        (
-            signed.mark_changed(),
-            published.mark_changed(),
-            fork.mark_changed(),
-        );
+        let (mut signed, mut shown, mut fork) = (head.signed(), head.shown(), head.fork());
+        signed.mark_changed();
+        shown.mark_changed();
+        fork.mark_changed();
+        let mut last_shown = String::new();
         loop {
             tokio::select! {
                 changed = signed.changed() => {
@@ -302,10 +301,12 @@ impl Control {
                     signed.borrow_and_update();
                     self.ask_witness(&mut send).await?;
                 }
-                changed = published.changed() => {
+                changed = shown.changed() => {
                     changed.map_err(|_| BrokerError::Closed)?;
-                    let note = published.borrow_and_update().note.clone();
-                    if !note.is_empty() {
+                    shown.borrow_and_update();
+                    let note = self.shared.log.head().for_node(self.witness.keys());
+                    if let Some(note) = note.filter(|note| *note != last_shown) {
+                        last_shown.clone_from(&note);
                         write_frame(&mut send, &encode(&Frame::Checkpoint(note))).await?;
                     }
                 }
@@ -355,8 +356,9 @@ impl Control {
 
     /// Asks the node to cosign the last checkpoint, where it has not.
     async fn ask_witness(&mut self, send: &mut SendStream) -> Result<(), End> {
-        if let Some(request) = self.witness.request(&self.shared.log)? {
-            write_frame(send, &encode(&request)).await?;
+        if let Some((sequence, request)) = self.witness.request(&self.shared.log)? {
+            let frame = Frame::Cosign { sequence, request };
+            write_frame(send, &encode(&frame)).await?;
         }
         Ok(())
     }

@@ -149,6 +149,7 @@ impl Broker {
         tasks.spawn(control::serve(Arc::clone(&shared), control));
         tasks.spawn(checkpoint::run(Arc::clone(&shared)));
         tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
+        witnesses::ask_over_http(&shared, &tasks);
         tasks.spawn(alarms::run(Arc::clone(&shared)));
         tasks.spawn(backfill::run(Arc::clone(&shared)));
         tasks.spawn(sessions::watch_trust(Arc::clone(&shared)));

@@ -29,6 +29,10 @@ pub struct StatusView {
     /// The log's verifier key (C2SP signed-note vkey): verifies receipts.
     #[serde(default)]
     pub log_key: String,
+    /// The verifier key of the log's second signature, with ML-DSA-44, where there is one: a policy
+    /// that names it as a witness asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_key_second: Option<String>,
     /// Records under a checkpoint that the quorum of witnesses cosigned; under any, where no policy
     /// asks for one.
     #[serde(default)]
@@ -241,6 +245,7 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> Sta
             .genesis()
             .map(|genesis| genesis.log_key.clone())
             .unwrap_or_default(),
+        log_key_second: log.head().second_key(),
         witnessed: log.head().published().borrow().witnessed,
         checkpoint: log.checkpoint(),
         time: state.time(),

@@ -120,7 +120,7 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
             Err(error) => {
                 let value = json!({"file": shown, "verified": false, "reason": error.to_string()});
                 report.line(&value, || format!("{shown}: NOT PROVED\n  {error}"))?;
-                failed.get_or_insert(format!("{shown}: {error}"));
+                failed.get_or_insert_with(|| format!("{shown}: {error}"));
             }
         }
     }
@@ -128,12 +128,9 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
 }
 
 fn sentences(file: &str, evidence: &Evidence) -> String {
-    let list = |of: &[String]| -> String { of.iter().map(|one| format!("\n  - {one}")).collect() };
-    let mut text = format!(
-        "{file}: this {} proves:{}",
-        evidence.kind,
-        list(&evidence.proved)
-    );
+    let list = |lines: &[String]| format!("\n  - {}", lines.join("\n  - "));
+    let proved = list(&evidence.proved);
+    let mut text = format!("{file}: this {} proves:{proved}", evidence.kind);
     if !evidence.not_proved.is_empty() {
         text.push_str("\nIt does not prove:");
         text.push_str(&list(&evidence.not_proved));

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{InvalidRecord, PromiseError};
-use crate::proof::{InvalidKey, InvalidPolicy, SignError, TilePath, Unwitnessed};
+use crate::proof::{InvalidKey, InvalidPolicy, SignError, TilePath};
 use crate::session::{FrameError, LaneError, Refusal};
 use crate::store::StoreError;
 use crate::transport::{EndpointError, LocalError, ReadError, TlsError, TrustError};
@@ -42,9 +42,6 @@ pub enum NodeError {
     /// The witness.
     #[error("this node's witness cannot sign: {0}")]
     Witness(String),
-    /// A checkpoint that cannot be believed.
-    #[error("the broker's checkpoint: {0}")]
-    Checkpoint(Unwitnessed),
     /// The broker's log is older than what it signed before.
     #[error(
         "the broker's log has {shown} records, and it signed {known} before: it was restored from an \

@@ -425,7 +425,10 @@ impl Control<'_> {
 
     async fn handle(&self, frame: Frame, waiting: &mut Waiting) -> Result<(), NodeError> {
         match frame {
-            Frame::Checkpoint(note) => proofs::shown(&self.shared, &self.log, note),
+            Frame::Checkpoint(note) => {
+                proofs::shown(&self.shared, &self.log, note);
+                Ok(())
+            }
             Frame::Fork(proof) => {
                 let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
                 let taken =

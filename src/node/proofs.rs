@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
+use tokio::time::MissedTickBehavior;
 
 use super::Shared;
 use super::error::NodeError;
@@ -23,7 +24,10 @@ use crate::proof::tree::{Tiled, TiledError, inclusion_path};
 use crate::proof::{
     Checkpoint, Digest, NoteKey, Policy, TILE_WIDTH, TileKind, TilePath, Unwitnessed, tile_hashes,
 };
-use crate::session::{Fetch, Fetched, Frame, MAX_FETCH_RECORDS, MAX_FRAME_BYTES, decode, encode};
+use crate::session::{
+    Fetch, Fetched, Frame, MAX_FETCH_RECORDS, MAX_FRAME_BYTES, UNREADABLE, WantedRecord, decode,
+    encode,
+};
 use crate::store::{Expected, Proved, Unproven};
 use crate::transport::{FrameReader, write_frame};
 
@@ -31,7 +35,7 @@ use crate::transport::{FrameReader, write_frame};
 const TILES: usize = 512;
 /// How often some of what was proved is looked at again, and how much of it.
 const LOOK: Duration = Duration::from_secs(2);
-const LOOKED_AT_ONCE: usize = 32;
+const LOOKED_AT_ONCE: usize = 16;
 /// Faults that are told apart: one is enough to look.
 const MAX_FAULTS: usize = 16;
 
@@ -57,7 +61,7 @@ pub(super) fn policy(shared: &Shared, log: &NoteKey) -> Policy {
 }
 
 /// Takes a checkpoint that the broker shows.
-pub(super) fn shown(shared: &Shared, log: &NoteKey, note: String) -> Result<(), NodeError> {
+pub(super) fn shown(shared: &Shared, log: &NoteKey, note: String) {
     match policy(shared, log).check(&note) {
         Ok(witnessed) => {
             let checkpoint = witnessed.checkpoint;
@@ -70,11 +74,11 @@ pub(super) fn shown(shared: &Shared, log: &NoteKey, note: String) -> Result<(), 
                 }
                 larger
             });
-            Ok(())
         }
         // More cosignatures may come.
-        Err(Unwitnessed::Quorum { .. }) => Ok(()),
-        Err(error) => Err(NodeError::Checkpoint(error)),
+        Err(Unwitnessed::Quorum { .. }) => {}
+        // One bad line rejects the note, and is no reason to stop delivering.
+        Err(error) => tracing::error!(%error, "a checkpoint is not believed"),
     }
 }
 
@@ -97,33 +101,47 @@ pub(super) async fn run(
     };
     let mut evidence = shared.evidence.subscribe();
     evidence.mark_changed();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What could not be done is tried again at the next look.
+    let mut due = Due::default();
     loop {
         let looks = tokio::select! {
             changed = believed.changed() => {
                 changed.map_err(|_| NodeError::Stopping)?;
+                due.receipts = true;
                 false
             }
-            () = tokio::time::sleep(LOOK) => true,
-        };
-        let head = believed.borrow_and_update().clone();
-        let Some(head) = head else { continue };
-        let done = if looks {
-            asker.look_again(&head).await
-        } else {
-            let gathered = asker.gather(&head).await;
-            if gathered.is_ok() && evidence.has_changed().unwrap_or(false) {
-                evidence.borrow_and_update();
-                asker.agreements(&head).await
-            } else {
-                gathered
+            changed = evidence.changed() => {
+                changed.map_err(|_| NodeError::Stopping)?;
+                due.agreements = true;
+                false
             }
+            _ = look.tick() => true,
         };
+        let Some(head) = believed.borrow_and_update().clone() else {
+            continue;
+        };
+        let done = asker.work(&head, &mut due, looks).await;
         match done {
-            // The broker has no time for it: the next checkpoint is another occasion.
+            // The broker has no time for it, or cannot read what it should show.
+            Err(NodeError::Refused(refusal)) if refusal.code == UNREADABLE => {
+                asker.alarm(format!(
+                    "the broker cannot show its log: {}",
+                    refusal.message
+                ));
+            }
             Err(NodeError::Refused(refusal)) => tracing::debug!(%refusal, "no receipts now"),
             done => done?,
         }
     }
+}
+
+/// What there is to do.
+#[derive(Debug, Default)]
+struct Due {
+    receipts: bool,
+    agreements: bool,
 }
 
 struct Asker {
@@ -141,6 +159,21 @@ struct Asker {
 struct Wanted(TilePath);
 
 impl Asker {
+    async fn work(&mut self, head: &Believed, due: &mut Due, looks: bool) -> Result<(), NodeError> {
+        if due.receipts {
+            self.gather(head).await?;
+            due.receipts = false;
+        }
+        if due.agreements {
+            // Until the checkpoint covers all that was said of them.
+            due.agreements = !self.agreements(head).await?;
+        }
+        if looks {
+            self.look_again(head).await?;
+        }
+        Ok(())
+    }
+
     /// Gathers the receipts of all that a checkpoint covers.
     async fn gather(&mut self, head: &Believed) -> Result<(), NodeError> {
         let mut from = 0;
@@ -152,12 +185,19 @@ impl Asker {
                 return Ok(());
             };
             from = last.position + 1;
-            let positions = page.iter().map(|one| one.position).collect();
-            let opened = self.ask(Fetch::Records(positions)).await?;
+            let wanted = page.iter().map(|one| WantedRecord {
+                position: one.position,
+                bulletin: Some(one.expected.header()),
+            });
+            let opened = self.ask(Fetch::Records(wanted.collect())).await?;
             let Fetched::Records(opened) = opened else {
                 return Err(NodeError::Protocol("it answered something else"));
             };
             let mut proved = Vec::new();
+            if let (true, Some((answered, _))) = (opened.len() < page.len(), opened.last()) {
+                // A large answer is cut short.
+                from = answered + 1;
+            }
             for (position, opening) in opened {
                 let wanted = page.iter().find(|one| one.position == position);
                 let wanted = wanted.ok_or(NodeError::Protocol("it opened another record"))?;
@@ -173,24 +213,31 @@ impl Asker {
     }
 
     /// Gathers what the log says of the agreements that are, or were, in force.
-    async fn agreements(&mut self, head: &Believed) -> Result<(), NodeError> {
+    async fn agreements(&mut self, head: &Believed) -> Result<bool, NodeError> {
         let known = trusted(&self.shared);
+        let mut complete = true;
         for id in known.agreements.keys().copied() {
             let Fetched::Records(opened) = self.ask(Fetch::Agreement(id)).await? else {
                 return Err(NodeError::Protocol("it answered something else"));
             };
             let mut proved = Vec::new();
             for (position, opening) in opened {
-                if position >= head.checkpoint.size || !is_about(&opening, &id) {
+                if position >= head.checkpoint.size {
+                    complete = false;
                     continue;
                 }
                 let subject = id.0.as_bytes().to_vec();
+                let (store, of) = (Arc::clone(&self.shared.store), subject.clone());
+                let known = blocking(move || store.has_receipt(&of, position)).await?;
+                if known || !is_about(&opening, &id) {
+                    continue;
+                }
                 let one = self.prove(head, subject, position, opening).await;
                 proved.extend(self.heeded(one)?);
             }
             self.keep(proved, head).await?;
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// Looks again at some of what was proved: that it still stands here as it was proved, and that the
@@ -201,9 +248,17 @@ impl Asker {
         self.looked = page.last().map_or_else(Vec::new, |(key, _)| key.clone());
         // What is in memory says nothing of what the broker has now.
         self.tiles.clear();
-        let policy = policy(&self.shared, &self.session.log);
-        let positions = page.iter().map(|(_, receipt)| receipt.position).collect();
-        let Fetched::Records(opened) = self.ask(Fetch::Records(positions)).await? else {
+        // It was believed when it came: keys and policies may have changed since.
+        let policy = Policy::of_log(self.session.log.clone());
+        let wanted = page.iter().map(|(_, receipt)| WantedRecord {
+            position: receipt.position,
+            bulletin: receipt
+                .opening
+                .verify()
+                .ok()
+                .and_then(|(_, shown)| Some(shown.summary?.bulletin)),
+        });
+        let Fetched::Records(opened) = self.ask(Fetch::Records(wanted.collect())).await? else {
             return Err(NodeError::Protocol("it answered something else"));
         };
         for (key, receipt) in page {
@@ -260,23 +315,25 @@ impl Asker {
                 | NodeError::Tile(_)
                 | NodeError::DamagedReceipt(_)),
             ) => {
-                let text = fault.to_string();
-                tracing::error!("{text}");
-                let mut faults = self
-                    .shared
-                    .faults
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if faults.len() < MAX_FAULTS {
-                    faults.insert(text);
-                }
+                self.alarm(fault.to_string());
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
+    fn alarm(&self, text: String) {
+        let faults = &self.shared.faults;
+        let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.len() < MAX_FAULTS && faults.insert(text.clone()) {
+            tracing::error!("{text}");
+        }
+    }
+
     async fn keep(&self, proved: Vec<Proved>, head: &Believed) -> Result<(), NodeError> {
+        if proved.is_empty() {
+            return Ok(());
+        }
         let (store, head) = (Arc::clone(&self.shared.store), head.clone());
         blocking(move || store.prove(&proved, head.checkpoint.size, &head.note)).await?;
         self.shared.proved.send_modify(|count| *count += 1);

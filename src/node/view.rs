@@ -439,6 +439,7 @@ fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
             "the log showed two histories: `entente receipt --fork` gives the proof".to_owned(),
         );
     }
+    alarms.extend(super::witness::suspicion(&shared.store)?);
     let faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
     alarms.extend(faults.iter().cloned());
     Ok(alarms)

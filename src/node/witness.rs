@@ -7,15 +7,16 @@ use super::Shared;
 use super::error::NodeError;
 use crate::clock::Timestamp;
 use crate::identity::read_secret_key;
-use crate::proof::{
-    AddCheckpoint, Checkpoint, Cosigner, ForkProof, MAX_REQUEST_BYTES, Note, NoteKey,
-    WitnessRefusal,
-};
+use crate::proof::{AddCheckpoint, Checkpoint, Cosigner, ForkProof, Note, NoteKey, WitnessRefusal};
 use crate::session::witness_name;
 use crate::store::{NodeStore, StoreError};
 
+/// The largest request: a proof, and a checkpoint that fits into a greeting.
+const MAX_BYTES: usize = 12 * 1024;
 /// Where a proof that the log showed two histories is kept.
 const FORK: &str = "fork";
+/// Where it is kept that the log contradicts what was cosigned.
+const SUSPECT: &str = "fork/suspect";
 
 /// The witness: one key, which signs nothing else, and one checkpoint for each log.
 #[derive(Debug)]
@@ -56,10 +57,16 @@ impl Witness {
         request: &str,
         now: Timestamp,
     ) -> Result<(u16, String), NodeError> {
+        if request.len() > MAX_BYTES {
+            return Ok(answer(&WitnessRefusal::Malformed("it is too large")));
+        }
         let request: AddCheckpoint = match request.parse() {
             Ok(request) => request,
             Err(refusal) => return Ok(answer(&refusal)),
         };
+        if fork(store)?.is_some() {
+            return Ok(answer(&WitnessRefusal::Inconsistent));
+        }
         // What is held is no state of its own.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = latest(store, log)?;
@@ -73,11 +80,16 @@ impl Witness {
                 return Ok(answer(&refusal));
             }
         };
+        // Extension lines are cosigned as they stand.
+        let note: Note = request
+            .note
+            .parse()
+            .map_err(|_| NodeError::Protocol("its checkpoint is no note"))?;
+        let alone = as_signed(&request.note, log).unwrap_or_else(|| request.note.clone());
         // Durable before anybody is told.
-        store.cosign(&checkpoint.origin, &request.note)?;
+        store.cosign(&checkpoint.origin, &alone)?;
         let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0).max(1);
-        let text = checkpoint.to_text();
-        let lines = self.cosigner.cosign(&text, seconds);
+        let lines = self.cosigner.cosign(note.text(), seconds);
         let lines = lines.map_err(|error| NodeError::Witness(error.to_string()))?;
         Ok((200, lines.iter().map(ToString::to_string).collect()))
     }
@@ -116,7 +128,10 @@ fn contradicted(
     if proof.verify(log).is_ok() {
         keep_fork(store, log, &proof)?;
     } else {
-        tracing::error!("the log does not begin with what this node cosigned, and proves nothing");
+        let text = "the log does not begin with what this node cosigned, and what the broker shows does not \
+                    prove it to others";
+        tracing::error!("{text}");
+        store.put(SUSPECT, text.as_bytes())?;
     }
     Ok(())
 }
@@ -133,6 +148,12 @@ pub(super) fn keep_fork(
     tracing::error!("the log showed two histories; `entente status` says where the proof is");
     store.put(FORK, proof.to_string().as_bytes())?;
     Ok(())
+}
+
+/// What this node knows of a log that contradicts itself, and cannot prove.
+pub(super) fn suspicion(store: &NodeStore) -> Result<Option<String>, StoreError> {
+    let text = store.value(SUSPECT)?;
+    Ok(text.and_then(|bytes| String::from_utf8(bytes.into()).ok()))
 }
 
 /// The proof that the log showed two histories, where there is one.
@@ -154,7 +175,7 @@ pub(super) fn compare(shared: &Shared, log: &NoteKey, shown: &str) -> Result<(),
     let Some((cosigned, latest)) = latest(&shared.store, log)? else {
         return Ok(());
     };
-    if shown.len() > MAX_REQUEST_BYTES {
+    if shown.len() > MAX_BYTES {
         return Err(NodeError::Protocol("its checkpoint is too large"));
     }
     let theirs = Checkpoint::verify(shown, log);

@@ -67,7 +67,9 @@ impl Cosigner {
     pub fn cosign_note(&self, note: &str, time: u64) -> Result<String, CosignError> {
         let mut note: Note = note.parse()?;
         let lines = self.cosign(note.text(), time)?;
-        lines.into_iter().for_each(|line| note.add(line));
+        for line in lines {
+            note.add(line);
+        }
         Ok(note.to_string())
     }
 }

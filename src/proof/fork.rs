@@ -125,7 +125,7 @@ impl FromStr for ForkProof {
         }
         let (head, notes) = text
             .split_once("\n\n")
-            .ok_or(invalid("it has no checkpoints"))?;
+            .ok_or_else(|| invalid("it has no checkpoints"))?;
         let mut lines = head.split('\n');
         if lines.next() != Some(HEADER) {
             return Err(invalid("it does not begin as one"));
@@ -135,7 +135,8 @@ impl FromStr for ForkProof {
             usize::try_from(read_size(line)?).ok()
         };
         let lengths = length("first ").zip(length("second "));
-        let (first, second) = lengths.ok_or(invalid("it does not say how long its notes are"))?;
+        let (first, second) =
+            lengths.ok_or_else(|| invalid("it does not say how long its notes are"))?;
         let mut path = Vec::new();
         for line in lines {
             if path.len() == MAX_PATH {
@@ -143,7 +144,7 @@ impl FromStr for ForkProof {
             }
             let hash = BASE64.decode(line.as_bytes()).ok();
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
-            path.push(hash.ok_or(invalid("one of its hashes"))?);
+            path.push(hash.ok_or_else(|| invalid("one of its hashes"))?);
         }
         let whole = first.checked_add(second) == Some(notes.len());
         match notes.split_at_checked(first) {

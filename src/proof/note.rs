@@ -143,7 +143,7 @@ impl Note {
                 continue;
             };
             let time = key.verify(&self.text, &line.signature);
-            let time = time.ok_or_else(|| InvalidNote::BadSignature(line.name.clone()))?;
+            let time = time.map_err(|_| InvalidNote::BadSignature(line.name.clone()))?;
             if !signed.iter().any(|one| one.key == *key) {
                 signed.push(SignedBy { key, time });
             }

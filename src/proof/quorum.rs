@@ -135,10 +135,11 @@ impl Policy {
     pub fn and_mandatory(&self, key: &NoteKey) -> Self {
         let mut policy = self.clone();
         let same = |(_, known): &&(String, Known)| known.key == *key;
+        // A name with a space is none that a file can define.
         let name = if let Some((name, _)) = policy.witnesses.iter().find(same) {
             name.clone()
         } else {
-            let name = format!("mandatory-{}", policy.witnesses.len());
+            let name = format!("mandatory {}", policy.witnesses.len());
             let known = Known {
                 key: key.clone(),
                 url: None,
@@ -146,7 +147,7 @@ impl Policy {
             policy.witnesses.push((name.clone(), known));
             name
         };
-        let group = format!("all-{}", policy.groups.len());
+        let group = format!("all {}", policy.groups.len());
         let members = policy.quorum.take().into_iter().chain([name]);
         let members: BTreeSet<String> = members.collect();
         policy.groups.push(Group {
@@ -236,8 +237,8 @@ impl Policy {
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = |known: &Known| {
-            let url = known.url.iter();
-            url.map(|url| format!(" {url}")).collect::<String>()
+            let url = known.url.as_ref();
+            url.map_or_else(String::new, |url| format!(" {url}"))
         };
         for known in &self.logs {
             writeln!(f, "log {}{}", known.key, url(known))?;
@@ -278,9 +279,18 @@ impl FromStr for Policy {
             logs: reader.logs,
             witnesses: reader.witnesses,
             groups: reader.groups,
-            quorum,
+            quorum: match quorum {
+                Quorum::Nobody => None,
+                Quorum::Of(name) => Some(name),
+            },
         })
     }
+}
+
+/// What a `quorum` line says.
+enum Quorum {
+    Nobody,
+    Of(String),
 }
 
 #[derive(Default)]
@@ -290,7 +300,7 @@ struct Reader {
     groups: Vec<Group>,
     /// Each defined name, and whether it is a member of a group already.
     names: BTreeMap<String, bool>,
-    quorum: Option<Option<String>>,
+    quorum: Option<Quorum>,
 }
 
 impl Reader {
@@ -391,7 +401,11 @@ impl Reader {
         if name != NONE && !self.names.contains_key(name) {
             return Err(format!("no line above defines `{name}`"));
         }
-        self.quorum = Some((name != NONE).then(|| name.to_owned()));
+        self.quorum = Some(if name == NONE {
+            Quorum::Nobody
+        } else {
+            Quorum::Of(name.to_owned())
+        });
         Ok(())
     }
 

@@ -83,21 +83,22 @@ impl FromStr for TlogProof {
         let rest = text
             .strip_prefix(HEADER)
             .and_then(|rest| rest.strip_prefix('\n'))
-            .ok_or(invalid("it does not begin as one"))?;
+            .ok_or_else(|| invalid("it does not begin as one"))?;
         let (head, checkpoint) = rest
             .split_once("\n\n")
-            .ok_or(invalid("it has no checkpoint"))?;
+            .ok_or_else(|| invalid("it has no checkpoint"))?;
         let mut lines = head.split('\n').peekable();
         let extra = lines.next_if(|line| line.starts_with("extra "));
-        let extra = extra.map(|line| {
+        let extra = extra.and_then(|line| line.strip_prefix("extra "));
+        let extra = extra.map(|text| {
             BASE64
-                .decode(line["extra ".len()..].as_bytes())
+                .decode(text.as_bytes())
                 .map_err(|_| invalid("its extra data are not in base64"))
         });
         let index = lines.next().and_then(|line| line.strip_prefix("index "));
         let index = index
             .and_then(read_size)
-            .ok_or(invalid("it has no index"))?;
+            .ok_or_else(|| invalid("it has no index"))?;
         let mut path = Vec::new();
         for line in lines {
             if path.len() == MAX_PATH {
@@ -105,7 +106,7 @@ impl FromStr for TlogProof {
             }
             let hash = BASE64.decode(line.as_bytes()).ok();
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
-            path.push(hash.ok_or(invalid("its path has what is no SHA-256 in base64"))?);
+            path.push(hash.ok_or_else(|| invalid("its path has what is no SHA-256 in base64"))?);
         }
         Ok(Self {
             extra: extra.transpose()?,

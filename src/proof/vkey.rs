@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::cosignature;
 use super::hash::Hasher;
 use super::ml_dsa::MlDsaPublicKey;
-use super::sign::{PublicKey, verify_message};
+use super::sign::{BadSignature, PublicKey, verify_message};
 
 /// Ed25519 over the text of the note.
 const ED25519: u8 = 0x01;
@@ -117,23 +117,23 @@ impl NoteKey {
 
     /// Verifies what stands after the key's id in a signature line; gives the time of a cosignature,
     /// in seconds since 1970.
-    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {
+    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> Result<Option<u64>, BadSignature> {
         match &self.material {
             Material::Ed25519(key) => {
-                verify_message(key, text.as_bytes(), signature).ok()?;
-                Some(None)
+                verify_message(key, text.as_bytes(), signature)?;
+                Ok(None)
             }
             Material::Cosigner(key) => {
-                let (time, signature) = cosignature::split(signature)?;
+                let (time, signature) = cosignature::split(signature).ok_or(BadSignature)?;
                 let message = cosignature::ed25519_message(time, text);
-                verify_message(key, &message, signature).ok()?;
-                Some(Some(time))
+                verify_message(key, &message, signature)?;
+                Ok(Some(time))
             }
             Material::MlDsa44(key) => {
-                let (time, signature) = cosignature::split(signature)?;
-                let message = cosignature::ml_dsa_message(&self.name, time, text)?;
-                key.verify(&message, signature).ok()?;
-                Some(Some(time))
+                let (time, signature) = cosignature::split(signature).ok_or(BadSignature)?;
+                let message = cosignature::ml_dsa_message(&self.name, time, text);
+                key.verify(&message.ok_or(BadSignature)?, signature)?;
+                Ok(Some(time))
             }
         }
     }

@@ -146,12 +146,12 @@ impl FromStr for AddCheckpoint {
         }
         let (head, note) = text
             .split_once("\n\n")
-            .ok_or(malformed("it has no checkpoint"))?;
+            .ok_or_else(|| malformed("it has no checkpoint"))?;
         let mut lines = head.split('\n');
         let old = lines.next().and_then(|line| line.strip_prefix("old "));
         let old = old
             .and_then(read_size)
-            .ok_or(malformed("it has no old size"))?;
+            .ok_or_else(|| malformed("it has no old size"))?;
         let mut proof = Vec::new();
         for line in lines {
             if proof.len() == MAX_PATH {
@@ -159,7 +159,7 @@ impl FromStr for AddCheckpoint {
             }
             let hash = BASE64.decode(line.as_bytes()).ok();
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
-            proof.push(hash.ok_or(malformed("one of its hashes"))?);
+            proof.push(hash.ok_or_else(|| malformed("one of its hashes"))?);
         }
         Ok(Self {
             old,

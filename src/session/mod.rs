@@ -22,6 +22,6 @@ pub use limits::{
     HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,
     MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION,
 };
-pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS};
+pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS, UNREADABLE, WantedRecord};
 pub use publisher::{Answer, PublishWindow};
 pub use wire::{decode, encode};

@@ -9,7 +9,7 @@ use super::frame::{
 };
 use super::hello::{Hello, Limits, Refusal, Welcome};
 use super::limits::MAX_EVIDENCE_AGREEMENTS;
-use super::log::{Fetch, Fetched, MAX_FETCH_RECORDS};
+use super::log::{Fetch, Fetched, MAX_FETCH_RECORDS, WantedRecord};
 use crate::agreement::{AgreementId, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
 use crate::clock::Timestamp;
@@ -109,20 +109,7 @@ fn write(frame: &Frame) -> Wire {
             recipients: result.iter().flatten().map(write_recipient_state).collect(),
             refused: result.as_ref().err().map(write_refusal),
         }),
-        Frame::Overdue(items) => Wire::Overdue(proto::Overdue {
-            items: items
-                .iter()
-                .map(|item| proto::OverdueItem {
-                    bulletin: Bytes::copy_from_slice(&item.bulletin.0),
-                    recipient: item
-                        .recipient
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default(),
-                    due: item.due.micros(),
-                })
-                .collect(),
-        }),
+        Frame::Overdue(items) => Wire::Overdue(write_overdue(items)),
         Frame::Asking(asking) => Wire::Asking(proto::Asking {
             consents: asking.consents.iter().map(write_asking).collect(),
             holds: asking.holds.iter().map(write_hold).collect(),
@@ -155,15 +142,7 @@ fn write(frame: &Frame) -> Wire {
 fn read(wire: Wire) -> Read<Frame> {
     Ok(match wire {
         Wire::Hello(hello) => Frame::Hello(read_hello(hello)?),
-        Wire::Welcome(welcome) => Frame::Welcome(Welcome {
-            version: welcome.version,
-            limits: read_limits(welcome.limits)?,
-            agent: welcome.agent,
-            ledger: LedgerId(read_digest("ledger", &welcome.ledger)?),
-            genesis: welcome.genesis,
-            time: read_time(welcome.time)?,
-            checkpoint: welcome.checkpoint,
-        }),
+        Wire::Welcome(welcome) => Frame::Welcome(read_welcome(welcome)?),
         Wire::Refuse(refuse) => Frame::Refuse(read_refusal(refuse)),
         Wire::Submit(submit) => Frame::Submit {
             sequence: submit.sequence,
@@ -184,14 +163,7 @@ fn read(wire: Wire) -> Read<Frame> {
             },
             sequences: promise.sequences,
         },
-        Wire::Rejected(rejected) => Frame::Rejected(Rejected {
-            sequence: rejected.sequence,
-            refusal: Refusal {
-                code: rejected.code,
-                message: rejected.message,
-            },
-            retry: rejected.retry,
-        }),
+        Wire::Rejected(rejected) => Frame::Rejected(read_rejected(rejected)),
         Wire::LaneOpen(open) => Frame::LaneOpen {
             precedence: Precedence::from_number(open.precedence).ok_or(Malformed("precedence"))?,
             next: open.next,
@@ -227,17 +199,7 @@ fn read(wire: Wire) -> Read<Frame> {
             sequence: ask.sequence,
             bulletin: read_id(&ask.bulletin)?,
         },
-        Wire::Told(told) => Frame::Told {
-            sequence: told.sequence,
-            result: match told.refused {
-                Some(refused) => Err(read_refusal(refused)),
-                None => Ok(told
-                    .recipients
-                    .into_iter()
-                    .map(read_recipient_state)
-                    .collect::<Read<_>>()?),
-            },
-        },
+        Wire::Told(told) => read_told(told)?,
         Wire::Overdue(overdue) => Frame::Overdue(
             overdue
                 .items
@@ -271,12 +233,75 @@ fn read(wire: Wire) -> Read<Frame> {
     })
 }
 
+fn write_overdue(items: &[OverdueItem]) -> proto::Overdue {
+    proto::Overdue {
+        items: items
+            .iter()
+            .map(|item| proto::OverdueItem {
+                bulletin: Bytes::copy_from_slice(&item.bulletin.0),
+                recipient: item
+                    .recipient
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                due: item.due.micros(),
+            })
+            .collect(),
+    }
+}
+
+fn read_rejected(rejected: proto::Rejected) -> Rejected {
+    Rejected {
+        sequence: rejected.sequence,
+        refusal: Refusal {
+            code: rejected.code,
+            message: rejected.message,
+        },
+        retry: rejected.retry,
+    }
+}
+
+fn read_welcome(welcome: proto::Welcome) -> Read<Welcome> {
+    Ok(Welcome {
+        version: welcome.version,
+        limits: read_limits(welcome.limits)?,
+        agent: welcome.agent,
+        ledger: LedgerId(read_digest("ledger", &welcome.ledger)?),
+        genesis: welcome.genesis,
+        time: read_time(welcome.time)?,
+        checkpoint: welcome.checkpoint,
+    })
+}
+
+fn read_told(told: proto::Told) -> Read<Frame> {
+    Ok(Frame::Told {
+        sequence: told.sequence,
+        result: match told.refused {
+            Some(refused) => Err(read_refusal(refused)),
+            None => Ok(told
+                .recipients
+                .into_iter()
+                .map(read_recipient_state)
+                .collect::<Read<_>>()?),
+        },
+    })
+}
+
 fn write_fetch(sequence: u64, what: &Fetch) -> proto::Fetch {
     use proto::fetch::What;
     let what = match what {
         Fetch::Tile(path) => What::Tile(path.to_string()),
-        Fetch::Records(positions) => What::Records(proto::Positions {
-            positions: positions.clone(),
+        Fetch::Records(records) => What::Records(proto::WantedRecords {
+            records: records
+                .iter()
+                .map(|one| proto::WantedRecord {
+                    position: one.position,
+                    bulletin: one
+                        .bulletin
+                        .map(|hash| digest_bytes(&hash))
+                        .unwrap_or_default(),
+                })
+                .collect(),
         }),
         Fetch::Agreement(id) => What::Agreement(digest_bytes(&id.0)),
     };
@@ -290,10 +315,19 @@ fn read_fetch(wire: Option<proto::fetch::What>) -> Read<Fetch> {
     use proto::fetch::What;
     Ok(match wire.ok_or(FrameError::UnknownKind)? {
         What::Tile(path) => Fetch::Tile(path.parse().map_err(|_| Malformed("tile"))?),
-        What::Records(records) if records.positions.len() <= MAX_FETCH_RECORDS => {
-            Fetch::Records(records.positions)
+        What::Records(wanted) if wanted.records.len() <= MAX_FETCH_RECORDS => {
+            let records = wanted.records.into_iter().map(|one| {
+                let about = (!one.bulletin.is_empty()).then_some(&one.bulletin);
+                Ok(WantedRecord {
+                    position: one.position,
+                    bulletin: about
+                        .map(|hash| read_digest("bulletin", hash))
+                        .transpose()?,
+                })
+            });
+            Fetch::Records(records.collect::<Read<_>>()?)
         }
-        What::Records(_) => return Err(Malformed("positions")),
+        What::Records(_) => return Err(Malformed("records")),
         What::Agreement(id) => Fetch::Agreement(AgreementId(read_digest("agreement", &id)?)),
     })
 }

@@ -41,15 +41,20 @@ pub struct Proved {
     pub path: Vec<Digest>,
 }
 
+impl Expected {
+    /// SHA-256 of the bulletin's header.
+    pub const fn header(&self) -> Digest {
+        match self {
+            Self::Published(header) | Self::Delivered(header) => *header,
+        }
+    }
+}
+
 impl Unproven {
     pub(super) fn value(&self) -> Vec<u8> {
-        let (kind, header) = match self.expected {
-            Expected::Published(header) => (0, header),
-            Expected::Delivered(header) => (1, header),
-        };
         let mut value = self.subject.to_vec();
-        value.put_u8(kind);
-        value.put_slice(header.as_bytes());
+        value.put_u8(u8::from(matches!(self.expected, Expected::Delivered(_))));
+        value.put_slice(self.expected.header().as_bytes());
         value
     }
 
@@ -104,6 +109,11 @@ impl NodeStore {
         })
     }
 
+    /// Whether the receipt about a subject at a position is here.
+    pub fn has_receipt(&self, subject: &[u8], position: u64) -> Result<bool, StoreError> {
+        Ok(self.receipts.contains_key(receipt_key(subject, position))?)
+    }
+
     /// The receipts about a bulletin or an agreement, by position.
     pub fn receipts(&self, subject: &[u8]) -> Result<Vec<Receipt>, StoreError> {
         let damaged = || StoreError::Damaged("receipt");
@@ -144,8 +154,7 @@ impl NodeStore {
         from.push(0);
         for one in self.receipts.range(from..).take(limit) {
             let (key, value) = one.into_inner()?;
-            let (subject, at) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
-            let _ = subject;
+            let (_, at) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
             let (size, path, opening) =
                 read_receipt(Bytes::copy_from_slice(&value)).ok_or_else(damaged)?;
             let note = self.checkpoints.get(size.to_be_bytes())?;
