@@ -163,12 +163,12 @@ async fn publish(cluster: &Cluster, count: usize) {
 async fn stock_tools_verify_the_log_that_a_foreign_witness_cosigns() {
     let scratch = Scratch::new().expect("a directory");
     let Some(bin) = python_tools() else { return };
-    let go = go_program(&scratch);
     let plan = Plan::new(partner("alliance"), vec![partner("norland")]);
     let runner = Runner::Processes(PROGRAM.into());
     let mut cluster = Cluster::prepare(runner, scratch.path(), plan, 1)
         .await
         .expect("a cluster");
+    let go = go_program(&scratch);
     cluster.start_broker().await.expect("a broker");
     let Ok(Reply::Status(status)) = cluster.ask_broker(&Request::Status).await else {
         panic!("no status");

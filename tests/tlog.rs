@@ -44,6 +44,8 @@ fn theirs(hash: &Digest) -> Hash {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn roots_and_proofs_are_those_of_ct_merkle_and_tlog_tiles(
         (size, leaf, old) in (1usize..300).prop_flat_map(|size| (Just(size), 0..size, 1..=size)),
