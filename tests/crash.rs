@@ -172,7 +172,27 @@ async fn what_was_acknowledged_survives_every_crash() {
             "{precedence}: each once, in the order of the lane"
         );
     }
-    println!("{ROUNDS} crashes, {} bulletins", promised.len());
+    // Whatever died while a checkpoint was signed, cosigned or kept: none was contradicted, and every
+    // record that concerns a node has its receipt there.
+    let mut receipts = 0;
+    for who in [&norland, &sudland, &estmark] {
+        let look = || async {
+            match cluster.ask_node(who, &Command::Status).await {
+                Ok(Response::Status(status)) => {
+                    Some(*status).filter(|one| one.pending_receipts == 0)
+                }
+                _ => None,
+            }
+        };
+        let status = until("the receipts", PATIENCE, look).await.expect("all");
+        assert_eq!(status.alarms, Vec::<String>::new());
+        receipts += status.receipts;
+    }
+    assert!(receipts >= 2 * promised.len(), "{receipts} receipts");
+    println!(
+        "{ROUNDS} crashes, {} bulletins, {receipts} receipts",
+        promised.len()
+    );
     cluster.stop().await.expect("a clean end");
     let output = Shell::new(PROGRAM)
         .args(["audit", "verify"])

@@ -136,7 +136,9 @@ fn a_log_that_another_program_wrote_leads_to_its_checkpoints() {
             .expect("a note");
         let head = Checkpoint::parse(note.text()).expect("a checkpoint");
         let tile = |path: &TilePath| -> Result<Vec<Digest>, String> {
-            let bytes = files.get(&path.to_string()).ok_or(path.to_string())?;
+            let bytes = files
+                .get(&path.to_string())
+                .ok_or_else(|| path.to_string())?;
             tile_hashes(path, bytes).map_err(|error| error.to_string())
         };
         let tiled = Tiled::new(head.size, tile);
