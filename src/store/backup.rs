@@ -37,6 +37,12 @@ fn keyspaces(kind: &str) -> Option<&'static [&'static str]> {
             "marks",
             "declarations",
             "taken",
+            "passed_on",
+            // What the witness cosigned goes with it: without that it might cosign another history.
+            "witness",
+            "unproven",
+            "receipts",
+            "checkpoints",
         ]),
         _ => None,
     }
@@ -229,6 +235,20 @@ fn read_sized(reader: &mut impl Read) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_a_node_keeps_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(crate::store::NodeStore::open(directory.path()).unwrap());
+        let database = Database::builder(directory.path().join("db"));
+        let database = database.open().unwrap();
+        let known = keyspaces("node").unwrap();
+        let kept = database.list_keyspace_names();
+        assert_eq!(kept.len(), known.len(), "{kept:?}");
+        for name in kept {
+            assert!(known.contains(&name.as_ref()), "{name:?}");
+        }
+    }
     use crate::store::NodeStore;
 
     #[test]
