@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn nothing_that_a_node_keeps_is_left_out() {
         let directory = tempfile::tempdir().unwrap();
-        drop(crate::store::NodeStore::open(directory.path()).unwrap());
+        drop(NodeStore::open(directory.path()).unwrap());
         let database = Database::builder(directory.path().join("db"));
         let database = database.open().unwrap();
         let known = keyspaces("node").unwrap();
