@@ -116,29 +116,15 @@ impl NodeStore {
 
     /// The receipts about a bulletin or an agreement, by position.
     pub fn receipts(&self, subject: &[u8]) -> Result<Vec<Receipt>, StoreError> {
-        let damaged = || StoreError::Damaged("receipt");
         let mut found = Vec::new();
-        let length = subject.len() + 8;
+        let length = receipt_key(subject, 0).len();
         for one in self.receipts.prefix(subject) {
             let (key, value) = one.into_inner()?;
             // A longer subject may begin like this one.
-            if key.len() != length {
-                continue;
+            if key.len() == length {
+                found.push(self.receipt(&key, &value)?);
             }
-            let position = key.get(subject.len()..).and_then(|at| at.try_into().ok());
-            let position = u64::from_be_bytes(position.ok_or_else(damaged)?);
-            let value = Bytes::copy_from_slice(&value);
-            let (size, path, opening) = read_receipt(value).ok_or_else(damaged)?;
-            let note = self.checkpoints.get(size.to_be_bytes())?;
-            let note = note.and_then(|note| String::from_utf8(note.to_vec()).ok());
-            found.push(Receipt {
-                opening,
-                position,
-                path,
-                checkpoint: note.ok_or_else(damaged)?,
-            });
         }
-        found.sort_by_key(|receipt| receipt.position);
         Ok(found)
     }
 
@@ -148,26 +134,30 @@ impl NodeStore {
         after: &[u8],
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Receipt)>, StoreError> {
-        let damaged = || StoreError::Damaged("receipt");
         let mut found = Vec::new();
         let mut from = after.to_vec();
         from.push(0);
         for one in self.receipts.range(from..).take(limit) {
             let (key, value) = one.into_inner()?;
-            let (_, at) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
-            let (size, path, opening) =
-                read_receipt(Bytes::copy_from_slice(&value)).ok_or_else(damaged)?;
-            let note = self.checkpoints.get(size.to_be_bytes())?;
-            let note = note.and_then(|note| String::from_utf8(note.to_vec()).ok());
-            let receipt = Receipt {
-                opening,
-                position: u64::from_be_bytes(*at),
-                path,
-                checkpoint: note.ok_or_else(damaged)?,
-            };
-            found.push((key.to_vec(), receipt));
+            found.push((key.to_vec(), self.receipt(&key, &value)?));
         }
         Ok(found)
+    }
+
+    /// A stored receipt, with the checkpoint under which it holds.
+    fn receipt(&self, key: &[u8], value: &[u8]) -> Result<Receipt, StoreError> {
+        let damaged = || StoreError::Damaged("receipt");
+        let (_, position) = key.split_last_chunk().ok_or_else(damaged)?;
+        let read = read_receipt(Bytes::copy_from_slice(value));
+        let (size, path, opening) = read.ok_or_else(damaged)?;
+        let note = self.checkpoints.get(size.to_be_bytes())?;
+        let note = note.and_then(|note| String::from_utf8(note.to_vec()).ok());
+        Ok(Receipt {
+            opening,
+            position: u64::from_be_bytes(*position),
+            path,
+            checkpoint: note.ok_or_else(damaged)?,
+        })
     }
 
     /// How many receipts are here, and for how many records they are missing.
