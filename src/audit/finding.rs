@@ -2,11 +2,11 @@
 
 use thiserror::Error;
 
-use crate::bulletin::Refused;
+use crate::bulletin::{BulletinId, Refused};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    AckError, ConsentError, DeclarationError, EngineError, GovernanceError, HoldError,
-    InvalidRecord,
+    AckError, ConsentError, DeclarationError, EngineError, ErasureRule, GovernanceError,
+    HoldError, InvalidRecord,
 };
 use crate::partner::PartnerId;
 use crate::proof::InvalidCheckpoint;
@@ -52,6 +52,17 @@ pub enum Finding {
     OtherRoot {
         /// What was signed.
         signed: u64,
+    },
+    /// Contents are gone, and no record says under which rule.
+    #[error(
+        "the contents of {count} bulletins are gone, and no record says why: the first was accepted in \
+         record {first}"
+    )]
+    ContentsMissing {
+        /// How many.
+        count: usize,
+        /// The first.
+        first: u64,
     },
     /// There is nothing.
     #[error("the ledger is empty")]
@@ -141,6 +152,20 @@ pub enum Fault {
     /// What a recipient declared.
     #[error(transparent)]
     Declaration(#[from] DeclarationError),
+    /// It erases what no rule lets be erased.
+    #[error("it erases, by the rule `{rule}`, bulletin {id}, for which that rule does not hold")]
+    Erasure {
+        /// The rule it names.
+        rule: ErasureRule,
+        /// The bulletin.
+        id: BulletinId,
+    },
+    /// Contents are there that it says are erased.
+    #[error("it says that the contents of record {0} are erased, and they are there")]
+    NotErased(u64),
+    /// Cover with a time of its own, which nothing commits to.
+    #[error("it is cover, and its time is not that of the record before it")]
+    CoverTime,
     /// The record that it refers to is not the one that was verified.
     #[error("it refers to a bulletin that is not in the log before it")]
     RefersToNothing,

@@ -14,4 +14,4 @@ pub use evidence::{Evidence, Unconvincing, examine};
 pub use finding::{Fault, Finding};
 pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};
-pub use verify::{Audited, Auditor, Disputed, Stored, Verification, verify};
+pub use verify::{Audited, Auditor, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents};

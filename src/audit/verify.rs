@@ -1,6 +1,6 @@
 //! Verifies a ledger, record by record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,9 +12,9 @@ use crate::bulletin::{
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
-    Accepted, Backfilled, BackfilledBulletin, ENTRY_BYTES, Engine, EngineError, Fact, LaneRelease,
-    PassedOn, PassedOnDecision, Record, State, backfill_is_valid, backfill_releases, check,
-    decide_passed_on, notice_releases,
+    Accepted, Backfilled, BackfilledBulletin, ContentsErased, ENTRY_BYTES, Engine, EngineError,
+    ErasureRule, Fact, LaneRelease, PassedOn, PassedOnDecision, Record, State, backfill_is_valid,
+    backfill_releases, check, decide_passed_on, erasure_rule, notice_releases,
 };
 use crate::partner::PartnerId;
 use crate::proof::{Checkpoint, Digest, NoteKey};
@@ -48,11 +48,31 @@ pub struct Audited {
     pub declarations: u64,
     /// Bodies at hand and compared with what was signed.
     pub bodies: u64,
+    /// Records that say nothing, and cover the others.
+    pub cover: u64,
+    /// Bulletins whose contents were erased, and why.
+    pub erased: Vec<ErasedContents>,
     /// Acknowledgements in which a recipient signed something else than what was released to it.
     /// The ledger holds; what that recipient received is in dispute.
     pub disputed: Vec<Disputed>,
     /// Time of the last record.
     pub time: Timestamp,
+}
+
+/// A bulletin whose contents were erased.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ErasedContents {
+    /// Position of the record that accepted it.
+    pub position: u64,
+    /// Its id.
+    pub bulletin: BulletinId,
+    /// The rule.
+    pub rule: &'static str,
+    /// Position of the record that says so.
+    pub by: u64,
+    /// Who ordered it and why, where somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// An acknowledgement of something else than what was released.
@@ -77,6 +97,13 @@ pub struct Auditor {
     acknowledgements: u64,
     declarations: u64,
     bodies: u64,
+    cover: u64,
+    erased: Vec<ErasedContents>,
+    /// The last order to erase, for people.
+    order: Option<String>,
+    /// Bulletins without contents of which no record says that they were erased; `None` where contents
+    /// are not looked for.
+    without: Option<BTreeSet<u64>>,
     disputed: Vec<Disputed>,
     /// Commitments of the records of bulletins, by position.
     accepted: HashMap<u64, Digest>,
@@ -93,6 +120,10 @@ impl Default for Auditor {
             acknowledgements: 0,
             declarations: 0,
             bodies: 0,
+            cover: 0,
+            erased: Vec::new(),
+            order: None,
+            without: None,
             disputed: Vec::new(),
             accepted: HashMap::new(),
         }
@@ -103,6 +134,13 @@ impl Auditor {
     /// Nothing seen yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Looks for contents, too: where a bulletin has none, a record must say that they were erased.
+    #[must_use]
+    pub fn with_contents(mut self) -> Self {
+        self.without = Some(BTreeSet::new());
+        self
     }
 
     /// The fold of what was verified so far.
@@ -144,6 +182,9 @@ impl Auditor {
                 self.bulletin(accepted, record, bodies, about)?;
                 let commitment = record.commitment.0;
                 self.accepted.insert(self.state.size(), commitment);
+                if let (Some(without), None) = (&mut self.without, bodies) {
+                    without.insert(self.state.size());
+                }
                 self.bulletins += 1;
                 let given = record.releases.iter().filter(|one| !one.release.held);
                 self.releases += given.count() as u64;
@@ -172,6 +213,9 @@ impl Auditor {
                 self.let_go(&decided, about, record)?;
             }
             Fact::Backfilled(one) => self.backfilled(one, record, about)?,
+            Fact::ContentsErased(erased) => self.erased(erased, record, about)?,
+            Fact::Cover if record.time == last => self.cover += 1,
+            Fact::Cover => return Err(Fault::CoverTime),
             Fact::Declared(signed) => {
                 let about = self.one(record, about)?;
                 signed.check(&self.state, about, record.time)?;
@@ -179,6 +223,10 @@ impl Auditor {
             }
             governing => {
                 check(&self.state, governing, record.time)?;
+                if let Fact::ErasureOrdered(ordered) = governing {
+                    let (by, reason) = (&ordered.operator.operator, &ordered.order.reason);
+                    self.order = Some(format!("{by}: {reason}"));
+                }
             }
         }
         self.state.apply(record);
@@ -190,6 +238,9 @@ impl Auditor {
             | Fact::HoldDecided(_)
             | Fact::ConsentDecided(_)
             | Fact::Backfilled(_)
+            | Fact::ContentsErased(_)
+            | Fact::ErasureOrdered(_)
+            | Fact::Cover
             | Fact::Tick
             | Fact::SnapshotTaken(_) => false,
             _ => true,
@@ -203,6 +254,9 @@ impl Auditor {
     /// Positions of the earlier records without which a record cannot be verified.
     pub fn refers_to(&self, record: &Record) -> Vec<u64> {
         let ids: Vec<BulletinId> = match &record.fact {
+            Fact::ContentsErased(erased) => {
+                return erased.bulletins.iter().map(|one| one.position).collect();
+            }
             Fact::Declared(signed) => vec![signed.declaration.id],
             Fact::Accepted(accepted) if accepted.header.notice => {
                 let references = accepted.header.references.iter();
@@ -352,6 +406,44 @@ impl Auditor {
         self.let_go(&decided, known, record)
     }
 
+    /// Each erasure follows from its rule, and was done.
+    fn erased(
+        &mut self,
+        erased: &ContentsErased,
+        record: &Record,
+        about: &[Record],
+    ) -> Result<(), Fault> {
+        let known = self.known(record, about)?;
+        if known.len() != erased.bulletins.len() {
+            return Err(Fault::RefersToNothing);
+        }
+        for (one, about) in erased.bulletins.iter().zip(known) {
+            let rule = erasure_rule(&self.state, one.position, about, record.time);
+            let named = match &about.fact {
+                Fact::Accepted(accepted) => accepted.header.id == one.id,
+                _ => false,
+            };
+            if rule != Some(erased.rule) || !named {
+                let (rule, id) = (erased.rule, one.id);
+                return Err(Fault::Erasure { rule, id });
+            }
+            if let Some(without) = &mut self.without
+                && !without.remove(&one.position)
+            {
+                return Err(Fault::NotErased(one.position));
+            }
+            let ordered = erased.rule == ErasureRule::Order;
+            self.erased.push(ErasedContents {
+                position: one.position,
+                bulletin: one.id,
+                rule: erased.rule.name(),
+                by: self.state.size(),
+                order: self.order.clone().filter(|_| ordered),
+            });
+        }
+        Ok(())
+    }
+
     /// The releases that a decision lets go, and their numbers.
     fn let_go(
         &mut self,
@@ -384,8 +476,15 @@ impl Auditor {
         Ok(())
     }
 
-    fn finish(self, signed: Option<u64>) -> Audited {
-        Audited {
+    fn finish(self, signed: Option<u64>) -> Result<Audited, Finding> {
+        let without = self.without.unwrap_or_default();
+        if let Some(first) = without.first() {
+            return Err(Finding::ContentsMissing {
+                count: without.len(),
+                first: *first,
+            });
+        }
+        Ok(Audited {
             ledger: self
                 .state
                 .ledger()
@@ -399,9 +498,11 @@ impl Auditor {
             acknowledgements: self.acknowledgements,
             declarations: self.declarations,
             bodies: self.bodies,
+            cover: self.cover,
+            erased: self.erased,
             disputed: self.disputed,
             time: self.state.time(),
-        }
+        })
     }
 }
 
@@ -491,6 +592,25 @@ impl Verification {
         })
     }
 
+    /// Looks for contents, too: where a bulletin has none, a record must say that they were erased.
+    #[must_use]
+    pub fn with_contents(mut self) -> Self {
+        self.auditor = self.auditor.with_contents();
+        self
+    }
+
+    /// Whether contents are gone of which no record so far says that they were erased: in a log that
+    /// grows meanwhile, a later one may.
+    pub fn lacks_contents(&self) -> bool {
+        let without = self.auditor.without.as_ref();
+        without.is_some_and(|without| !without.is_empty())
+    }
+
+    /// Goes on to a larger size.
+    pub fn extend(&mut self, size: u64) {
+        self.size = self.size.max(size);
+    }
+
     /// The earlier records that are needed to verify the one that is due.
     pub fn refers_to(&self, stored: &Stored) -> Vec<u64> {
         let record = Record::from_bytes(&stored.record);
@@ -540,18 +660,37 @@ impl Verification {
     }
 
     /// What was verified.
-    pub fn finish(self) -> Audited {
+    pub fn finish(self) -> Result<Audited, Finding> {
         self.auditor.finish(self.signed.map(|signed| signed.size))
     }
 }
 
-/// Verifies a whole ledger. `progress` is told how many records were verified.
+/// Verifies the records of a whole ledger, and the contents that are there. `progress` is told how many
+/// records were verified.
 pub fn verify(
     engine: &dyn Engine,
     checkpoint: Option<String>,
+    progress: impl FnMut(u64),
+) -> Result<Audited, Finding> {
+    let verification = Verification::new(engine.size(), checkpoint)?;
+    verify_all(verification, engine, progress)
+}
+
+/// The same, and that no contents are gone but those of which a record says so.
+pub fn verify_with_contents(
+    engine: &dyn Engine,
+    checkpoint: Option<String>,
+    progress: impl FnMut(u64),
+) -> Result<Audited, Finding> {
+    let verification = Verification::new(engine.size(), checkpoint)?.with_contents();
+    verify_all(verification, engine, progress)
+}
+
+fn verify_all(
+    mut verification: Verification,
+    engine: &dyn Engine,
     mut progress: impl FnMut(u64),
 ) -> Result<Audited, Finding> {
-    let mut verification = Verification::new(engine.size(), checkpoint)?;
     while let Some(from) = verification.due() {
         let missing = |error: EngineError| {
             let position = match &error {
@@ -581,7 +720,7 @@ pub fn verify(
             progress(position + 1);
         }
     }
-    Ok(verification.finish())
+    verification.finish()
 }
 
 /// Reads the checkpoint under the key that the genesis names.

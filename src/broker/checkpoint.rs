@@ -16,7 +16,7 @@ use super::config::Config;
 use super::error::BrokerError;
 use crate::clock::Timestamp;
 use crate::identity::{read_secret_key, write_public};
-use crate::ledger::{Engine, EngineError, MERGE_DELAY, State};
+use crate::ledger::{Engine, EngineError, State};
 use crate::proof::tree::{self, Tiled, TiledError};
 use crate::proof::{
     AddCheckpoint, Checkpoint, Digest, ForkProof, Known, MlDsaSecretKey, Note, NoteKey, Policy,
@@ -57,6 +57,8 @@ pub(super) struct Head {
     shown: watch::Sender<u64>,
     /// Since when a checkpoint lacks its quorum.
     unwitnessed: Mutex<Option<Timestamp>>,
+    /// Within this delay a checkpoint covers what was promised.
+    merge_delay: Duration,
     /// A proof that the log showed two histories.
     fork: watch::Sender<Option<Arc<String>>>,
 }
@@ -143,6 +145,7 @@ impl Head {
             published: watch::Sender::new(Arc::default()),
             shown: watch::Sender::new(0),
             unwitnessed: Mutex::new(None),
+            merge_delay: config.merge_delay(),
             fork: watch::Sender::new(forked.map(Arc::new)),
         })
     }
@@ -216,7 +219,7 @@ impl Head {
             .unwitnessed
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if since.is_some_and(|since| now.since(since) > MERGE_DELAY) {
+        if since.is_some_and(|since| now.since(since) > self.merge_delay) {
             alarms.push(format!(
                 "the quorum of witnesses is missing: receipts beyond {} records are pending",
                 self.published.borrow().witnessed
@@ -439,7 +442,7 @@ impl Head {
             let signed = theirs.size;
             return Err(BrokerError::Rollback { size, signed });
         }
-        let root = tree::root(&tiles(engine, size), theirs.size).map_err(missing)?;
+        let root = root(engine, theirs.size)?;
         if root == theirs.root {
             return Ok(());
         }
@@ -517,6 +520,11 @@ pub(super) fn tiles(
     Tiled::new(size, |path: &TilePath| engine.tile(path))
 }
 
+/// The root over the first records.
+pub(super) fn root(engine: &EmbeddedEngine, size: u64) -> Result<Digest, BrokerError> {
+    tree::root(&tiles(engine, engine.size()), size).map_err(missing)
+}
+
 fn missing(error: TiledError<EngineError>) -> BrokerError {
     match error {
         TiledError::Fetch(error) => error.into(),
@@ -557,8 +565,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let signing = Arc::clone(&shared);
         let signed = tokio::task::spawn_blocking(move || {
             signing.log.snapshot_if_due()?;
-            let now = signing.clock.now();
-            signing.log.sign_checkpoint(signing.log_key.as_ref(), now)
+            let (size, now) = (signing.log.size(), signing.clock.now());
+            let key = signing.log_key.as_ref();
+            signing.log.sign_checkpoint(size, key, now)
         });
         match signed.await {
             Ok(Ok(())) => {}

@@ -95,6 +95,8 @@ struct Inner {
     head: checkpoint::Head,
     /// Records in the last snapshot.
     snapshot: AtomicU64,
+    /// The log's growth is covered.
+    covered: bool,
 }
 
 impl std::fmt::Debug for Job {
@@ -137,6 +139,7 @@ impl Log {
             failure: watch::Sender::new(None),
             head,
             snapshot: AtomicU64::new(snapshot),
+            covered: config.is_covered(),
         });
         let writer = Writer {
             log: Arc::downgrade(&inner),
@@ -267,16 +270,18 @@ impl Log {
         self.inner.failure.send_replace(Some(reason.to_string()));
     }
 
-    /// Signs a checkpoint over the present size, where the last one is of another.
+    /// Signs a checkpoint over the first records, where the last one is over fewer.
     pub(super) fn sign_checkpoint(
         &self,
+        size: u64,
         log_key: &dyn Signer,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let (size, root) = {
+        let root = {
             let state = self.state();
-            (state.size(), state.root())
+            (state.size() == size).then(|| state.root())
         };
+        let root = root.map_or_else(|| checkpoint::root(self.engine(), size), Ok)?;
         self.inner.head.sign(size, root, log_key, now)
     }
 
@@ -292,7 +297,8 @@ impl Log {
         self.snapshot()
     }
 
-    fn snapshot(&self) -> Result<(), BrokerError> {
+    /// Keeps a snapshot of the fold.
+    pub(super) fn snapshot(&self) -> Result<(), BrokerError> {
         let (size, snapshot) = {
             let state = self.state();
             (state.size(), state.to_snapshot())
@@ -302,10 +308,14 @@ impl Log {
         Ok(())
     }
 
-    /// Keeps a snapshot and signs the last checkpoint, before the program ends.
+    /// Keeps a snapshot and signs the last checkpoint, before the program ends. Where growth is covered,
+    /// nothing is signed between two intervals.
     pub fn close(&self, log_key: &dyn Signer, now: Timestamp) -> Result<(), BrokerError> {
         self.snapshot()?;
-        self.sign_checkpoint(log_key, now)
+        if self.inner.covered {
+            return Ok(());
+        }
+        self.sign_checkpoint(self.size(), log_key, now)
     }
 
     /// Forgets the snapshot: the next start folds the whole log.
@@ -349,6 +359,15 @@ impl Inner {
             sealed,
         });
         self.shelf.insert(position, Arc::clone(&shelved));
+        // It may have been erased between reading and here.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Fact::Accepted(accepted) = &shelved.record.fact
+            && state
+                .seen(&accepted.header.id)
+                .is_some_and(|seen| seen.erased)
+        {
+            self.shelf.remove(&position);
+        }
         Ok(shelved)
     }
 }
@@ -495,8 +514,12 @@ impl Writer {
                 (Fact::Acknowledged(_), _) => {
                     self.metrics.acknowledgements.inc();
                 }
+                (Fact::ContentsErased(erased), _) => {
+                    self.metrics.erased.inc_by(erased.bulletins.len() as u64);
+                }
                 (
                     Fact::Backfilled(_)
+                    | Fact::Cover
                     | Fact::Declared(_)
                     | Fact::Tick
                     | Fact::SnapshotTaken(_)
@@ -511,6 +534,11 @@ impl Writer {
             durable.fold_into(&mut state);
             state.size()
         };
+        // Only now does nobody put them on the shelf again.
+        let stored = durable.records().iter().map(|one| &one.stored);
+        for erased in stored.flat_map(|stored| &stored.erases) {
+            log.shelf.remove(erased);
+        }
         log.size.send_replace(size);
         for (recipient, precedence) in lanes {
             self.sessions.wake(&recipient, precedence);

@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::covering::Covering;
 use super::error::BrokerError;
+use crate::identity::read_secret_key;
+use crate::ledger::{Cover, CoverKey, MERGE_DELAY};
 use crate::partner::SpiffeId;
 use crate::transport::Kex;
 
@@ -32,6 +36,9 @@ pub struct Config {
     /// Who must cosign checkpoints; absent: every node may, and nobody must.
     #[serde(default)]
     pub witness: Option<WitnessConfig>,
+    /// What hides how much is shared; absent: nothing does.
+    #[serde(default)]
+    pub cover: Option<CoverConfig>,
     /// Bytes of the ledger's disk that are kept free; default 64 MiB.
     #[serde(default = "default_reserve")]
     pub disk_reserve: u64,
@@ -67,6 +74,36 @@ pub struct TlsConfig {
 pub struct WitnessConfig {
     /// A C2SP tlog-policy: witnesses without a URL are nodes, those with one are asked over HTTP.
     pub policy: PathBuf,
+}
+
+/// `[cover]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoverConfig {
+    /// `off`, `pow2`, or `fixed:N` entries for each interval.
+    pub growth: Cover,
+    /// Seconds from one checkpoint to the next, 1 to 300; default 5. Receipts wait so long.
+    #[serde(default = "default_interval")]
+    pub interval_seconds: u64,
+    /// The auditor's key: a key file whose seed tells cover from what counts.
+    pub key: PathBuf,
+}
+
+impl CoverConfig {
+    pub(super) fn read(&self) -> Result<Option<Covering>, BrokerError> {
+        if self.growth == Cover::Off {
+            return Ok(None);
+        }
+        Ok(Some(Covering {
+            growth: self.growth,
+            every: Duration::from_secs(self.interval_seconds),
+            key: CoverKey::new(read_secret_key(&self.key)?.seed()),
+        }))
+    }
+}
+
+const fn default_interval() -> u64 {
+    5
 }
 
 /// `[http]`
@@ -108,6 +145,22 @@ const fn default_cache() -> u64 {
 }
 
 impl Config {
+    /// Whether the log's growth is covered, so that checkpoints are signed by the interval.
+    pub fn is_covered(&self) -> bool {
+        let growth = self.cover.as_ref().map(|cover| cover.growth);
+        growth.is_some_and(|growth| growth != Cover::Off)
+    }
+
+    /// Within this delay a checkpoint covers what was promised.
+    pub fn merge_delay(&self) -> Duration {
+        match &self.cover {
+            Some(cover) if self.is_covered() => {
+                MERGE_DELAY.max(2 * Duration::from_secs(cover.interval_seconds))
+            }
+            _ => MERGE_DELAY,
+        }
+    }
+
     /// Reads a configuration file; a mistake in it is an error with the line.
     pub fn load(path: &Path) -> Result<Self, BrokerError> {
         let text = std::fs::read_to_string(path).map_err(|error| BrokerError::File {
@@ -128,9 +181,16 @@ impl Config {
                            such as 127.0.0.1:7401";
             return Err(wrong(message.to_owned()));
         }
+        let seconds = config.cover.as_ref().map(|cover| cover.interval_seconds);
+        if seconds.is_some_and(|seconds| !(1..=300).contains(&seconds)) {
+            let message = "cover.interval_seconds: from 1 to 300 seconds";
+            return Err(wrong(message.to_owned()));
+        }
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let policy = config.witness.as_mut().map(|witness| &mut witness.policy);
-        for relative in policy.into_iter().chain(config.log_key_second.as_mut()) {
+        let cover = config.cover.as_mut().map(|cover| &mut cover.key);
+        let optional = policy.into_iter().chain(config.log_key_second.as_mut());
+        for relative in optional.chain(cover) {
             *relative = base.join(&*relative);
         }
         for relative in [

@@ -20,7 +20,7 @@ use crate::bulletin::BulletinId;
 use crate::clock::Clock;
 use crate::identity::check_crl;
 use crate::ledger::{
-    CertificatesRevoked, Fact, OperatorSignature, PartnerAdmitted, Proposal, RedLinesOrder,
+    CertificatesRevoked, ErasureOrder, ErasureOrdered, Fact, OperatorSignature, PartnerAdmitted, Proposal, RedLinesOrder,
     RedLinesSet, SignedHoldDecision, StandingChanged, StandingOrder,
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
@@ -71,6 +71,17 @@ pub enum Request {
     },
     /// Sets what must never flow.
     SetRedLines {
+        /// The order's bytes.
+        order: String,
+        /// The operator's name.
+        operator: String,
+        /// The operator's public key's id.
+        key: String,
+        /// The operator's signature over the order.
+        signature: String,
+    },
+    /// Orders that contents be erased.
+    Erase {
         /// The order's bytes.
         order: String,
         /// The operator's name.
@@ -274,6 +285,21 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
             let order = RedLinesOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
             let operator = signed(operator, &key, &signature)?;
             Fact::RedLinesSet(RedLinesSet {
+                bytes,
+                order,
+                operator,
+            })
+        }
+        Request::Erase {
+            order,
+            operator,
+            key,
+            signature,
+        } => {
+            let bytes: bytes::Bytes = bytes(&order)?.into();
+            let order = ErasureOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let operator = signed(operator, &key, &signature)?;
+            Fact::ErasureOrdered(ErasureOrdered {
                 bytes,
                 order,
                 operator,

@@ -25,6 +25,7 @@ pub(super) struct Metrics {
     pub(super) handshakes_refused: Counter,
     pub(super) disk_full: Counter,
     pub(super) overdue: Counter,
+    pub(super) erased: Counter,
     /// Witnesses that are missing, and forks.
     pub(super) alarms: Gauge,
     pub(super) group_size: Histogram,
@@ -43,6 +44,7 @@ impl Default for Metrics {
             handshakes_refused: Counter::default(),
             disk_full: Counter::default(),
             overdue: Counter::default(),
+            erased: Counter::default(),
             alarms: Gauge::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
@@ -107,6 +109,11 @@ impl Metrics {
             "overdue",
             "Bulletins that a recipient did not take in time",
             self.overdue.clone(),
+        );
+        all.register(
+            "contents_erased",
+            "Bulletins whose contents were erased",
+            self.erased.clone(),
         );
         all.register(
             "group_records",

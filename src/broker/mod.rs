@@ -13,6 +13,8 @@ mod checkpoint;
 mod commit;
 mod config;
 mod control;
+mod covering;
+mod erasing;
 mod error;
 mod fetch;
 mod http;
@@ -28,7 +30,7 @@ mod view;
 mod witnesses;
 
 pub use commit::{Answer, Log};
-pub use config::{Config, HttpConfig, QuotaConfig, TlsConfig, WitnessConfig};
+pub use config::{Config, CoverConfig, HttpConfig, QuotaConfig, TlsConfig, WitnessConfig};
 pub use control::{Reply, Request, execute};
 pub use error::BrokerError;
 pub use init::init;
@@ -52,6 +54,7 @@ use crate::proof::Signer;
 use crate::transport::{
     Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
 };
+use covering::Covering;
 use metrics::Metrics;
 use quota::Quotas;
 use sessions::Sessions;
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     log: Log,
     log_key: Arc<dyn Signer>,
+    /// What covers the log's growth, where something does.
+    covering: Option<Covering>,
     trust: Arc<ArcSwap<Trust>>,
     quotas: Quotas,
     sessions: Arc<Sessions>,
@@ -131,7 +136,9 @@ impl Broker {
         }
         let address = endpoint.local_addr().map_err(BrokerError::Address)?;
         let control = LocalListener::bind(&config.control)?;
+        let covering = config.cover.as_ref().map(CoverConfig::read).transpose()?;
         let shared = Arc::new(Shared {
+            covering: covering.flatten(),
             quotas: Quotas::new(config.quota),
             config,
             clock,
@@ -147,7 +154,12 @@ impl Broker {
         let http = http::listen(&shared, &tasks).await?;
         tasks.spawn(accept::run(Arc::clone(&shared), endpoint, tasks.clone()));
         tasks.spawn(control::serve(Arc::clone(&shared), control));
-        tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+        if shared.covering.is_some() {
+            tasks.spawn(covering::run(Arc::clone(&shared)));
+        } else {
+            tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+        }
+        tasks.spawn(erasing::run(Arc::clone(&shared)));
         tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
         witnesses::ask_over_http(&shared, &tasks);
         tasks.spawn(alarms::run(Arc::clone(&shared)));
@@ -185,7 +197,14 @@ impl Broker {
         self.tasks.close();
         self.tasks.wait().await;
         let now = self.shared.clock.now();
-        if let Err(error) = self.shared.log.close(self.shared.log_key.as_ref(), now) {
+        let closed = match &self.shared.covering {
+            Some(covering) => match covering::seal(&self.shared, covering).await {
+                Ok(()) => self.shared.log.snapshot(),
+                error => error,
+            },
+            None => self.shared.log.close(self.shared.log_key.as_ref(), now),
+        };
+        if let Err(error) = closed {
             tracing::error!(%error, "the last checkpoint could not be signed");
         }
         let engine = Arc::downgrade(self.shared.log.engine());

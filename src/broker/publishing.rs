@@ -12,7 +12,7 @@ use super::error::BrokerError;
 use super::inbound::{End, parse, unexpected};
 use crate::bulletin::{BulletinId, Refused, Sealed, Submission, VerifiedBursts, open};
 use crate::clock::Timestamp;
-use crate::ledger::{LedgerId, MERGE_DELAY, Promise, PromiseItem, Proposal, SignedPromise};
+use crate::ledger::{LedgerId, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 use crate::session::{Frame, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode};
@@ -269,7 +269,7 @@ impl Batch {
             originator: partner.clone(),
             items: self.items,
             time: self.time,
-            merge_delay: MERGE_DELAY,
+            merge_delay: shared.config.merge_delay(),
         };
         let promise =
             SignedPromise::sign(&promise, shared.log_key.as_ref()).map_err(BrokerError::from)?;

@@ -1,19 +1,24 @@
 //! `entente audit`: proves that the ledger holds, and reads it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use serde_json::json;
 
 use super::error::CliError;
-use super::files::{BrokerFile, unexpected};
+use super::files::{BrokerFile, base64, clock, unexpected};
+use super::partner::{ledger, record};
 use super::report::{Report, dash, list, table};
-use crate::audit::{Audited, Given, Stored, Verification, verify};
+use crate::audit::{Audited, Given, Stored, Verification, verify_with_contents};
 use crate::broker::{BulletinView, DeliveryView, RecordView, Reply, Request};
 use crate::bulletin::BulletinId;
-use crate::ledger::{Engine, Fact, Record};
+use crate::clock::Timestamp;
+use crate::identity::read_secret_key;
+use crate::ledger::{Engine, ErasureOrder, Fact, Record};
 use crate::partner::PartnerId;
+use crate::proof::{PayloadType, Signer};
 use crate::store::{EmbeddedEngine, HeadFile};
 use crate::transport::{LocalError, ask};
 
@@ -42,6 +47,29 @@ pub(super) enum Command {
     Show {
         /// Its id.
         id: BulletinId,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+    /// Orders that the contents of old bulletins be erased; the records and every proof stay.
+    ///
+    /// Erased is what was accepted before, once nobody waits for it any more. What was recalled, what
+    /// is past its validity, and what no agreement lets anybody keep, the broker erases without an order.
+    ///
+    /// Example: entente audit erase --before 2026-08-01T00:00:00Z --reason "retention of 90 days"
+    /// --operator anna --key anna.key
+    Erase {
+        /// What was accepted before this time.
+        #[arg(long, value_name = "TIME")]
+        before: Timestamp,
+        /// Why; it stands in the record.
+        #[arg(long)]
+        reason: String,
+        /// The operator's name.
+        #[arg(long, value_name = "NAME")]
+        operator: String,
+        /// The operator's private key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
         #[command(flatten)]
         file: BrokerFile,
     },
@@ -79,6 +107,30 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             };
             report.show(&view, || bulletin(&view))
         }
+        Command::Erase {
+            before,
+            reason,
+            operator,
+            key,
+            file,
+        } => {
+            let order = ErasureOrder {
+                ledger: ledger(&file).await?,
+                before,
+                reason,
+                time: clock().now(),
+            };
+            let bytes = order.to_bytes();
+            let signature = read_secret_key(&key)?.sign(PayloadType::ErasureOrder, &bytes)?;
+            let request = Request::Erase {
+                order: base64(&bytes),
+                operator,
+                key: signature.key_id.to_string(),
+                signature: base64(&signature.bytes),
+            };
+            let what = format!("what was accepted before {before} is erased once nobody waits for it");
+            record(&file, request, &what, report).await
+        }
         Command::Received { partner, file } => received(&file, partner, report).await,
         Command::Explain { id, partner, file } => {
             let asked = file.ask(Request::Explain { id, partner }).await?;
@@ -98,6 +150,18 @@ pub(super) fn sentence(audited: &Audited) -> String {
         None => "no checkpoint was signed".to_owned(),
     };
     let mut disputed = String::new();
+    let mut erased: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
+    for one in &audited.erased {
+        let order = one.order.as_deref();
+        *erased.entry((one.rule, order)).or_default() += 1;
+    }
+    for ((rule, order), count) in erased {
+        let by = order.map_or_else(String::new, |order| format!(" by {order}"));
+        let _ = write!(disputed, "\nerased: the contents of {count} bulletins by the rule `{rule}`{by}");
+    }
+    if audited.cover > 0 {
+        let _ = write!(disputed, "\ncover: {} records say nothing", audited.cover);
+    }
     for one in &audited.disputed {
         let _ = write!(
             disputed,
@@ -119,7 +183,7 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
             let engine = EmbeddedEngine::open(&config.ledger)?;
             let head = HeadFile::new(&config.head).load()?;
             let bar = report.progress("verifying", engine.size());
-            let audited = verify(&engine, head, |done| bar.set_position(done));
+            let audited = verify_with_contents(&engine, head, |done| bar.set_position(done));
             bar.finish_and_clear();
             return audited.map_err(|finding| CliError::Untrue(finding.to_string()));
         }
@@ -128,10 +192,18 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
         Err(error) => return Err(error.into()),
     };
     let untrue = |finding: crate::audit::Finding| CliError::Untrue(finding.to_string());
-    let mut verification =
-        Verification::new(status.size, status.checkpoint.clone()).map_err(untrue)?;
+    let mut verification = Verification::new(status.size, status.checkpoint.clone())
+        .map_err(untrue)?
+        .with_contents();
     let bar = report.progress("verifying", status.size);
-    while let Some(from) = verification.due() {
+    loop {
+        let Some(from) = verification.due() else {
+            // What was erased meanwhile is said by records beyond the size that was asked for.
+            if !verification.lacks_contents() || !grew(&config.control, &mut verification).await? {
+                break;
+            }
+            continue;
+        };
         let asked = ask(&config.control, &Request::Records { from }).await?;
         let Reply::Records(page) = asked else {
             return Err(unexpected());
@@ -153,7 +225,16 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
         bar.set_position(verification.due().unwrap_or(status.size));
     }
     bar.finish_and_clear();
-    Ok(verification.finish())
+    verification.finish().map_err(untrue)
+}
+
+/// Whether the log has grown beyond what is verified; goes on to its present size.
+async fn grew(control: &Path, verification: &mut Verification) -> Result<bool, CliError> {
+    let Reply::Status(status) = ask(control, &Request::Status).await? else {
+        return Err(unexpected());
+    };
+    verification.extend(status.size);
+    Ok(verification.due().is_some())
 }
 
 /// One record of a running broker.
@@ -343,7 +424,13 @@ fn about(record: &Record) -> String {
                 declaration.id
             )
         }
-        Fact::Tick => String::new(),
+        Fact::ContentsErased(erased) => {
+            format!("of {} bulletins, rule {}", erased.bulletins.len(), erased.rule)
+        }
+        Fact::ErasureOrdered(ordered) => {
+            format!("before {} by {}", ordered.order.before, ordered.operator.operator)
+        }
+        Fact::Cover | Fact::Tick => String::new(),
         Fact::SnapshotTaken(taken) => format!("{} records", taken.size),
     }
 }

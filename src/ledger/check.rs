@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::erasure::{ErasureOrder, ErasureOrdered};
 use super::record::{
     Fact, OperatorSignature, PartnerAdmitted, RedLinesOrder, RedLinesSet, StandingOrder,
 };
@@ -62,6 +63,12 @@ pub enum GovernanceError {
     /// An older order about red lines, or one for another ledger.
     #[error("the red lines are for another ledger, or older than those in force")]
     StaleRedLines,
+    /// An older order to erase, or one for another ledger.
+    #[error("the order to erase is for another ledger, or not newer than the last one")]
+    StaleErasure,
+    /// It would erase what is yet to come.
+    #[error("an order erases what was accepted before it was signed, at {0}")]
+    ErasesFuture(Timestamp),
     /// Over before it began.
     #[error("the agreement ended its validity at {0}")]
     Over(Timestamp),
@@ -90,6 +97,8 @@ impl GovernanceError {
             Self::NotNextVersion { .. } => "not_next_version",
             Self::RedLine(_) => "red_line",
             Self::StaleRedLines => "stale_red_lines",
+            Self::StaleErasure => "stale_erasure",
+            Self::ErasesFuture(_) => "erases_future",
             Self::Over(_) => "over",
             Self::NotInForce(_) => "not_in_force",
             Self::NotGovernance => "not_governance",
@@ -109,6 +118,7 @@ pub(super) enum Effect {
         agreement: RatifiedAgreement,
         replaces: Option<AgreementId>,
     },
+    OrderErasure(ErasureOrder),
     Withdraw {
         agreement: AgreementId,
         by: PartnerId,
@@ -149,6 +159,7 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
             Ok(Effect::Revoke(revoked.partner.clone(), revoked.crl.clone()))
         }
         Fact::RedLinesSet(set) => draw(state, set, at),
+        Fact::ErasureOrdered(ordered) => order_erasure(state, ordered, at),
         Fact::AgreementRatified(signed) => enforce(state, signed, at),
         Fact::AgreementWithdrawn(signed) => {
             let keys = |id: &PartnerId| state.registry().partner(id).map(|found| &found.keys);
@@ -171,6 +182,8 @@ pub(super) fn effect(state: &State, fact: &Fact, at: Timestamp) -> Result<Effect
         | Fact::HoldDecided(_)
         | Fact::ConsentDecided(_)
         | Fact::Backfilled(_)
+        | Fact::ContentsErased(_)
+        | Fact::Cover
         | Fact::Tick
         | Fact::SnapshotTaken(_) => Err(GovernanceError::NotGovernance),
     }
@@ -267,6 +280,26 @@ fn draw(state: &State, set: &RedLinesSet, at: Timestamp) -> Result<Effect, Gover
         None => Ok(Effect::DrawRedLines(order.clone())),
         Some(crossed) => Err(GovernanceError::RedLine(crossed.to_string())),
     }
+}
+
+/// An operator's order, newer than the last one, about what was accepted before it was signed.
+fn order_erasure(
+    state: &State,
+    ordered: &ErasureOrdered,
+    at: Timestamp,
+) -> Result<Effect, GovernanceError> {
+    let signed = (&ordered.operator, PayloadType::ErasureOrder);
+    check_operator(state, signed.0, signed.1, &ordered.bytes)?;
+    let order = &ordered.order;
+    let known = state.erasure_order().map(|known| known.time);
+    if state.ledger() != Some(order.ledger) || known.is_some_and(|known| order.time <= known) {
+        return Err(GovernanceError::StaleErasure);
+    }
+    // What was accepted up to now is known; what comes is not.
+    if order.before > order.time || order.before > at {
+        return Err(GovernanceError::ErasesFuture(order.time));
+    }
+    Ok(Effect::OrderErasure(order.clone()))
 }
 
 /// That with this agreement in force no red line is crossed.

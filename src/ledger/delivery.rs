@@ -38,6 +38,12 @@ impl State {
         released: &LaneRelease,
         now: Timestamp,
     ) -> Option<Permit> {
+        let erased = self
+            .seen(&accepted.header.id)
+            .is_some_and(|seen| seen.erased);
+        if erased {
+            return None;
+        }
         if accepted.header.notice {
             // It follows the bulletin it is about, wherever that went.
             let active = self.rulebook().is_active(&released.release.recipient);

@@ -129,6 +129,13 @@ impl Dossier {
         self.holds.iter().map(|held| held.deadline).max()
     }
 
+    /// Whether something of it can still be let go: by persons, or by consent.
+    pub(super) fn waits(&self, at: Timestamp) -> bool {
+        let asked = self.asked_until.is_some_and(|until| at < until)
+            && self.asked.iter().any(|asked| asked.given.is_none());
+        asked || self.last_deadline().is_some_and(|deadline| at < deadline)
+    }
+
     fn let_go(&mut self, numbers: Vec<(PartnerId, u64)>) {
         self.let_go.extend(numbers);
         let gone = &self.let_go;

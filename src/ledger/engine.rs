@@ -20,6 +20,8 @@ pub struct StoredRecord {
     /// What the log's tree is made of: the record's commitment, kept apart from it so that damage
     /// to the one shows against the other.
     pub entry: [u8; ENTRY_BYTES],
+    /// Positions of earlier records whose bodies are erased with this one.
+    pub erases: Vec<u64>,
 }
 
 /// Why an engine did not do what was asked.
@@ -52,7 +54,7 @@ pub enum EngineError {
 /// The ordered log.
 ///
 /// Contract: `append` returns `Ok` only after the whole group, bodies included, is durable; a
-/// crash leaves either the whole group or nothing of it. There is one appender at a time; readers
+/// crash leaves either the whole group or nothing of it, also of what it erases. There is one appender at a time; readers
 /// may run beside it and see only whole groups.
 pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Records in the log.

@@ -78,6 +78,9 @@ impl Engine for MemoryEngine {
                 if let Some(bodies) = &one.bodies {
                     inner.bodies.insert(position, bodies.clone());
                 }
+                for erased in &one.erases {
+                    inner.bodies.remove(erased);
+                }
             }
             match fault {
                 Some(_) => Err(EngineError::Unknown("as told".into())),

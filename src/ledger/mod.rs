@@ -13,10 +13,12 @@ mod backfill;
 mod check;
 mod commitment;
 mod consent;
+mod cover;
 mod declaration;
 mod delivery;
 mod dossier;
 mod engine;
+mod erasure;
 mod hold;
 mod lanes;
 mod memory;
@@ -40,10 +42,14 @@ pub use backfill::{
 pub use check::{GovernanceError, check};
 pub use commitment::{Commitment, ENTRY_BYTES, PieceKind, PieceProof};
 pub use consent::{Consent, ConsentError, Question, SignedConsent};
+pub use cover::{Cover, CoverKey, UnknownCover};
 pub use declaration::{Declaration, DeclarationError, SignedDeclaration, What};
 pub use delivery::Permit;
 pub use dossier::{Asked, Declared, Dossier, Dossiers, Held, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
+pub use erasure::{
+    ContentsErased, ErasedBulletin, ErasureOrder, ErasureOrdered, ErasureRule, MAX_ERASED, erasure_rule,
+};
 pub use hold::{HoldDecision, HoldError, PERSONS_NEEDED, SignedHoldDecision};
 pub use lanes::{Lane, LaneChain, Lanes};
 pub use memory::{AppendFault, MemoryEngine};

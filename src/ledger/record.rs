@@ -9,6 +9,7 @@ use super::backfill::Backfilled;
 use super::commitment::Commitment;
 use super::consent::SignedConsent;
 use super::declaration::SignedDeclaration;
+use super::erasure::{ContentsErased, ErasureOrdered};
 use super::hold::SignedHoldDecision;
 use super::onward::{Awaited, Bond};
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
@@ -65,6 +66,12 @@ pub enum Fact {
     ConsentDecided(SignedConsent),
     /// What came before an agreement is given; to whom is in the record's releases.
     Backfilled(Backfilled),
+    /// Contents are erased.
+    ContentsErased(ContentsErased),
+    /// An operator orders that contents be erased.
+    ErasureOrdered(ErasureOrdered),
+    /// Nothing: see [`super::Cover`].
+    Cover,
     /// Time passed.
     Tick,
     /// A snapshot of the fold was taken.
@@ -89,6 +96,9 @@ impl Fact {
             Self::HoldDecided(_) => "hold_decided",
             Self::ConsentDecided(_) => "consent_decided",
             Self::Backfilled(_) => "backfilled",
+            Self::ContentsErased(_) => "contents_erased",
+            Self::ErasureOrdered(_) => "erasure_ordered",
+            Self::Cover => "cover",
             Self::Tick => "tick",
             Self::SnapshotTaken(_) => "snapshot_taken",
         }

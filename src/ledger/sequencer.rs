@@ -15,7 +15,9 @@ use super::backfill::{Backfilled, BackfilledBulletin, backfill_is_valid, backfil
 use super::check::{self, GovernanceError};
 use super::consent::{ConsentError, SignedConsent};
 use super::declaration::{DeclarationError, SignedDeclaration};
+use super::cover::CoverKey;
 use super::engine::{Engine, EngineError, StoredRecord};
+use super::erasure::{ContentsErased, ErasedBulletin, ErasureRule, MAX_ERASED, erasure_rule};
 use super::hold::{HoldError, SignedHoldDecision};
 use super::notice::notice_releases;
 use super::onward::{PassedOn, PassedOnDecision, decide_passed_on};
@@ -82,6 +84,20 @@ pub enum Proposal {
         agreement: AgreementId,
         /// The bulletin.
         bulletin: Option<(u64, Arc<Record>)>,
+    },
+    /// The contents of bulletins, with their positions and records, are to be erased under a rule.
+    Erasure {
+        /// The rule.
+        rule: ErasureRule,
+        /// Those bulletins, by position.
+        about: Vec<(u64, Arc<Record>)>,
+    },
+    /// The log is to be filled up with cover.
+    Cover {
+        /// To this size.
+        until: u64,
+        /// The auditor's key.
+        key: CoverKey,
     },
     /// A recipient's acknowledgement.
     Acknowledgement(SignedAck),
@@ -169,7 +185,7 @@ impl Group {
     /// The group that begins a ledger.
     pub fn genesis(genesis: Genesis, entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
         let time = genesis.created;
-        let mut draft = Draft::new(0, time, random(entropy)?);
+        let mut draft = Draft::new(0, time, time, random(entropy)?);
         draft.push(Fact::Genesis(genesis), vec![], None);
         Ok(draft.finish(vec![Outcome::Recorded(0)]))
     }
@@ -236,7 +252,7 @@ pub fn sequence(
     let seed = random(entropy)?;
     let mut run = Run {
         state,
-        draft: Draft::new(state.size(), time, seed),
+        draft: Draft::new(state.size(), state.time(), time, seed),
         seen: HashMap::new(),
         issued: HashMap::new(),
         usage: Cow::Borrowed(state.usage()),
@@ -260,6 +276,9 @@ pub fn sequence(
                 agreement,
                 bulletin,
             } => (run.backfill(agreement, bulletin), true),
+            // What is erased is not given in the same group.
+            Proposal::Erasure { rule, about } => (run.erasure(rule, &about), true),
+            Proposal::Cover { until, key } => (run.cover(until, &key), false),
             Proposal::Acknowledgement(ack) => (run.acknowledgement(ack), false),
             Proposal::Fact(fact) => (run.fact(fact), true),
         };
@@ -347,6 +366,7 @@ impl Run<'_> {
             Seen {
                 header: hash,
                 position,
+                erased: false,
             },
         );
         let header = submission.bulletin().header();
@@ -506,6 +526,39 @@ impl Run<'_> {
         Outcome::Recorded(self.draft.push(Fact::Acknowledged(signed), vec![], None))
     }
 
+    /// Erases what the rule holds for; of the rest nothing is said.
+    fn erasure(&mut self, rule: ErasureRule, about: &[(u64, Arc<Record>)]) -> Outcome {
+        let at = self.draft.time;
+        let due = about.iter().filter_map(|(position, record)| {
+            let Fact::Accepted(accepted) = &record.fact else {
+                return None;
+            };
+            let found = erasure_rule(self.state, *position, record, at)?;
+            (found == rule).then_some(ErasedBulletin {
+                position: *position,
+                id: accepted.header.id,
+            })
+        });
+        let mut bulletins: Vec<ErasedBulletin> = due.collect();
+        bulletins.sort_unstable_by_key(|one| one.position);
+        bulletins.dedup();
+        bulletins.truncate(MAX_ERASED);
+        if bulletins.is_empty() {
+            return Outcome::Stale;
+        }
+        let fact = Fact::ContentsErased(ContentsErased { rule, bulletins });
+        Outcome::Recorded(self.draft.push(fact, vec![], None))
+    }
+
+    /// Adds cover up to a size, as far as the group has room.
+    fn cover(&mut self, until: u64, key: &CoverKey) -> Outcome {
+        let mut last = None;
+        while self.draft.next() < until && !self.draft.is_full() {
+            last = Some(self.draft.push_cover(key));
+        }
+        last.map_or(Outcome::Stale, Outcome::Recorded)
+    }
+
     fn declaration(&mut self, signed: SignedDeclaration, about: &Record) -> Outcome {
         match signed.check(self.state, about, self.draft.time) {
             Ok(()) if !self.state.dossiers().is_news(&signed.declaration) => Outcome::Stale,
@@ -526,6 +579,8 @@ impl Run<'_> {
 /// A group in the making.
 struct Draft {
     first: u64,
+    /// Time of the record before the group.
+    before: Timestamp,
     time: Timestamp,
     seed: [u8; 32],
     records: Vec<Sequenced>,
@@ -533,9 +588,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(first: u64, time: Timestamp, seed: [u8; 32]) -> Self {
+    fn new(first: u64, before: Timestamp, time: Timestamp, seed: [u8; 32]) -> Self {
         Self {
             first,
+            before,
             time,
             seed,
             records: Vec::new(),
@@ -553,17 +609,39 @@ impl Draft {
 
     /// Adds a record and returns its position.
     fn push(&mut self, fact: Fact, releases: Vec<LaneRelease>, bulletin: Option<Verified>) -> u64 {
+        let seed = wire::record_seed(&self.seed, self.next());
+        self.push_under(seed, self.time, fact, releases, bulletin)
+    }
+
+    /// Adds cover. It has no time of its own, and so takes none on.
+    fn push_cover(&mut self, key: &CoverKey) -> u64 {
+        let seed = key.seed(self.next());
+        let time = self.records.last().map_or(self.before, |one| one.record.time);
+        self.push_under(seed, time, Fact::Cover, vec![], None)
+    }
+
+    fn push_under(
+        &mut self,
+        seed: [u8; 32],
+        time: Timestamp,
+        fact: Fact,
+        releases: Vec<LaneRelease>,
+        bulletin: Option<Verified>,
+    ) -> u64 {
         let position = self.next();
-        let seed = wire::record_seed(&self.seed, position);
-        let encoded = wire::encode(self.time, seed, &fact, &releases);
+        let encoded = wire::encode(time, seed, &fact, &releases);
         let bodies = bulletin
             .as_ref()
             .map(|bulletin| wire::bodies(bulletin.sealed()));
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
         let commitment = encoded.commitment;
+        let erases = match &fact {
+            Fact::ContentsErased(erased) => erased.bulletins.iter().map(|one| one.position).collect(),
+            _ => Vec::new(),
+        };
         self.records.push(Sequenced {
             record: Arc::new(Record {
-                time: self.time,
+                time,
                 fact,
                 releases,
                 commitment,
@@ -573,6 +651,7 @@ impl Draft {
                 record: encoded.bytes,
                 bodies,
                 entry: commitment.entry(),
+                erases,
             },
             bulletin: bulletin.map(Arc::new),
         });

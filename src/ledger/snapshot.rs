@@ -5,7 +5,7 @@
 //! Its bytes are deterministic. Deleting it costs time only.
 //!
 //! ```text
-//! "entente/snapshot/v5\n" || u64 size || i64 time || roots || governing || lanes || usage || seen || pseudonyms || followed
+//! "entente/snapshot/v6\n" || u64 size || i64 time || roots || governing || lanes || usage || seen || pseudonyms || followed
 //! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
 //! ```
 
@@ -25,7 +25,7 @@ use crate::decision::{Spent, Usage};
 use crate::partner::PartnerId;
 use crate::proof::{Digest, PublicKey, merkle::Frontier};
 
-const MAGIC: &[u8] = b"entente/snapshot/v5\n";
+const MAGIC: &[u8] = b"entente/snapshot/v6\n";
 use InvalidRecord::Malformed;
 
 impl State {
@@ -69,6 +69,7 @@ impl State {
             out.put_slice(&id.0);
             out.put_slice(seen.header.as_bytes());
             out.put_u64(seen.position);
+            out.put_u8(seen.erased.into());
         }
         out.put_u64(self.pseudonyms().iter().len() as u64);
         for (key, used) in self.pseudonyms().iter() {
@@ -118,7 +119,13 @@ impl State {
         for _ in 0..number(&mut rest)? {
             let id = BulletinId(id(&mut rest)?);
             let (header, position) = (digest(&mut rest)?, number(&mut rest)?);
-            seen.insert(id, Seen { header, position });
+            let erased = rest.try_get_u8().map_err(|_| Malformed("snapshot"))? != 0;
+            let one = Seen {
+                header,
+                position,
+                erased,
+            };
+            seen.insert(id, one);
         }
         let pseudonyms = read_pseudonyms(&mut rest)?;
         state.restore(time, tree, lanes, usage, seen);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::backfill::{self, Backfills};
 use super::check;
 use super::dossier::{Demand, Dossiers, Held, Notice};
+use super::erasure::ErasureOrder;
 use super::hold::holding;
 use super::lanes::Lanes;
 use super::pseudonym::Pseudonyms;
@@ -54,6 +55,8 @@ pub struct Seen {
     pub header: Digest,
     /// Where.
     pub position: u64,
+    /// Its contents were erased.
+    pub erased: bool,
 }
 
 /// A governing record, kept so that a snapshot can fold it again.
@@ -74,6 +77,7 @@ pub struct State {
     rulebook: Rulebook,
     usage: Usage,
     red_lines: Option<RedLinesOrder>,
+    erasure_order: Option<ErasureOrder>,
     lanes: Lanes,
     seen: HashMap<BulletinId, Seen>,
     pseudonyms: Pseudonyms,
@@ -122,7 +126,14 @@ impl State {
                 }
                 self.follow(position, record);
             }
-            Fact::Tick | Fact::SnapshotTaken(_) => {}
+            Fact::ContentsErased(erased) => {
+                for one in &erased.bulletins {
+                    if let Some(seen) = self.seen.get_mut(&one.id) {
+                        seen.erased |= seen.position == one.position;
+                    }
+                }
+            }
+            Fact::Cover | Fact::Tick | Fact::SnapshotTaken(_) => {}
             _ => {
                 let bytes = record.bytes.clone();
                 self.apply_governing(
@@ -208,7 +219,11 @@ impl State {
         let header = accepted.header_hash();
         self.seen
             .entry(accepted.header.id)
-            .or_insert(Seen { header, position });
+            .or_insert(Seen {
+                header,
+                position,
+                erased: false,
+            });
         self.pseudonyms.note(
             &accepted.header,
             &accepted.originator,
@@ -395,6 +410,7 @@ impl State {
                 }
             }
             check::Effect::DrawRedLines(order) => self.red_lines = Some(order),
+            check::Effect::OrderErasure(order) => self.order_erasure(order),
             check::Effect::Enforce {
                 signed,
                 agreement,
@@ -535,6 +551,19 @@ impl State {
     /// What must never flow; `None` where nobody said.
     pub fn red_lines(&self) -> Option<&RedLinesOrder> {
         self.red_lines.as_ref()
+    }
+
+    /// Until when what was accepted is to be erased, by the operators' orders; `None` where nobody said.
+    pub fn erasure_order(&self) -> Option<&ErasureOrder> {
+        self.erasure_order.as_ref()
+    }
+
+    /// The last order counts, and what an earlier one erases stays to be erased.
+    fn order_erasure(&mut self, mut order: ErasureOrder) {
+        if let Some(known) = &self.erasure_order {
+            order.before = order.before.max(known.before);
+        }
+        self.erasure_order = Some(order);
     }
 
     /// How far the clauses' quotas are used up.

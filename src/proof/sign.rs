@@ -36,6 +36,10 @@ pub enum PayloadType {
     StandingOrder,
     /// What must never flow, by an operator.
     RedLines,
+    /// An operator's order that contents be erased.
+    ErasureOrder,
+    /// A disclosure statement.
+    Disclosure,
     /// What a recipient says about a bulletin.
     Declaration,
     /// That a person releases what is held, or keeps it.
@@ -59,6 +63,8 @@ impl PayloadType {
             Self::Admission => "application/vnd.entente.admission.v1",
             Self::StandingOrder => "application/vnd.entente.standing-order.v1",
             Self::RedLines => "application/vnd.entente.red-lines.v1",
+            Self::ErasureOrder => "application/vnd.entente.erasure-order.v1",
+            Self::Disclosure => "application/vnd.entente.disclosure.v1+json",
             Self::Declaration => "application/vnd.entente.declaration.v1",
             Self::HoldDecision => "application/vnd.entente.hold-decision.v1",
             Self::Consent => "application/vnd.entente.consent.v1",

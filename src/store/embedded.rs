@@ -138,10 +138,19 @@ impl EmbeddedEngine {
         self.directory.set_reserve(bytes);
     }
 
-    /// Erases the bodies of a record. The record, its commitment and every proof stay valid.
-    pub fn erase_bodies(&self, position: u64) -> Result<(), StoreError> {
-        self.bodies.remove(position.to_be_bytes())?;
-        Ok(self.database.persist(PersistMode::SyncData)?)
+    /// Positions from one on whose bodies are kept, in order.
+    pub fn kept(&self, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let kept = self.bodies.range(from.to_be_bytes()..).take(limit);
+        kept.map(|one| position(&one.key()?)).collect()
+    }
+
+    /// Removes from the disk what was erased: the store writes anew the files in which it still lies, and
+    /// gives up the journal that it came through.
+    pub fn purge(&self) -> Result<(), StoreError> {
+        for keyspace in [&self.records, &self.bodies, &self.entries, &self.tiles, &self.cache] {
+            keyspace.rotate_memtable_and_wait()?;
+        }
+        Ok(self.bodies.major_compact()?)
     }
 
     /// Keeps a value that can be computed anew from the log, such as a snapshot of the fold. Not
@@ -205,6 +214,9 @@ impl EmbeddedEngine {
             }
             if let Some(bodies) = &one.bodies {
                 batch.insert(&self.bodies, position.to_be_bytes(), bodies.as_ref());
+            }
+            for erased in &one.erases {
+                batch.remove(&self.bodies, erased.to_be_bytes());
             }
         }
         batch.commit()
@@ -306,6 +318,7 @@ mod tests {
             record: Bytes::copy_from_slice(text.as_bytes()),
             bodies: (text.len() > 3).then(|| Bytes::from_static(b"bodies")),
             entry: [1; ENTRY_BYTES],
+            erases: Vec::new(),
         };
         texts.iter().map(record).collect()
     }
@@ -323,8 +336,12 @@ mod tests {
         assert_eq!(engine.read(3, 9).unwrap(), Vec::<Bytes>::new());
         assert_eq!(engine.bodies(0).unwrap(), None);
         assert_eq!(engine.bodies(1).unwrap().unwrap(), "bodies");
-        engine.erase_bodies(1).unwrap();
+        assert_eq!(engine.kept(0, 9).unwrap(), [1]);
+        let mut last = group(&["erases"]);
+        last[0].erases.push(1);
+        assert_eq!(engine.append(3, &last).unwrap(), 4);
         assert_eq!(engine.bodies(1).unwrap(), None);
+        assert_eq!(engine.kept(0, 9).unwrap(), [3]);
         assert_eq!(engine.read(1, 1).unwrap(), ["three"]);
     }
 
@@ -341,6 +358,7 @@ mod tests {
                         record: Bytes::copy_from_slice(&at.to_be_bytes()),
                         bodies: None,
                         entry: [u8::try_from(at % 251).unwrap(); ENTRY_BYTES],
+                        erases: Vec::new(),
                     })
                     .collect();
                 engine.append(size, &records).unwrap();

@@ -1,5 +1,6 @@
 //! Records to and from protobuf.
 
+mod erasure;
 mod pieces;
 mod statements;
 
@@ -15,6 +16,7 @@ use super::backfill::{Backfilled, BackfilledBulletin};
 use super::commitment::Commitment;
 use super::consent::SignedConsent;
 use super::declaration::SignedDeclaration;
+use super::erasure::{ContentsErased, ErasureOrder, ErasureOrdered};
 use super::hold::SignedHoldDecision;
 use super::onward::{Awaited, Bond};
 use super::promise::{Promise, PromiseItem};
@@ -69,8 +71,10 @@ pub(super) fn encode(
 
 /// The bytes of a fact, which its commitment covers. Those of the genesis hash to the ledger's id.
 pub(super) fn fact_bytes(time: Timestamp, fact: &Fact) -> Bytes {
+    // Cover has none, so that it is the same bytes at any time.
+    let timeless = matches!(fact, Fact::Cover);
     proto::Fact {
-        time: time.micros(),
+        time: if timeless { 0 } else { time.micros() },
         fact: Some(write_fact(fact)),
     }
     .encode_to_vec()
@@ -84,8 +88,13 @@ impl Record {
         if ![pieces::FORMAT_1, pieces::FORMAT].contains(&wire.format) {
             return Err(InvalidRecord::UnknownFormat(wire.format));
         }
-        let (time, fact) = read_fact(&wire.fact)?;
-        if time.micros() != wire.time {
+        let (stated, fact) = read_fact(&wire.fact)?;
+        let time = read_time("time", wire.time)?;
+        let expected = match fact {
+            Fact::Cover => Timestamp::default(),
+            _ => time,
+        };
+        if stated != expected {
             return Err(InvalidRecord::TimeDiffers);
         }
         let releases = wire
@@ -153,6 +162,12 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
         Fact::HoldDecided(signed) => Wire::HoldDecided(signed.to_wire()),
         Fact::ConsentDecided(signed) => Wire::ConsentDecided(signed.to_wire()),
         Fact::Backfilled(one) => Wire::Backfilled(write_backfilled(one)),
+        Fact::ContentsErased(erased) => Wire::ContentsErased(erased.to_wire()),
+        Fact::ErasureOrdered(ordered) => Wire::ErasureOrdered(proto::ErasureOrdered {
+            order: ordered.bytes.clone(),
+            operator: Some(write_operator(&ordered.operator)),
+        }),
+        Fact::Cover => Wire::Cover(proto::Cover {}),
         Fact::Tick => Wire::Tick(proto::Tick {}),
         Fact::SnapshotTaken(taken) => Wire::SnapshotTaken(proto::SnapshotTaken {
             size: taken.size,
@@ -202,6 +217,13 @@ fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
         Wire::ConsentDecided(wire) => Fact::ConsentDecided(SignedConsent::from_wire(wire)?),
         Wire::Backfilled(wire) => Fact::Backfilled(read_backfilled(&wire)?),
         Wire::Declared(wire) => Fact::Declared(SignedDeclaration::from_wire(wire)?),
+        Wire::ContentsErased(erased) => Fact::ContentsErased(ContentsErased::from_wire(&erased)?),
+        Wire::ErasureOrdered(ordered) => Fact::ErasureOrdered(ErasureOrdered {
+            order: ErasureOrder::from_bytes(&ordered.order)?,
+            bytes: ordered.order,
+            operator: read_operator(ordered.operator)?,
+        }),
+        Wire::Cover(_) => Fact::Cover,
         Wire::Tick(_) => Fact::Tick,
         Wire::SnapshotTaken(taken) => Fact::SnapshotTaken(SnapshotTaken {
             size: taken.size,

@@ -1,0 +1,106 @@
+//! Erases contents whose time is over: looks again and again at what is kept, and proposes what a rule
+//! erases. The record and the erasure are one write; the sequencer checks the rule again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::commit::Answer;
+use super::error::BrokerError;
+use crate::ledger::{
+    Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule,
+};
+
+/// How often all that is kept is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Bulletins looked at in one step, and the pause between two steps: a large ledger is gone through at
+/// ten thousand in a second, which leaves the disk to others.
+const PAGE: usize = 1_024;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Looks until the broker stops.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        let work = async {
+            match sweep(&shared).await {
+                Ok(0) => {}
+                Ok(erased) => tracing::info!(erased, "contents were erased"),
+                Err(error) => tracing::error!(%error, "contents could not be erased"),
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = work => {}
+        }
+    }
+}
+
+/// Goes once through all that is kept; returns how many bulletins lost their contents.
+async fn sweep(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
+    let (mut from, mut erased) = (0, 0);
+    loop {
+        let page = due(shared, from).await?;
+        for (rule, about) in page.due {
+            for about in about.chunks(MAX_ERASED) {
+                let about = about.to_vec();
+                let count = about.len();
+                let proposal = Proposal::Erasure { rule, about };
+                match shared.log.propose(proposal).await? {
+                    Answer::Recorded { .. } => erased += count,
+                    Answer::Stale => {}
+                    Answer::Refused(error) => tracing::error!(%error, "an erasure was refused"),
+                    // There is no room to record it now.
+                    Answer::Later(_) => return Ok(erased),
+                }
+            }
+        }
+        let Some(next) = page.next else {
+            break;
+        };
+        from = next;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if erased > 0 {
+        let shared = Arc::clone(shared);
+        let purged = tokio::task::spawn_blocking(move || shared.log.engine().purge()).await;
+        purged.map_err(|_| BrokerError::Closed)??;
+    }
+    Ok(erased)
+}
+
+/// What is to be erased, of a page of what is kept.
+struct Page {
+    due: BTreeMap<ErasureRule, Vec<(u64, Arc<Record>)>>,
+    /// Where the next page begins, where there is one.
+    next: Option<u64>,
+}
+
+async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
+    let shared = Arc::clone(shared);
+    let read = tokio::task::spawn_blocking(move || {
+        let log = &shared.log;
+        let kept = log.engine().kept(from, PAGE)?;
+        let next = kept.last().filter(|_| kept.len() == PAGE);
+        let next = next.map(|last| last + 1);
+        let mut due: BTreeMap<ErasureRule, Vec<(u64, Arc<Record>)>> = BTreeMap::new();
+        for position in kept {
+            let Some(bytes) = log.engine().read(position, 1)?.pop() else {
+                continue;
+            };
+            let record = Record::from_bytes(&bytes);
+            let record = record.map_err(|error| BrokerError::Record { position, error })?;
+            let rule = {
+                let state = log.state();
+                let at = shared.clock.now().max(state.time());
+                erasure_rule(&state, position, &record, at)
+            };
+            if let Some(rule) = rule {
+                due.entry(rule).or_default().push((position, Arc::new(record)));
+            }
+        }
+        Ok(Page { due, next })
+    });
+    read.await.map_err(|_| BrokerError::Closed)?
+}
