@@ -15,6 +15,9 @@ pub struct Evidence {
     pub kind: &'static str,
     /// What holds, in sentences.
     pub proved: Vec<String>,
+    /// The single things that hold, one in a line, where there are many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
     /// What a reader may think holds, and this does not say.
     pub not_proved: Vec<String>,
 }
@@ -74,6 +77,7 @@ fn of_fork(proof: &ForkProof, policy: &Policy) -> Result<Evidence, Unconvincing>
                         ),
                         "whoever holds that key did so; nobody else could have".to_owned(),
                     ],
+                    details: Vec::new(),
                     not_proved: vec![
                         "which of the two histories is the true one, and where they part"
                             .to_owned(),
@@ -106,6 +110,7 @@ fn of_receipt(proven: &Proven) -> Evidence {
     Evidence {
         kind: "receipt",
         proved,
+        details: Vec::new(),
         not_proved,
     }
 }

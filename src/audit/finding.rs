@@ -5,8 +5,8 @@ use thiserror::Error;
 use crate::bulletin::{BulletinId, Refused};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    AckError, ConsentError, DeclarationError, EngineError, ErasureRule, GovernanceError,
-    HoldError, InvalidRecord,
+    AckError, ConsentError, DeclarationError, EngineError, ErasureRule, GovernanceError, HoldError,
+    InvalidRecord,
 };
 use crate::partner::PartnerId;
 use crate::proof::InvalidCheckpoint;

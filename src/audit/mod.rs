@@ -7,11 +7,19 @@ mod evidence;
 mod finding;
 mod given;
 mod simulate;
+mod statement;
 mod trail;
 mod verify;
+mod volume;
 
 pub use evidence::{Evidence, Unconvincing, examine};
 pub use finding::{Fault, Finding};
 pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};
-pub use verify::{Audited, Auditor, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents};
+pub use statement::{
+    InvalidStatement, Item, Statement, StatementMaker, Subject, verify_statement,
+};
+pub use verify::{
+    Audited, Auditor, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents,
+};
+pub use volume::{Uncounted, Volume, volume};

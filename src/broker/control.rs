@@ -20,8 +20,8 @@ use crate::bulletin::BulletinId;
 use crate::clock::Clock;
 use crate::identity::check_crl;
 use crate::ledger::{
-    CertificatesRevoked, ErasureOrder, ErasureOrdered, Fact, OperatorSignature, PartnerAdmitted, Proposal, RedLinesOrder,
-    RedLinesSet, SignedHoldDecision, StandingChanged, StandingOrder,
+    CertificatesRevoked, ErasureOrder, ErasureOrdered, Fact, OperatorSignature, PartnerAdmitted,
+    Proposal, RedLinesOrder, RedLinesSet, SignedHoldDecision, StandingChanged, StandingOrder,
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
 use crate::proof::{Digest, KeyId, Signature};

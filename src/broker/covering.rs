@@ -55,7 +55,9 @@ pub(super) async fn seal(shared: &Arc<Shared>, covering: &Covering) -> Result<()
     let signed = tokio::task::spawn_blocking(move || {
         shared.log.snapshot_if_due()?;
         let now = shared.clock.now();
-        shared.log.sign_checkpoint(until, shared.log_key.as_ref(), now)
+        shared
+            .log
+            .sign_checkpoint(until, shared.log_key.as_ref(), now)
     });
     signed.await.map_err(|_| BrokerError::Closed)?
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use super::Shared;
 use super::commit::Answer;
 use super::error::BrokerError;
-use crate::ledger::{
-    Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule,
-};
+use crate::ledger::{Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule};
 
 /// How often all that is kept is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -97,7 +95,9 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
                 erasure_rule(&state, position, &record, at)
             };
             if let Some(rule) = rule {
-                due.entry(rule).or_default().push((position, Arc::new(record)));
+                due.entry(rule)
+                    .or_default()
+                    .push((position, Arc::new(record)));
             }
         }
         Ok(Page { due, next })

@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::files::{BrokerFile, base64, clock, unexpected};
 use super::partner::{ledger, record};
 use super::report::{Report, dash, list, table};
+use super::volume::{self, VolumeArgs};
 use crate::audit::{Audited, Given, Stored, Verification, verify_with_contents};
 use crate::broker::{BulletinView, DeliveryView, RecordView, Reply, Request};
 use crate::bulletin::BulletinId;
@@ -73,6 +74,8 @@ pub(super) enum Command {
         #[command(flatten)]
         file: BrokerFile,
     },
+    /// Counts what of a covered log are records, with the auditor's key.
+    Volume(VolumeArgs),
     /// Lists everything that was ever released to a partner: under which clauses, without what, and
     /// what it declared.
     Received {
@@ -128,9 +131,11 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
                 key: signature.key_id.to_string(),
                 signature: base64(&signature.bytes),
             };
-            let what = format!("what was accepted before {before} is erased once nobody waits for it");
+            let what =
+                format!("what was accepted before {before} is erased once nobody waits for it");
             record(&file, request, &what, report).await
         }
+        Command::Volume(args) => volume::run(&args, report),
         Command::Received { partner, file } => received(&file, partner, report).await,
         Command::Explain { id, partner, file } => {
             let asked = file.ask(Request::Explain { id, partner }).await?;
@@ -157,7 +162,10 @@ pub(super) fn sentence(audited: &Audited) -> String {
     }
     for ((rule, order), count) in erased {
         let by = order.map_or_else(String::new, |order| format!(" by {order}"));
-        let _ = write!(disputed, "\nerased: the contents of {count} bulletins by the rule `{rule}`{by}");
+        let _ = write!(
+            disputed,
+            "\nerased: the contents of {count} bulletins by the rule `{rule}`{by}"
+        );
     }
     if audited.cover > 0 {
         let _ = write!(disputed, "\ncover: {} records say nothing", audited.cover);
@@ -425,10 +433,17 @@ fn about(record: &Record) -> String {
             )
         }
         Fact::ContentsErased(erased) => {
-            format!("of {} bulletins, rule {}", erased.bulletins.len(), erased.rule)
+            format!(
+                "of {} bulletins, rule {}",
+                erased.bulletins.len(),
+                erased.rule
+            )
         }
         Fact::ErasureOrdered(ordered) => {
-            format!("before {} by {}", ordered.order.before, ordered.operator.operator)
+            format!(
+                "before {} by {}",
+                ordered.order.before, ordered.operator.operator
+            )
         }
         Fact::Cover | Fact::Tick => String::new(),
         Fact::SnapshotTaken(taken) => format!("{} records", taken.size),

@@ -21,6 +21,7 @@ mod policy;
 mod report;
 mod status;
 mod treaty;
+mod volume;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -122,9 +122,8 @@ pub fn backfill_releases(
     let header = &accepted.header;
     let hash = accepted.header_hash();
     let seen = state.seen(&header.id);
-    let known = seen.is_some_and(|seen| {
-        seen.position == position && seen.header == hash && !seen.erased
-    });
+    let known =
+        seen.is_some_and(|seen| seen.position == position && seen.header == hash && !seen.erased);
     let due = (backfill.done..backfill.until).contains(&position);
     let special = header.notice || header.passes_on().next().is_some();
     let entry = state.agreements().get(id);

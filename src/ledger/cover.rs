@@ -156,7 +156,14 @@ mod tests {
             assert_eq!(text.parse::<Cover>().unwrap().to_string(), text);
         }
         for text in [
-            "", "on", "fixed", "fixed:", "fixed:0", "fixed:+5", "fixed: 5", "fixed:65537",
+            "",
+            "on",
+            "fixed",
+            "fixed:",
+            "fixed:0",
+            "fixed:+5",
+            "fixed: 5",
+            "fixed:65537",
             "fixed:99999999999999999999",
         ] {
             assert!(text.parse::<Cover>().is_err(), "{text}");

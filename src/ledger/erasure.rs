@@ -128,12 +128,10 @@ fn holds(
         // A notice goes its way also when it is old.
         ErasureRule::Validity => {
             accepted.header.valid_until <= at
-                && (!accepted.header.notice
-                    || !is_awaited(state, position, accepted, record, at))
+                && (!accepted.header.notice || !is_awaited(state, position, accepted, record, at))
         }
         ErasureRule::Retention => {
-            retention(state, record)
-                .is_some_and(|span| record.time.saturating_add(span) <= at)
+            retention(state, record).is_some_and(|span| record.time.saturating_add(span) <= at)
                 && !is_awaited(state, position, accepted, record, at)
         }
         ErasureRule::Order => {

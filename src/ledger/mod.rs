@@ -48,7 +48,8 @@ pub use delivery::Permit;
 pub use dossier::{Asked, Declared, Dossier, Dossiers, Held, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use erasure::{
-    ContentsErased, ErasedBulletin, ErasureOrder, ErasureOrdered, ErasureRule, MAX_ERASED, erasure_rule,
+    ContentsErased, ErasedBulletin, ErasureOrder, ErasureOrdered, ErasureRule, MAX_ERASED,
+    erasure_rule,
 };
 pub use hold::{HoldDecision, HoldError, PERSONS_NEEDED, SignedHoldDecision};
 pub use lanes::{Lane, LaneChain, Lanes};

@@ -14,8 +14,8 @@ use super::ack::AckError;
 use super::backfill::{Backfilled, BackfilledBulletin, backfill_is_valid, backfill_releases};
 use super::check::{self, GovernanceError};
 use super::consent::{ConsentError, SignedConsent};
-use super::declaration::{DeclarationError, SignedDeclaration};
 use super::cover::CoverKey;
+use super::declaration::{DeclarationError, SignedDeclaration};
 use super::engine::{Engine, EngineError, StoredRecord};
 use super::erasure::{ContentsErased, ErasedBulletin, ErasureRule, MAX_ERASED, erasure_rule};
 use super::hold::{HoldError, SignedHoldDecision};
@@ -616,7 +616,10 @@ impl Draft {
     /// Adds cover. It has no time of its own, and so takes none on.
     fn push_cover(&mut self, key: &CoverKey) -> u64 {
         let seed = key.seed(self.next());
-        let time = self.records.last().map_or(self.before, |one| one.record.time);
+        let time = self
+            .records
+            .last()
+            .map_or(self.before, |one| one.record.time);
         self.push_under(seed, time, Fact::Cover, vec![], None)
     }
 
@@ -636,7 +639,9 @@ impl Draft {
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
         let commitment = encoded.commitment;
         let erases = match &fact {
-            Fact::ContentsErased(erased) => erased.bulletins.iter().map(|one| one.position).collect(),
+            Fact::ContentsErased(erased) => {
+                erased.bulletins.iter().map(|one| one.position).collect()
+            }
             _ => Vec::new(),
         };
         self.records.push(Sequenced {

@@ -217,13 +217,11 @@ impl State {
 
     fn accept(&mut self, position: u64, accepted: &Accepted, record: &Record) {
         let header = accepted.header_hash();
-        self.seen
-            .entry(accepted.header.id)
-            .or_insert(Seen {
-                header,
-                position,
-                erased: false,
-            });
+        self.seen.entry(accepted.header.id).or_insert(Seen {
+            header,
+            position,
+            erased: false,
+        });
         self.pseudonyms.note(
             &accepted.header,
             &accepted.originator,

@@ -124,6 +124,50 @@ const fn split(size: u64) -> u64 {
     1 << (size - 1).ilog2()
 }
 
+/// The roots of all whole subtrees, in memory: 64 bytes for each leaf.
+#[derive(Clone, Debug, Default)]
+pub struct Levels {
+    rows: Vec<Vec<Digest>>,
+}
+
+impl Levels {
+    /// Appends a leaf.
+    pub fn push(&mut self, leaf: Digest) {
+        let mut hash = leaf;
+        for level in 0.. {
+            if self.rows.len() == level {
+                self.rows.push(Vec::new());
+            }
+            let row = &mut self.rows[level];
+            row.push(hash);
+            match row.as_slice() {
+                [.., left, right] if row.len() % 2 == 0 => hash = node_hash(left, right),
+                _ => return,
+            }
+        }
+    }
+
+    /// Leaves appended.
+    pub fn size(&self) -> u64 {
+        self.rows.first().map_or(0, |leaves| leaves.len() as u64)
+    }
+}
+
+/// A subtree that reaches beyond the leaves.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the tree does not reach so far")]
+pub struct BeyondTree;
+
+impl Subtrees for Levels {
+    type Error = BeyondTree;
+
+    fn subtree(&self, level: u32, index: u64) -> Result<Digest, BeyondTree> {
+        let row = usize::try_from(level).ok().and_then(|at| self.rows.get(at));
+        let index = usize::try_from(index).map_err(|_| BeyondTree)?;
+        row.and_then(|row| row.get(index)).copied().ok_or(BeyondTree)
+    }
+}
+
 /// Subtrees out of tiles.
 #[derive(Debug)]
 pub struct Tiled<F> {
@@ -254,7 +298,11 @@ mod tests {
             let (at, before) = (usize::try_from(leaf).unwrap(), usize::try_from(old).unwrap());
             let expected = merkle::inclusion_path(&tree.0, at);
             prop_assert_eq!(inclusion_path(&tree, leaf, size).unwrap(), expected.clone());
-            prop_assert_eq!(inclusion_path(&tiled, leaf, size).unwrap(), expected);
+            prop_assert_eq!(inclusion_path(&tiled, leaf, size).unwrap(), expected.clone());
+            let mut levels = Levels::default();
+            tree.0.iter().for_each(|leaf| levels.push(*leaf));
+            prop_assert_eq!(levels.size(), size);
+            prop_assert_eq!(inclusion_path(&levels, leaf, size).unwrap(), expected);
             let expected = merkle::consistency_path(&tree.0, before);
             prop_assert_eq!(consistency_path(&tree, old, size).unwrap(), expected.clone());
             prop_assert_eq!(consistency_path(&tiled, old, size).unwrap(), expected);

@@ -147,7 +147,13 @@ impl EmbeddedEngine {
     /// Removes from the disk what was erased: the store writes anew the files in which it still lies, and
     /// gives up the journal that it came through.
     pub fn purge(&self) -> Result<(), StoreError> {
-        for keyspace in [&self.records, &self.bodies, &self.entries, &self.tiles, &self.cache] {
+        for keyspace in [
+            &self.records,
+            &self.bodies,
+            &self.entries,
+            &self.tiles,
+            &self.cache,
+        ] {
             keyspace.rotate_memtable_and_wait()?;
         }
         Ok(self.bodies.major_compact()?)

@@ -304,6 +304,12 @@ impl Ledger {
         (0..)
             .zip(records.into_iter().zip(entries))
             .map(|(at, (record, entry))| StoredRecord {
+                erases: match Record::from_bytes(&record).expect("a record").fact {
+                    Fact::ContentsErased(erased) => {
+                        erased.bulletins.iter().map(|one| one.position).collect()
+                    }
+                    _ => Vec::new(),
+                },
                 record,
                 entry,
                 bodies: self.engine.bodies(at).expect("bodies"),

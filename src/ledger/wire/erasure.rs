@@ -5,7 +5,9 @@ use prost::Message;
 
 use super::{Malformed, Read, digest_bytes, read_digest, read_time};
 use crate::bulletin::BulletinId;
-use crate::ledger::erasure::{ContentsErased, ErasedBulletin, ErasureOrder, ErasureRule, MAX_ERASED};
+use crate::ledger::erasure::{
+    ContentsErased, ErasedBulletin, ErasureOrder, ErasureRule, MAX_ERASED,
+};
 use crate::ledger::record::LedgerId;
 use crate::proto;
 
