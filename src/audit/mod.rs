@@ -16,9 +16,7 @@ pub use evidence::{Evidence, Unconvincing, examine};
 pub use finding::{Fault, Finding};
 pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};
-pub use statement::{
-    InvalidStatement, Item, Statement, StatementMaker, Subject, verify_statement,
-};
+pub use statement::{InvalidStatement, Item, Statement, StatementMaker, Subject, verify_statement};
 pub use verify::{
     Audited, Auditor, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents,
 };

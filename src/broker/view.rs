@@ -39,6 +39,9 @@ pub struct StatusView {
     pub witnessed: u64,
     /// The last signed checkpoint.
     pub checkpoint: Option<String>,
+    /// The checkpoint as it is shown, with the cosignatures of the policy's witnesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
     /// Time of the last record.
     pub time: Timestamp,
     /// Partners admitted.
@@ -247,6 +250,8 @@ pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> Sta
             .unwrap_or_default(),
         log_key_second: log.head().second_key(),
         witnessed: log.head().published().borrow().witnessed,
+        published: Some(log.head().published().borrow().note.clone())
+            .filter(|note| !note.is_empty()),
         checkpoint: log.checkpoint(),
         time: state.time(),
         partners: state.registry().partners().len(),

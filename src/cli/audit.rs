@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use serde_json::json;
 
 use super::error::CliError;
+use super::export::{self, ExportArgs};
 use super::files::{BrokerFile, base64, clock, unexpected};
 use super::partner::{ledger, record};
 use super::report::{Report, dash, list, table};
@@ -74,6 +75,8 @@ pub(super) enum Command {
         #[command(flatten)]
         file: BrokerFile,
     },
+    /// Exports the whole ledger, or a signed statement about a partner or a bulletin.
+    Export(ExportArgs),
     /// Counts what of a covered log are records, with the auditor's key.
     Volume(VolumeArgs),
     /// Lists everything that was ever released to a partner: under which clauses, without what, and
@@ -135,6 +138,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
                 format!("what was accepted before {before} is erased once nobody waits for it");
             record(&file, request, &what, report).await
         }
+        Command::Export(args) => export::run(args, report).await,
         Command::Volume(args) => volume::run(&args, report),
         Command::Received { partner, file } => received(&file, partner, report).await,
         Command::Explain { id, partner, file } => {
@@ -262,31 +266,41 @@ pub(super) async fn each_record(
     what: &str,
     mut take: impl FnMut(&Record),
 ) -> Result<(), CliError> {
+    let all = u64::MAX;
+    let read = each_stored(file, report, what, all, |stored| {
+        take(&Record::from_bytes(&stored.record).map_err(CliError::failed)?);
+        Ok(())
+    });
+    read.await
+}
+
+/// Reads records of a running or a stopped broker as they are stored, from the first on, at most so many.
+pub(super) async fn each_stored(
+    file: &BrokerFile,
+    report: &Report,
+    what: &str,
+    limit: u64,
+    mut take: impl FnMut(Stored) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let config = file.load()?;
-    let read = |bytes: &bytes::Bytes| Record::from_bytes(bytes).map_err(CliError::failed);
     let status = match ask(&config.control, &Request::Status).await {
         Err(LocalError::NotRunning(_)) => {
-            const PAGE: usize = 1_024;
-            let engine = EmbeddedEngine::open(&config.ledger)?;
-            let bar = report.progress(what, engine.size());
-            let mut next = 0;
-            while next < engine.size() {
-                for bytes in engine.read(next, PAGE).map_err(CliError::failed)? {
-                    take(&read(&bytes)?);
-                    next += 1;
-                }
-                bar.set_position(next);
-            }
-            bar.finish_and_clear();
-            return Ok(());
+            return each_of_files(
+                &EmbeddedEngine::open(&config.ledger)?,
+                report,
+                what,
+                limit,
+                take,
+            );
         }
         Ok(Reply::Status(status)) => status,
         Ok(_) => return Err(unexpected()),
         Err(error) => return Err(error.into()),
     };
-    let bar = report.progress(what, status.size);
+    let size = status.size.min(limit);
+    let bar = report.progress(what, size);
     let mut next = 0;
-    while next < status.size {
+    while next < size {
         let asked = ask(&config.control, &Request::Records { from: next }).await?;
         let Reply::Records(page) = asked else {
             return Err(unexpected());
@@ -294,9 +308,44 @@ pub(super) async fn each_record(
         if page.is_empty() {
             return Err(CliError::failed(format!("record {next} is missing")));
         }
-        for view in page {
-            take(&read(&stored(&view)?.record)?);
+        for view in page
+            .iter()
+            .take(usize::try_from(size - next).unwrap_or(usize::MAX))
+        {
+            take(stored(view)?)?;
             next += 1;
+        }
+        bar.set_position(next);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// The same of the files of a stopped broker.
+fn each_of_files(
+    engine: &EmbeddedEngine,
+    report: &Report,
+    what: &str,
+    limit: u64,
+    mut take: impl FnMut(Stored) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    const PAGE: usize = 1_024;
+    let size = engine.size().min(limit);
+    let bar = report.progress(what, size);
+    let mut next = 0;
+    while next < size {
+        let records = engine.read(next, PAGE).map_err(CliError::failed)?;
+        let entries = engine.entries(next, PAGE).map_err(CliError::failed)?;
+        for (record, entry) in records.into_iter().zip(entries) {
+            if next < size {
+                let bodies = engine.bodies(next).map_err(CliError::failed)?;
+                take(Stored {
+                    record,
+                    entry,
+                    bodies,
+                })?;
+                next += 1;
+            }
         }
         bar.set_position(next);
     }

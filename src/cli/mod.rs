@@ -11,6 +11,7 @@ mod bulletins;
 mod demo;
 mod error;
 mod evidence;
+mod export;
 mod files;
 mod node;
 mod notices;

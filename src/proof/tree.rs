@@ -164,7 +164,9 @@ impl Subtrees for Levels {
     fn subtree(&self, level: u32, index: u64) -> Result<Digest, BeyondTree> {
         let row = usize::try_from(level).ok().and_then(|at| self.rows.get(at));
         let index = usize::try_from(index).map_err(|_| BeyondTree)?;
-        row.and_then(|row| row.get(index)).copied().ok_or(BeyondTree)
+        row.and_then(|row| row.get(index))
+            .copied()
+            .ok_or(BeyondTree)
     }
 }
 

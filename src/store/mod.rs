@@ -7,6 +7,7 @@ mod backup;
 mod directory;
 mod embedded;
 mod error;
+mod export;
 mod head;
 mod node;
 mod receipts;
@@ -15,6 +16,7 @@ pub use backup::{backup, restore};
 pub use directory::released;
 pub use embedded::EmbeddedEngine;
 pub use error::StoreError;
+pub use export::{LedgerExport, LedgerExportWriter};
 pub use head::HeadFile;
 pub use node::{
     AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, PassedOnTo,

@@ -14,9 +14,7 @@ use crate::ledger::{
 };
 use crate::partner::{KeyChain, KeySetError, KeyUse, PartnerId, SignedKeySet};
 use crate::proof::merkle::verify_inclusion;
-use crate::proof::{
-    KeyId, PayloadType, Policy, PublicKey, Signature, Unwitnessed, verify,
-};
+use crate::proof::{KeyId, PayloadType, Policy, PublicKey, Signature, Unwitnessed, verify};
 
 /// Bursts remembered as verified.
 const REMEMBERED_BURSTS: usize = 1_024;
@@ -54,7 +52,9 @@ pub enum InvalidStatement {
         wrong: InvalidItem,
     },
     /// A number of a lane is left out.
-    #[error("between numbers {from} and {to} of lane {lane} something that {partner} got is left out")]
+    #[error(
+        "between numbers {from} and {to} of lane {lane} something that {partner} got is left out"
+    )]
     LeftOut {
         /// Whose lane.
         partner: PartnerId,
@@ -297,7 +297,8 @@ impl<'a> Check<'a> {
         let [own] = shown.releases.as_slice() else {
             return Err(InvalidItem::Foreign);
         };
-        if own.release.recipient != *partner || own.number == 0 || own.bulletin != summary.bulletin {
+        if own.release.recipient != *partner || own.number == 0 || own.bulletin != summary.bulletin
+        {
             return Err(InvalidItem::Foreign);
         }
         let lane = self.lanes.entry(precedence).or_default();
@@ -393,9 +394,15 @@ impl<'a> Check<'a> {
             Fact::Acknowledged(signed) => self.acknowledgement(position, signed),
             Fact::Declared(signed) => {
                 let one = &signed.declaration;
-                let signature = (PayloadType::Declaration, signed.bytes.as_ref(), &signed.signature);
+                let signature = (
+                    PayloadType::Declaration,
+                    signed.bytes.as_ref(),
+                    &signed.signature,
+                );
                 if one.ledger != self.statement.ledger
-                    || !self.keys.verifies(&one.partner, KeyUse::Acknowledgements, signature)
+                    || !self
+                        .keys
+                        .verifies(&one.partner, KeyUse::Acknowledgements, signature)
                 {
                     return Err(InvalidItem::Signature(one.partner.clone()));
                 }
@@ -421,7 +428,9 @@ impl<'a> Check<'a> {
             &signed.signature,
         );
         if ack.ledger != self.statement.ledger
-            || !self.keys.verifies(&ack.recipient, KeyUse::Acknowledgements, signature)
+            || !self
+                .keys
+                .verifies(&ack.recipient, KeyUse::Acknowledgements, signature)
         {
             return Err(InvalidItem::Signature(ack.recipient.clone()));
         }
@@ -512,7 +521,9 @@ impl<'a> Check<'a> {
                     let acked = self.acknowledged.get(&(partner.clone(), lane));
                     let acked = acked.map_or_else(
                         || format!("{partner} has not acknowledged any of it"),
-                        |(up_to, at)| format!("{partner} signed at {at} that it holds it up to {up_to}"),
+                        |(up_to, at)| {
+                            format!("{partner} signed at {at} that it holds it up to {up_to}")
+                        },
                     );
                     proved.push(format!(
                         "in lane {lane} nothing is left out up to number {last}; {acked}"
@@ -603,7 +614,10 @@ fn terms_text(one: &LaneRelease) -> String {
 }
 
 fn release_text(one: &LaneRelease) -> String {
-    let held = if one.number == 0 { ", held until it is let go" } else { "" };
+    let held = if one.number == 0 {
+        ", held until it is let go"
+    } else {
+        ""
+    };
     format!("{} {}{held}", one.release.recipient, terms_text(one))
 }
-

@@ -115,7 +115,8 @@ impl StatementMaker {
 
     fn note_parties(&mut self, accepted: &Accepted, record: &Record) {
         // Behind a pseudonym nobody is shown.
-        self.partners.extend(accepted.header.originator.partner().cloned());
+        self.partners
+            .extend(accepted.header.originator.partner().cloned());
         self.note_releases(&record.releases);
     }
 
@@ -127,7 +128,9 @@ impl StatementMaker {
                 for clause in &one.release.clauses {
                     self.agreements.insert(clause.agreement);
                     let entry = self.state.agreements().get(&clause.agreement);
-                    let parties = entry.iter().flat_map(|one| &one.agreement.agreement().parties);
+                    let parties = entry
+                        .iter()
+                        .flat_map(|one| &one.agreement.agreement().parties);
                     let parties: Vec<_> = parties.map(|party| party.partner.clone()).collect();
                     self.partners.extend(parties);
                 }
@@ -148,7 +151,10 @@ impl StatementMaker {
                     Fact::Accepted(accepted) => accepted.originator == *partner,
                     _ => false,
                 };
-                own || record.releases.iter().any(|one| one.release.recipient == *partner)
+                own || record
+                    .releases
+                    .iter()
+                    .any(|one| one.release.recipient == *partner)
             }
         }
     }
@@ -286,7 +292,11 @@ impl StatementMaker {
         let mut wanted = false;
         for lane in &ack.lanes {
             let key = (ack.recipient.clone(), lane.precedence);
-            if self.open.get(&key).is_some_and(|number| *number <= lane.up_to) {
+            if self
+                .open
+                .get(&key)
+                .is_some_and(|number| *number <= lane.up_to)
+            {
                 self.open.remove(&key);
                 wanted = true;
             }
@@ -297,7 +307,8 @@ impl StatementMaker {
     /// The statement, under the checkpoint. `None` where the ledger has no genesis, or the records do not
     /// lead to the checkpoint's size.
     pub fn finish(mut self, checkpoint: String, made: Timestamp) -> Option<Statement> {
-        self.found.extend(std::mem::take(&mut self.before).into_values());
+        self.found
+            .extend(std::mem::take(&mut self.before).into_values());
         self.found.sort_by_key(|one| one.position);
         let items = self.found.into_iter().map(|found| {
             let path = tree::inclusion_path(&self.tree, found.position, self.size).ok()??;

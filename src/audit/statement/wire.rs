@@ -70,9 +70,16 @@ impl Statement {
         };
         let items = self.items.iter().map(|item| PayloadItem {
             position: item.position,
-            path: item.path.iter().map(|hash| BASE64.encode(hash.as_bytes())).collect(),
+            path: item
+                .path
+                .iter()
+                .map(|hash| BASE64.encode(hash.as_bytes()))
+                .collect(),
             opening: BASE64.encode(&item.opening.to_bytes()),
-            bulletin: item.bulletin.as_ref().map(|one| BASE64.encode(&one.to_bytes())),
+            bulletin: item
+                .bulletin
+                .as_ref()
+                .map(|one| BASE64.encode(&one.to_bytes())),
         });
         let payload = Payload {
             format: FORMAT,
