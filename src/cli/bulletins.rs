@@ -251,6 +251,9 @@ pub(super) fn outbox_table(statuses: &[OutboxStatus]) -> String {
 pub(super) struct InboxArgs {
     /// Shows this bulletin whole.
     id: Option<BulletinId>,
+    /// Writes it to a file as it came, with its originator's key sets, for `entente verify`.
+    #[arg(long, value_name = "FILE", requires = "id")]
+    out: Option<PathBuf>,
     /// Only what came after this number.
     #[arg(long, default_value_t = 0)]
     after: u64,
@@ -262,6 +265,14 @@ pub(super) struct InboxArgs {
 }
 
 pub(super) async fn inbox(args: InboxArgs, report: &Report) -> Result<(), CliError> {
+    if let (Some(id), Some(out)) = (args.id, &args.out) {
+        let Response::Exported(text) = args.node.ask(&Command::Export { id }).await? else {
+            return Err(unexpected());
+        };
+        std::fs::write(out, text).map_err(CliError::file(out))?;
+        report.note(&format!("{id} written to {}", out.display()));
+        return Ok(());
+    }
     if let Some(id) = args.id {
         let Response::Item(item) = args.node.ask(&Command::Item { id }).await? else {
             return Err(unexpected());

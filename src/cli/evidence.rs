@@ -1,15 +1,20 @@
 //! `entente receipt` and `entente verify`: evidence in hand, and what it proves to anybody.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::error::CliError;
-use super::files::{NodeFile, read_text, unexpected};
+use super::files::{NodeFile, read, read_text, unexpected};
 use super::report::Report;
-use crate::audit::{Evidence, examine};
+use crate::audit::{Evidence, Trusted, Unconvincing, examine, examine_ledger};
+use crate::identity::read_key_set;
+use crate::ledger::Engine as _;
 use crate::node::{Command, Response};
-use crate::proof::{NoteKey, Policy};
+use crate::partner::PartnerId;
+use crate::proof::{Digest, NoteKey, Policy};
+use crate::store::LedgerExport;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -70,7 +75,7 @@ pub(super) async fn receipt(args: ReceiptArgs, report: &Report) -> Result<(), Cl
 }
 
 /// `receipt.tlog-proof`, `receipt-2.tlog-proof`, ...
-fn numbered(path: &std::path::Path, at: usize) -> PathBuf {
+fn numbered(path: &Path, at: usize) -> PathBuf {
     if at == 0 {
         return path.to_owned();
     }
@@ -90,7 +95,7 @@ fn numbered(path: &std::path::Path, at: usize) -> PathBuf {
                   alliance.example+1f2e3d4c+Aek..."
 )]
 pub(super) struct VerifyArgs {
-    /// Receipts and proofs of forks.
+    /// Receipts, statements, proofs of forks, bulletins, agreements, exported ledgers.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The verifier key of a log that is trusted; may be repeated. `entente status` shows it.
@@ -99,6 +104,18 @@ pub(super) struct VerifyArgs {
     /// Logs, witnesses and the quorum that is asked for (C2SP tlog-policy).
     #[arg(long, value_name = "FILE", conflicts_with = "log_key")]
     policy: Option<PathBuf>,
+    /// A key set of a partner that is trusted, for bulletins and agreements; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    key_set: Vec<PathBuf>,
+    /// The hash of a partner's first key set, compared out of band; may be repeated.
+    #[arg(long, value_name = "PARTNER=HASH", value_parser = pinned)]
+    pin: Vec<(PartnerId, Digest)>,
+}
+
+fn pinned(text: &str) -> Result<(PartnerId, Digest), String> {
+    let (partner, hash) = text.split_once('=').ok_or("write it as PARTNER=HASH")?;
+    let partner = partner.parse().map_err(|error| format!("{error}"))?;
+    Ok((partner, hash.parse().map_err(|error| format!("{error}"))?))
 }
 
 pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
@@ -108,11 +125,16 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
         })?,
         None => Policy::of_logs(args.log_key.iter().cloned()),
     };
+    let key_sets = args.key_set.iter().map(|path| read_key_set(path));
+    let trusted = Trusted {
+        policy,
+        key_sets: key_sets.collect::<Result<_, _>>()?,
+        pins: args.pin.iter().cloned().collect(),
+    };
     let mut failed = None;
     for path in &args.files {
-        let text = read_text(path)?;
         let shown = path.display().to_string();
-        match examine(&text, &policy) {
+        match examined(path, &trusted, report)? {
             Ok(evidence) => {
                 let value = json!({"file": shown, "verified": true, "evidence": evidence});
                 report.line(&value, || sentences(&shown, &evidence))?;
@@ -127,10 +149,46 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
     failed.map_or(Ok(()), |reason| Err(CliError::Untrue(reason)))
 }
 
+/// What a file proves. An exported ledger is read piece by piece, whatever its size.
+fn examined(
+    path: &Path,
+    trusted: &Trusted,
+    report: &Report,
+) -> Result<Result<Evidence, Unconvincing>, CliError> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(CliError::file(path))?;
+    let begin = file.take(LedgerExport::START).read_to_end(&mut start);
+    begin.map_err(CliError::file(path))?;
+    if !LedgerExport::is_meant(&start) {
+        return Ok(examine(&read(path)?, trusted));
+    }
+    let ledger = LedgerExport::open(path)?;
+    let bar = report.progress("verifying", ledger.size());
+    let (note, contents) = (ledger.checkpoint(), ledger.has_contents());
+    let progress = |done| bar.set_position(done);
+    let evidence = examine_ledger(&ledger, note, contents, trusted, progress);
+    bar.finish_and_clear();
+    Ok(evidence)
+}
+
+/// More lines than people read: machines are given all.
+const MAX_LINES: usize = 40;
+
 fn sentences(file: &str, evidence: &Evidence) -> String {
     let list = |lines: &[String]| format!("\n  - {}", lines.join("\n  - "));
     let proved = list(&evidence.proved);
     let mut text = format!("{file}: this {} proves:{proved}", evidence.kind);
+    if !evidence.details.is_empty() {
+        let few: Vec<&String> = evidence.details.iter().take(MAX_LINES).collect();
+        for line in &few {
+            text.push_str("\n    ");
+            text.push_str(line);
+        }
+        if few.len() < evidence.details.len() {
+            let more = evidence.details.len() - few.len();
+            text.push_str(&format!("\n    and {more} more lines, which --json shows"));
+        }
+    }
     if !evidence.not_proved.is_empty() {
         text.push_str("\nIt does not prove:");
         text.push_str(&list(&evidence.not_proved));

@@ -19,7 +19,7 @@ const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 const PRIVATE_KEY: &str = "PRIVATE KEY";
-const KEY_SET: &str = "ENTENTE KEY SET";
+pub(super) const KEY_SET: &str = "ENTENTE KEY SET";
 
 /// What went wrong with a key file.
 #[derive(Debug, Error)]

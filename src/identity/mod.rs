@@ -5,11 +5,13 @@
 //! admitted (the ledger says).
 
 mod authority;
+mod bulletin_file;
 mod certificate;
 mod home;
 mod keyfile;
 
 pub use authority::{Authority, AuthorityError, Issued, LEAF_VALIDITY, ROOT_VALIDITY};
+pub use bulletin_file::{InvalidBulletinFile, is_bulletin_file, read_bulletin, write_bulletin};
 pub use certificate::{
     CertificateError, certificates_from_pem, check_crl, crl_from_pem, not_after, serial_of,
     spiffe_id_of, validity_of,

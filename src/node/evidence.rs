@@ -45,6 +45,14 @@ impl Trusted {
     }
 }
 
+impl Trusted {
+    /// The versions of a partner's key set, the first first; none where nothing here pins it.
+    pub(super) fn key_sets(&self, partner: &PartnerId) -> Vec<SignedKeySet> {
+        let chain = self.keys.get(partner);
+        chain.map_or_else(Vec::new, |chain| chain.versions().to_vec())
+    }
+}
+
 impl BulletinKeys for Trusted {
     fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, _at: Timestamp) -> Option<PublicKey> {
         // The broker judged the key's validity when it accepted the bulletin; a bulletin that waited

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::notices::{self, NoticeDraft};
 use super::onward::{self, AskingView, HoldView, PassOnDraft};
 use super::view::{self, ItemView, StatusView};
-use super::{Act, Asked, Outward, Shared, declare, evidence, pseudonyms, witness};
+use super::{Act, Asked, Outward, Shared, declare, evidence, export, pseudonyms, witness};
 use crate::agreement::{Purpose, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Draft, Sealed, Unsealed, seal};
 use crate::clock::Timestamp;
@@ -94,6 +94,11 @@ pub enum Command {
     },
     /// The proof that the log showed two histories, where there is one.
     Fork,
+    /// A received bulletin's file, for who verifies it elsewhere.
+    Export {
+        /// Which.
+        id: BulletinId,
+    },
     /// Says of a bulletin that somebody took it, where an agreement asks for that.
     Acknowledge {
         /// Which.
@@ -172,6 +177,8 @@ pub enum Response {
     Receipts(Vec<String>),
     /// To `fork`.
     Fork(Option<String>),
+    /// To `export`: the file's text.
+    Exported(String),
     /// To `asking`.
     Asking(Vec<AskingView>),
     /// To `holds`.
@@ -238,6 +245,7 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::Follow { id } => follow(&shared, id).await,
         Command::Receipts { about, wait } => receipts(shared, about, wait).await,
         Command::Fork => blocking(move || Ok(Response::Fork(witness::fork(&shared.store)?))).await,
+        Command::Export { id } => blocking(move || export::bulletin(&shared, &id)).await,
         Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
         Command::Notice { notice } => {
             blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await

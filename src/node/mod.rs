@@ -8,6 +8,7 @@ mod config;
 mod declare;
 mod error;
 mod evidence;
+mod export;
 mod inbox;
 mod link;
 mod local;

@@ -113,6 +113,9 @@ pub struct LedgerExport {
 }
 
 impl LedgerExport {
+    /// So many bytes tell whether a file is one.
+    pub const START: u64 = MAGIC.len() as u64;
+
     /// Whether a file begins as an export does.
     pub fn is_meant(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC)

@@ -1,64 +1,11 @@
-//! What a piece of evidence proves, from files and trusted keys alone: in sentences, together with what
-//! it does not.
+//! Receipts, and proofs of a fork.
 
-use serde::Serialize;
-use thiserror::Error;
-
+use super::{Evidence, Unconvincing};
 use crate::clock::Timestamp;
-use crate::ledger::{Fact, InvalidReceipt, Proven, Receipt, Shown};
-use crate::proof::{ForkProof, InvalidForkProof, NoFork, NoteKey, Policy};
+use crate::ledger::{Fact, Proven, Shown};
+use crate::proof::{ForkProof, NoteKey, Policy};
 
-/// What was proved, and what was not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Evidence {
-    /// What kind of evidence it is.
-    pub kind: &'static str,
-    /// What holds, in sentences.
-    pub proved: Vec<String>,
-    /// The single things that hold, one in a line, where there are many.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub details: Vec<String>,
-    /// What a reader may think holds, and this does not say.
-    pub not_proved: Vec<String>,
-}
-
-/// Evidence that does not hold.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum Unconvincing {
-    /// A receipt.
-    #[error("the receipt does not hold: {0}")]
-    Receipt(#[from] InvalidReceipt),
-    /// Not the form of a fork proof.
-    #[error(transparent)]
-    Form(#[from] InvalidForkProof),
-    /// It proves no fork.
-    #[error("this proves no fork: {0}")]
-    NoFork(#[from] NoFork),
-    /// No log is named whose key could have signed it.
-    #[error("name the log whose key it should be: --log-key VKEY, or a policy with a `log` line")]
-    NoLog,
-    /// Neither the one nor the other.
-    #[error(
-        "this is no evidence that is known here: a receipt begins with c2sp.org/tlog-proof@v1, a proof \
-         of a fork with entente/fork-proof/v1"
-    )]
-    Unknown,
-}
-
-/// Verifies a receipt or a fork proof.
-pub fn examine(text: &str, policy: &Policy) -> Result<Evidence, Unconvincing> {
-    if text.starts_with("c2sp.org/tlog-proof") {
-        let receipt: Receipt = text.parse()?;
-        return Ok(of_receipt(&receipt.verify(policy)?));
-    }
-    if text.starts_with("entente/fork-proof/") {
-        let proof: ForkProof = text.parse()?;
-        return of_fork(&proof, policy);
-    }
-    Err(Unconvincing::Unknown)
-}
-
-fn of_fork(proof: &ForkProof, policy: &Policy) -> Result<Evidence, Unconvincing> {
+pub(super) fn of_fork(proof: &ForkProof, policy: &Policy) -> Result<Evidence, Unconvincing> {
     let mut last = Unconvincing::NoLog;
     let logs: Vec<&NoteKey> = policy.logs().iter().map(|known| &known.key).collect();
     for log in logs {
@@ -90,7 +37,7 @@ fn of_fork(proof: &ForkProof, policy: &Policy) -> Result<Evidence, Unconvincing>
     Err(last)
 }
 
-fn of_receipt(proven: &Proven) -> Evidence {
+pub(super) fn of_receipt(proven: &Proven) -> Evidence {
     let head = &proven.witnessed.checkpoint;
     let mut proved = vec![format!(
         "record {} is in the log `{}`, under a checkpoint of {} records that the log signed{}",

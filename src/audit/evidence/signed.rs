@@ -1,0 +1,122 @@
+//! What partners signed: bulletins with their redactions, agreements with their ratifications.
+
+use std::collections::BTreeMap;
+
+use super::{Evidence, Trusted, Unconvincing};
+use crate::agreement::SignedAgreement;
+use crate::bulletin::{BulletinKeys, Header, Originator, Part, Sealed, VerifiedBursts, open};
+use crate::clock::Timestamp;
+use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
+use crate::proof::{KeyId, PublicKey};
+
+/// One partner's keys, of any version.
+struct Keys<'a>(BTreeMap<&'a PartnerId, KeyChain>);
+
+impl BulletinKeys for Keys<'_> {
+    fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, _: Timestamp) -> Option<PublicKey> {
+        self.0.get(partner)?.key_ever(key, KeyUse::Bulletins)
+    }
+}
+
+pub(super) fn of_bulletin(
+    sealed: Sealed,
+    brought: &[SignedKeySet],
+    trusted: &Trusted,
+) -> Result<Evidence, Unconvincing> {
+    let claimed = Header::from_bytes(&sealed.header)?;
+    let mut keys = Keys(BTreeMap::new());
+    if let Originator::Partner(partner) = &claimed.originator {
+        keys.0.insert(partner, trusted.keys(partner, brought)?);
+    }
+    let verified = open(sealed, claimed.valid_from, &keys, &mut VerifiedBursts::new(1))?;
+    let header = verified.header();
+    let by = match &header.originator {
+        Originator::Partner(partner) => format!("{partner} signed"),
+        Originator::Pseudonym(_) => {
+            format!("whoever holds the key {} signed", header.signing_key)
+        }
+    };
+    let mut proved = vec![format!(
+        "{by} bulletin {}: {}, {}, valid from {} until {}; its header hashes to {}",
+        header.id,
+        header.tlp,
+        header.precedence,
+        header.valid_from,
+        header.valid_until,
+        verified.header_hash()
+    )];
+    let (mut details, mut withheld) = (Vec::new(), 0);
+    let parts = &verified.sealed().parts;
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            Part::Open(part) => details.push(format!(
+                "part {at}, {}: {} bytes, as they were signed",
+                part.class,
+                part.body.len()
+            )),
+            Part::Withheld(leaf) => {
+                withheld += 1;
+                details.push(format!("part {at}: withheld; the hash {leaf} stands for it"));
+            }
+        }
+    }
+    proved.push(format!(
+        "its {} parts are those that were signed, {withheld} of them withheld: nothing was added, changed \
+         or left out",
+        parts.len()
+    ));
+    let mut not_proved = vec![
+        "when it was published, and who was given it: receipts say so".to_owned(),
+        "that what it says is true".to_owned(),
+    ];
+    if withheld > 0 {
+        not_proved.push("what the withheld parts say, and who withheld them".to_owned());
+    }
+    if header.originator.partner().is_none() {
+        not_proved.push("who stands behind the key".to_owned());
+    }
+    Ok(Evidence {
+        kind: "bulletin",
+        proved,
+        details,
+        not_proved,
+    })
+}
+
+pub(super) fn of_agreement(
+    signed: &SignedAgreement,
+    trusted: &Trusted,
+) -> Result<Evidence, Unconvincing> {
+    let terms = signed.terms()?;
+    let mut chains = BTreeMap::new();
+    for party in &terms.parties {
+        let chain = trusted.keys(&party.partner, &[])?;
+        chains.insert(party.partner.clone(), chain);
+    }
+    let keys = |partner: &PartnerId| chains.get(partner);
+    let ratified = signed.check(terms.ledger, keys, None)?;
+    let agreement = ratified.agreement();
+    let parties = agreement.parties.iter().map(|party| {
+        format!("{} signed it, under key sets that begin with the hash {}", party.partner, party.key_set)
+    });
+    let mut details: Vec<String> = parties.collect();
+    details.extend(agreement.clauses.iter().map(ToString::to_string));
+    Ok(Evidence {
+        kind: "agreement",
+        proved: vec![format!(
+            "all {} parties signed exactly these terms: {}@{}, whose bytes hash to {}, valid from {} until \
+             {}, for the ledger {}",
+            agreement.parties.len(),
+            agreement.name,
+            agreement.version,
+            ratified.id(),
+            agreement.valid_from,
+            agreement.valid_until,
+            terms.ledger
+        )],
+        details,
+        not_proved: vec![
+            "that it is in force, or was: receipts of the log say when it began and ended".to_owned(),
+        ],
+    })
+}
