@@ -51,13 +51,8 @@ fn shared() -> Ledger {
 }
 
 fn file(kind: &str, more: &str) -> String {
-    let topic = if kind == "cyber" {
-        "cyber"
-    } else {
-        "terrorism"
-    };
     format!(
-        "kinds = [\"{kind}\"]\ntopics = [\"{topic}\"]\ntlp = \"TLP:GREEN\"\n{more}[[part]]\ntype = \
+        "kinds = [\"{kind}\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n{more}[[part]]\ntype = \
          \"narrative\"\ntext = \"{kind}\"\n"
     )
 }

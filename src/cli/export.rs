@@ -55,7 +55,16 @@ pub(super) async fn run(args: ExportArgs, report: &Report) -> Result<(), CliErro
     let Reply::Status(status) = args.file.ask(Request::Status).await? else {
         return Err(super::files::unexpected());
     };
-    let note = status.published.or(status.checkpoint).ok_or_else(|| {
+    // What witnesses have cosigned proves more; without them the newest proves most.
+    let lines = |note: &String| {
+        note.lines()
+            .filter(|line| line.starts_with('\u{2014}'))
+            .count()
+    };
+    let (shown, newest) = (status.published, status.checkpoint);
+    let cosigned =
+        shown.filter(|shown| newest.as_ref().is_none_or(|one| lines(one) < lines(shown)));
+    let note = cosigned.or(newest).ok_or_else(|| {
         let message = "no checkpoint was signed yet: nothing could be proved; run the broker first";
         CliError::refused("unsigned", message)
     })?;

@@ -51,6 +51,8 @@ pub fn read_bulletin(text: &str) -> Result<(Sealed, Vec<SignedKeySet>), InvalidB
         return Err(InvalidBulletinFile::Blocks);
     }
     let sealed = Sealed::from_bytes(&bulletin.contents().to_vec().into())?;
-    let key_sets = key_sets.iter().map(|one| SignedKeySet::from_bytes(one.contents()));
+    let key_sets = key_sets
+        .iter()
+        .map(|one| SignedKeySet::from_bytes(one.contents()));
     Ok((sealed, key_sets.collect::<Result<_, _>>()?))
 }

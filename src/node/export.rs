@@ -13,7 +13,10 @@ pub(super) fn bulletin(shared: &Shared, id: &BulletinId) -> Result<Response, Tro
     let unknown = || Trouble::new("unknown_bulletin", format!("no bulletin {id} in the inbox"));
     let (_, bytes) = shared.store.inbox_item(id)?.ok_or_else(unknown)?;
     let damaged = || Trouble::new("damaged", format!("bulletin {id} cannot be read"));
-    let sealed = InboxItem::from_bytes(&bytes).ok_or_else(damaged)?.delivery.bulletin;
+    let sealed = InboxItem::from_bytes(&bytes)
+        .ok_or_else(damaged)?
+        .delivery
+        .bulletin;
     let header = Header::from_bytes(&sealed.header).map_err(|_| damaged())?;
     let trusted = evidence::trusted(shared);
     let originator = header.originator.partner();

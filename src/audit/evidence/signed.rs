@@ -28,7 +28,12 @@ pub(super) fn of_bulletin(
     if let Originator::Partner(partner) = &claimed.originator {
         keys.0.insert(partner, trusted.keys(partner, brought)?);
     }
-    let verified = open(sealed, claimed.valid_from, &keys, &mut VerifiedBursts::new(1))?;
+    let verified = open(
+        sealed,
+        claimed.valid_from,
+        &keys,
+        &mut VerifiedBursts::new(1),
+    )?;
     let header = verified.header();
     let by = match &header.originator {
         Originator::Partner(partner) => format!("{partner} signed"),
@@ -56,7 +61,9 @@ pub(super) fn of_bulletin(
             )),
             Part::Withheld(leaf) => {
                 withheld += 1;
-                details.push(format!("part {at}: withheld; the hash {leaf} stands for it"));
+                details.push(format!(
+                    "part {at}: withheld; the hash {leaf} stands for it"
+                ));
             }
         }
     }
@@ -97,7 +104,10 @@ pub(super) fn of_agreement(
     let ratified = signed.check(terms.ledger, keys, None)?;
     let agreement = ratified.agreement();
     let parties = agreement.parties.iter().map(|party| {
-        format!("{} signed it, under key sets that begin with the hash {}", party.partner, party.key_set)
+        format!(
+            "{} signed it, under key sets that begin with the hash {}",
+            party.partner, party.key_set
+        )
     });
     let mut details: Vec<String> = parties.collect();
     details.extend(agreement.clauses.iter().map(ToString::to_string));
@@ -116,7 +126,8 @@ pub(super) fn of_agreement(
         )],
         details,
         not_proved: vec![
-            "that it is in force, or was: receipts of the log say when it began and ended".to_owned(),
+            "that it is in force, or was: receipts of the log say when it began and ended"
+                .to_owned(),
         ],
     })
 }

@@ -31,7 +31,8 @@ pub fn examine_ledger(
         verify(engine, note, progress)
     }?;
     let mut not_proved = vec![
-        "that no bulletin was refused that should have been accepted: refusals leave no record".to_owned(),
+        "that no bulletin was refused that should have been accepted: refusals leave no record"
+            .to_owned(),
     ];
     if !contents {
         not_proved.push("that the contents are still there: they were not exported".to_owned());

@@ -506,14 +506,14 @@ impl<'a> Check<'a> {
         };
         let agreements = self.agreements.len();
         proved.push(format!(
-            "the key sets in the log and {agreements} agreements in force under the signatures of their \
-             parties"
+            "the log has the key sets of all who signed, and {} with its parties' signatures",
+            count(agreements, "agreement")
         ));
         match &self.statement.subject {
             Subject::Partner(partner) => {
                 proved.push(format!(
-                    "{partner} gave {} bulletins and got {}{period}, each with its originator's signature",
-                    self.gave.len(),
+                    "{partner} gave {} and got {}{period}, each with its originator's signature",
+                    count(self.gave.len(), "bulletin"),
                     self.got.len()
                 ));
                 for one in &lanes {
@@ -552,8 +552,8 @@ impl<'a> Check<'a> {
             }
             Subject::Bulletin(id) => {
                 proved.push(format!(
-                    "bulletin {id}, which its originator signed, was released {} times",
-                    self.released.len()
+                    "bulletin {id}, which its originator signed, was released to {}",
+                    count(self.released.len(), "recipient")
                 ));
                 for (recipient, lane, number) in &self.released {
                     match self.acknowledged.get(&(recipient.clone(), *lane)) {
@@ -588,6 +588,10 @@ impl<'a> Check<'a> {
             not_proved,
         }
     }
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A lane without gaps.
