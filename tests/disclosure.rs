@@ -437,45 +437,6 @@ async fn everything_that_can_be_exported_verifies_from_files_alone() {
     let (code, text) = entente(&[&export[..], &["--out", &again]].concat());
     assert_eq!(code, 1, "written over: {text}");
 
-    let trust = [
-        "--log-key",
-        log.as_str(),
-        "--key-set",
-        &key_sets[0],
-        "--key-set",
-        &key_sets[1],
-    ];
-    let says = [
-        (&partners, "estmark.example gave 1 bulletin and got 2 since"),
-        (&again, "estmark.example gave 1 bulletin and got 2 since"),
-        (&bulletins, "number 1 is it"),
-        (&ledger, "every one of the 3 releases of 3 bulletins"),
-        (&offline, "they were not exported"),
-        (&bulletin, "norland.example signed bulletin"),
-        (
-            &agreement,
-            "all 2 parties signed exactly these terms: cyber@1",
-        ),
-    ];
-    for (path, said) in says {
-        let text = done(&[&["verify", path][..], &trust].concat());
-        assert!(text.contains(said), "{said}: {text}");
-        let value = done(&[&["--json", "verify", path][..], &trust].concat());
-        let value: serde_json::Value = serde_json::from_str(&value).expect("JSON");
-        assert_eq!(value["verified"], true, "{value}");
-        // Nothing is believed without its key, and nothing that was changed.
-        let (code, text) = entente(&["verify", path]);
-        assert_eq!(code, 4, "{path}: {text}");
-        for at in 1..8 {
-            let other = changed(Path::new(path), at);
-            let other = other.to_str().expect("a path");
-            let (code, text) = entente(&[&["verify", other][..], &trust].concat());
-            assert!(
-                [1, 4].contains(&code),
-                "{path} changed at {at} of 8: {text}"
-            );
-        }
-    }
     // The bulletin brings its key set; only its hash need be known.
     let (code, text) = entente(&["verify", &bulletin]);
     assert_eq!(code, 4, "{text}");
@@ -490,6 +451,47 @@ async fn everything_that_can_be_exported_verifies_from_files_alone() {
     let wrong = format!("norland.example={}", "0".repeat(hash.len()));
     let (code, _) = entente(&["verify", &bulletin, "--pin", &wrong]);
     assert_eq!(code, 4);
+    let trust = [
+        "--log-key",
+        log.as_str(),
+        "--key-set",
+        &key_sets[0],
+        "--key-set",
+        &key_sets[1],
+    ];
+    let says = [
+        (&partners, "estmark.example gave 1 bulletin and got 2 since"),
+        (&again, "estmark.example gave 1 bulletin and got 2 since"),
+        (&bulletins, "number 1 is it"),
+        (&ledger, "every one of the 3 releases of 3 bulletins"),
+        (&offline, "they were not exported"),
+        (
+            &agreement,
+            "all 2 parties signed exactly these terms: cyber@1",
+        ),
+    ];
+    let pinned = ["--pin", pin.as_str()];
+    let says = says.map(|(path, said)| (path, said, &trust[..]));
+    let alone = [(&bulletin, "norland.example signed bulletin", &pinned[..])];
+    for (path, said, trust) in says.into_iter().chain(alone) {
+        let text = done(&[&["verify", path][..], trust].concat());
+        assert!(text.contains(said), "{said}: {text}");
+        let value = done(&[&["--json", "verify", path][..], trust].concat());
+        let value: serde_json::Value = serde_json::from_str(&value).expect("JSON");
+        assert_eq!(value["verified"], true, "{value}");
+        // Nothing is believed without its key, and nothing that was changed.
+        let (code, text) = entente(&["verify", path]);
+        assert_eq!(code, 4, "{path}: {text}");
+        for at in 1..8 {
+            let other = changed(Path::new(path), at);
+            let other = other.to_str().expect("a path");
+            let (code, text) = entente(&[&["verify", other][..], trust].concat());
+            assert!(
+                [1, 4].contains(&code),
+                "{path} changed at {at} of 8: {text}"
+            );
+        }
+    }
     // An audit of the same files sees the same.
     let text = done(&["audit", "verify", "--config", &broker]);
     assert!(text.contains("bulletins 3, releases 3"), "{text}");

@@ -2,7 +2,7 @@
 //! and only then answers.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
@@ -20,7 +20,7 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::decision::RULES_VERSION;
 use crate::ledger::{
     Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
-    State, sequence,
+    State, first_due, sequence,
 };
 use crate::proof::Signer;
 use crate::store::EmbeddedEngine;
@@ -97,6 +97,10 @@ struct Inner {
     snapshot: AtomicU64,
     /// The log's growth is covered.
     covered: bool,
+    /// Changes where contents may have to go at once: a recall, an order.
+    erasing: watch::Sender<u64>,
+    /// When the passing of time may erase something next, in microseconds.
+    due: AtomicI64,
 }
 
 impl std::fmt::Debug for Job {
@@ -140,6 +144,8 @@ impl Log {
             head,
             snapshot: AtomicU64::new(snapshot),
             covered: config.is_covered(),
+            erasing: watch::Sender::new(0),
+            due: AtomicI64::new(i64::MAX),
         });
         let writer = Writer {
             log: Arc::downgrade(&inner),
@@ -203,6 +209,26 @@ impl Log {
     /// Changes whenever a governing fact was recorded.
     pub(super) fn governance(&self) -> watch::Receiver<u64> {
         self.inner.governance.subscribe()
+    }
+
+    /// Changes where contents may have to go at once.
+    pub(super) fn erasing(&self) -> watch::Receiver<u64> {
+        self.inner.erasing.subscribe()
+    }
+
+    /// Whether the passing of time may have erased something.
+    pub(super) fn is_erasure_due(&self, now: Timestamp) -> bool {
+        self.inner.due.load(Ordering::Relaxed) <= now.micros()
+    }
+
+    /// Forgets when time erases something: all that is kept is looked at.
+    pub(super) fn forget_due(&self) {
+        self.inner.due.store(i64::MAX, Ordering::Relaxed);
+    }
+
+    /// Notes when time may erase the contents that a record accepted, where that is yet to come.
+    pub(super) fn note_due(&self, record: &Record, now: Timestamp) {
+        self.inner.note_due(&self.state(), record, now);
     }
 
     /// Where the log is stored.
@@ -330,6 +356,12 @@ const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_EVERY: u64 = 100_000;
 
 impl Inner {
+    fn note_due(&self, state: &State, record: &Record, now: Timestamp) {
+        if let Some(due) = first_due(state, record).filter(|due| now < *due) {
+            self.due.fetch_min(due.micros(), Ordering::Relaxed);
+        }
+    }
+
     fn read_shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
         let missing = || EngineError::Unreadable {
             position,
@@ -369,6 +401,14 @@ impl Inner {
             self.shelf.remove(&position);
         }
         Ok(shelved)
+    }
+}
+
+/// Whether after a record contents may have to go at once.
+fn may_erase(record: &Record) -> bool {
+    match &record.fact {
+        Fact::Accepted(accepted) => accepted.header.notice,
+        fact => matches!(fact, Fact::ErasureOrdered(_)),
     }
 }
 
@@ -532,8 +572,14 @@ impl Writer {
         let size = {
             let mut state = log.state.write().unwrap_or_else(PoisonError::into_inner);
             durable.fold_into(&mut state);
+            for one in durable.records() {
+                log.note_due(&state, &one.record, durable.time());
+            }
             state.size()
         };
+        if durable.records().iter().any(|one| may_erase(&one.record)) {
+            log.erasing.send_modify(|count| *count += 1);
+        }
         // Only now does nobody put them on the shelf again.
         let stored = durable.records().iter().map(|one| &one.stored);
         for erased in stored.flat_map(|stored| &stored.erases) {

@@ -5,28 +5,45 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Shared;
 use super::commit::Answer;
 use super::error::BrokerError;
 use crate::ledger::{Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule};
 
-/// How often all that is kept is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// All that is kept is looked at so often at least: nobody says when the last recipient has something.
+const LOOK: Duration = Duration::from_hours(1);
+/// The pause between two rounds: at least this, and so many times as long as the last one took, so that a
+/// large ledger is not gone through all the time.
+const REST: Duration = Duration::from_secs(5);
+const REST_FACTOR: u32 = 20;
 /// Bulletins looked at in one step, and the pause between two steps: a large ledger is gone through at
 /// ten thousand in a second, which leaves the disk to others.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks until the broker stops.
+/// Looks until the broker stops: when time may have erased something, when somebody takes back a bulletin
+/// or orders an erasure, and every hour.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut erasing = shared.log.erasing();
     loop {
         let work = async {
+            erasing.borrow_and_update();
+            let began = Instant::now();
             match sweep(&shared).await {
                 Ok(0) => {}
                 Ok(erased) => tracing::info!(erased, "contents were erased"),
                 Err(error) => tracing::error!(%error, "contents could not be erased"),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(REST.max(began.elapsed() * REST_FACTOR)).await;
+            let next = began + LOOK;
+            while Instant::now() < next && !shared.log.is_erasure_due(shared.clock.now()) {
+                let told = tokio::time::timeout(REST, erasing.changed()).await;
+                if told.is_ok() {
+                    break;
+                }
+            }
         };
         tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -38,6 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Goes once through all that is kept; returns how many bulletins lost their contents.
 async fn sweep(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
     let (mut from, mut erased) = (0, 0);
+    // What comes meanwhile notes itself.
+    shared.log.forget_due();
     loop {
         let page = due(shared, from).await?;
         for (rule, about) in page.due {
@@ -98,6 +117,8 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
                 due.entry(rule)
                     .or_default()
                     .push((position, Arc::new(record)));
+            } else {
+                log.note_due(&record, shared.clock.now());
             }
         }
         Ok(Page { due, next })

@@ -143,6 +143,17 @@ fn holds(
     }
 }
 
+/// The first moment at which the passing of time alone may erase the contents of the bulletin that a record
+/// accepted.
+pub fn first_due(state: &State, record: &Record) -> Option<Timestamp> {
+    let Fact::Accepted(accepted) = &record.fact else {
+        return None;
+    };
+    let kept = retention(state, record).map(|span| record.time.saturating_add(span));
+    let valid = accepted.header.valid_until;
+    Some(kept.map_or(valid, |kept| kept.min(valid)))
+}
+
 /// How long the recipients may keep a bulletin; `None` where one of them is not limited, or there is none.
 fn retention(state: &State, about: &Record) -> Option<Duration> {
     let limit = |clause: &ClauseRef| {

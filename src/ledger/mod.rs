@@ -49,7 +49,7 @@ pub use dossier::{Asked, Declared, Dossier, Dossiers, Held, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use erasure::{
     ContentsErased, ErasedBulletin, ErasureOrder, ErasureOrdered, ErasureRule, MAX_ERASED,
-    erasure_rule,
+    erasure_rule, first_due,
 };
 pub use hold::{HoldDecision, HoldError, PERSONS_NEEDED, SignedHoldDecision};
 pub use lanes::{Lane, LaneChain, Lanes};
