@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+use super::tell::{release_text, terms_text};
 use super::{Item, Statement, Subject};
 use crate::agreement::{AgreementError, AgreementId, RatifiedAgreement};
 use crate::audit::Evidence;
 use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, VerifiedBursts, open};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    Fact, InvalidOpening, LaneRelease, LedgerId, PieceKind, Shown, SignedAck, Summary, What,
+    Fact, InvalidOpening, LedgerId, Operator, OperatorSignature, PartnerAdmitted, PieceKind, Shown,
+    SignedAck, Summary, What,
 };
 use crate::partner::{KeyChain, KeySetError, KeyUse, PartnerId, SignedKeySet};
 use crate::proof::merkle::verify_inclusion;
@@ -94,11 +96,14 @@ pub enum InvalidItem {
     /// A signature.
     #[error("the signature of {0} does not verify")]
     Signature(PartnerId),
+    /// An operator's signature.
+    #[error("the signature of operator `{0}` does not verify")]
+    Operator(String),
 }
 
 /// Keys out of the records themselves, of any version: what was recorded under an earlier one stays.
 #[derive(Default)]
-struct Keys(BTreeMap<PartnerId, KeyChain>);
+pub(super) struct Keys(BTreeMap<PartnerId, KeyChain>);
 
 impl Keys {
     fn add(&mut self, next: &SignedKeySet) -> Result<(), KeySetError> {
@@ -132,22 +137,23 @@ impl BulletinKeys for Keys {
 }
 
 /// What was found, on the way through the records.
-struct Check<'a> {
-    statement: &'a Statement,
-    keys: Keys,
-    bursts: VerifiedBursts,
-    ledger: Option<LedgerId>,
-    agreements: BTreeMap<AgreementId, RatifiedAgreement>,
+pub(super) struct Check<'a> {
+    pub(super) statement: &'a Statement,
+    pub(super) keys: Keys,
+    pub(super) bursts: VerifiedBursts,
+    pub(super) ledger: Option<LedgerId>,
+    pub(super) operators: Vec<Operator>,
+    pub(super) agreements: BTreeMap<AgreementId, RatifiedAgreement>,
     /// Numbers that the subject got, by lane, with whether they are within the time.
-    lanes: BTreeMap<Precedence, Vec<(u64, Timestamp)>>,
-    gave: BTreeSet<BulletinId>,
-    got: BTreeSet<BulletinId>,
+    pub(super) lanes: BTreeMap<Precedence, Vec<(u64, Timestamp)>>,
+    pub(super) gave: BTreeSet<BulletinId>,
+    pub(super) got: BTreeSet<BulletinId>,
     /// Releases of the bulletin that it is about: number by recipient.
-    released: Vec<(PartnerId, Precedence, u64)>,
+    pub(super) released: Vec<(PartnerId, Precedence, u64)>,
     /// How far recipients acknowledged.
-    acknowledged: BTreeMap<(PartnerId, Precedence), (u64, Timestamp)>,
-    nameless: usize,
-    details: Vec<String>,
+    pub(super) acknowledged: BTreeMap<(PartnerId, Precedence), (u64, Timestamp)>,
+    pub(super) nameless: usize,
+    pub(super) details: Vec<String>,
 }
 
 /// Verifies all of a statement under a policy, and tells what it proves.
@@ -218,6 +224,7 @@ impl<'a> Check<'a> {
             keys: Keys::default(),
             bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
             ledger: None,
+            operators: Vec::new(),
             agreements: BTreeMap::new(),
             lanes: BTreeMap::new(),
             gave: BTreeSet::new(),
@@ -235,13 +242,17 @@ impl<'a> Check<'a> {
             return self.fact(position, *time, fact);
         }
         let summary = shown.summary.ok_or(InvalidItem::Foreign)?;
-        let precedence = self.bulletin(item, &summary)?;
+        let (precedence, originator) = self.bulletin(item, &summary)?;
         match &self.statement.subject {
             Subject::Bulletin(id) => self.of_bulletin(position, *id, &summary, precedence, shown),
             Subject::Partner(partner) => {
                 let partner = partner.clone();
                 let kinds = item.opening.pieces.iter().map(|piece| piece.kind);
                 if kinds.into_iter().any(|kind| kind == PieceKind::Tally) {
+                    // Of a nameless one it is said that nobody can tell.
+                    if originator.is_some_and(|originator| originator != partner) {
+                        return Err(InvalidItem::Foreign);
+                    }
                     self.given(position, &summary, shown);
                     Ok(())
                 } else {
@@ -252,17 +263,22 @@ impl<'a> Check<'a> {
     }
 
     /// The bulletin is the one that the record is about, and its originator signed it.
-    fn bulletin(&mut self, item: &Item, summary: &Summary) -> Result<Precedence, InvalidItem> {
+    fn bulletin(
+        &mut self,
+        item: &Item,
+        summary: &Summary,
+    ) -> Result<(Precedence, Option<PartnerId>), InvalidItem> {
         let sealed = item.bulletin.clone().ok_or(InvalidItem::OtherBulletin)?;
         if sealed.header_hash() != summary.bulletin || sealed.id != summary.id {
             return Err(InvalidItem::OtherBulletin);
         }
         // Whether it was valid then, the log's record says; here it is who signed.
         let verified = open(sealed, summary.time, &self.keys, &mut self.bursts)?;
-        if verified.header().originator.partner().is_none() {
+        let originator = verified.header().originator.partner().cloned();
+        if originator.is_none() {
             self.nameless += 1;
         }
-        Ok(verified.header().precedence)
+        Ok((verified.header().precedence, originator))
     }
 
     fn given(&mut self, position: u64, summary: &Summary, shown: &Shown) {
@@ -348,12 +364,19 @@ impl<'a> Check<'a> {
         match fact {
             Fact::Genesis(genesis) if position == 0 => {
                 self.ledger = Some(genesis.ledger_id());
+                self.operators.clone_from(&genesis.operators);
                 Ok(())
             }
-            Fact::PartnerAdmitted(one) => Ok(self.keys.add(&one.key_set)?),
+            Fact::PartnerAdmitted(one) => {
+                let payload = PartnerAdmitted::payload(self.statement.ledger, &one.key_set);
+                self.operator(&one.operator, PayloadType::Admission, &payload)?;
+                Ok(self.keys.add(&one.key_set)?)
+            }
             Fact::KeySetRotated(next) => Ok(self.keys.add(next)?),
             Fact::StandingChanged(one) => {
+                self.operator(&one.operator, PayloadType::StandingOrder, &one.bytes)?;
                 let (partner, standing) = (&one.order.partner, one.order.standing);
+                self.concerns(partner)?;
                 let text = format!("record {position}, {time}: {partner} is {standing}");
                 self.details.push(text);
                 Ok(())
@@ -406,6 +429,11 @@ impl<'a> Check<'a> {
                 {
                     return Err(InvalidItem::Signature(one.partner.clone()));
                 }
+                match &self.statement.subject {
+                    Subject::Bulletin(id) if one.id != *id => return Err(InvalidItem::Foreign),
+                    Subject::Bulletin(_) => {}
+                    Subject::Partner(_) => self.concerns(&one.partner)?,
+                }
                 let what = match &one.what {
                     What::Refused(_) => "could not verify",
                     what => what.name(),
@@ -416,6 +444,33 @@ impl<'a> Check<'a> {
                 ));
                 Ok(())
             }
+            _ => Err(InvalidItem::Foreign),
+        }
+    }
+
+    /// An act of an operator whom the first record names.
+    fn operator(
+        &self,
+        by: &OperatorSignature,
+        payload_type: PayloadType,
+        payload: &[u8],
+    ) -> Result<(), InvalidItem> {
+        let mut operators = self.operators.iter();
+        let operator = operators.find(|operator| operator.name == by.operator);
+        let signed = operator.is_some_and(|operator| {
+            verify(&operator.public_key, payload_type, payload, &by.signature).is_ok()
+        });
+        if signed {
+            Ok(())
+        } else {
+            Err(InvalidItem::Operator(by.operator.clone()))
+        }
+    }
+
+    /// Of a partner whom the statement is about.
+    fn concerns(&self, partner: &PartnerId) -> Result<(), InvalidItem> {
+        match &self.statement.subject {
+            Subject::Partner(subject) if subject == partner => Ok(()),
             _ => Err(InvalidItem::Foreign),
         }
     }
@@ -433,6 +488,9 @@ impl<'a> Check<'a> {
                 .verifies(&ack.recipient, KeyUse::Acknowledgements, signature)
         {
             return Err(InvalidItem::Signature(ack.recipient.clone()));
+        }
+        if let Subject::Partner(_) = self.statement.subject {
+            self.concerns(&ack.recipient)?;
         }
         for lane in &ack.lanes {
             let key = (ack.recipient.clone(), lane.precedence);
@@ -495,133 +553,12 @@ impl<'a> Check<'a> {
         }
         Ok(whole)
     }
-
-    fn tell(self, lanes: Vec<Whole>) -> Evidence {
-        let (mut proved, mut not_proved) = (Vec::new(), Vec::new());
-        let period = match (self.statement.since, self.statement.until) {
-            (None, None) => String::new(),
-            (Some(since), None) => format!(" since {since}"),
-            (None, Some(until)) => format!(" before {until}"),
-            (Some(since), Some(until)) => format!(" from {since} to {until}"),
-        };
-        let agreements = self.agreements.len();
-        proved.push(format!(
-            "the log has the key sets of all who signed, and {} with its parties' signatures",
-            count(agreements, "agreement")
-        ));
-        match &self.statement.subject {
-            Subject::Partner(partner) => {
-                proved.push(format!(
-                    "{partner} gave {} and got {}{period}, each with its originator's signature",
-                    count(self.gave.len(), "bulletin"),
-                    self.got.len()
-                ));
-                for one in &lanes {
-                    let (lane, last) = (one.lane, one.last);
-                    let acked = self.acknowledged.get(&(partner.clone(), lane));
-                    let acked = acked.map_or_else(
-                        || format!("{partner} has not acknowledged any of it"),
-                        |(up_to, at)| {
-                            format!("{partner} signed at {at} that it holds it up to {up_to}")
-                        },
-                    );
-                    proved.push(format!(
-                        "in lane {lane} nothing is left out up to number {last}; {acked}"
-                    ));
-                    if !one.ends {
-                        not_proved.push(format!(
-                            "that {partner} got nothing after number {last} of lane {lane}"
-                        ));
-                    }
-                }
-                let silent = Precedence::ALL.iter();
-                let silent: Vec<String> = silent
-                    .filter(|lane| lanes.iter().all(|one| one.lane != **lane))
-                    .map(|lane| lane.to_string())
-                    .collect();
-                if !silent.is_empty() {
-                    not_proved.push(format!(
-                        "that {partner} got nothing in lane {}, of which nothing is here",
-                        silent.join(", ")
-                    ));
-                }
-                not_proved.push(format!(
-                    "that {partner} gave nothing else: the numbers of lanes count what is got; the whole \
-                     ledger proves it"
-                ));
-            }
-            Subject::Bulletin(id) => {
-                proved.push(format!(
-                    "bulletin {id}, which its originator signed, was released to {}",
-                    count(self.released.len(), "recipient")
-                ));
-                for (recipient, lane, number) in &self.released {
-                    match self.acknowledged.get(&(recipient.clone(), *lane)) {
-                        Some((up_to, at)) if up_to >= number => proved.push(format!(
-                            "{recipient} signed at {at} that it holds lane {lane} up to {up_to}: number \
-                             {number} is it"
-                        )),
-                        _ => not_proved.push(format!("that {recipient} has it")),
-                    }
-                }
-                not_proved.push(
-                    "that it was released to nobody else by a later record: the whole ledger proves it"
-                        .to_owned(),
-                );
-            }
-        }
-        if self.nameless > 0 {
-            not_proved.push(format!(
-                "who published {} of the bulletins: their headers name a key only",
-                self.nameless
-            ));
-        }
-        not_proved.push(
-            "what the bulletins say: contents are no part of a statement; and that they arrived with all \
-             these parts: permission may have narrowed before they were delivered"
-                .to_owned(),
-        );
-        Evidence {
-            kind: "statement",
-            proved,
-            details: self.details,
-            not_proved,
-        }
-    }
-}
-
-fn count(number: usize, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A lane without gaps.
-struct Whole {
-    lane: Precedence,
-    last: u64,
+pub(super) struct Whole {
+    pub(super) lane: Precedence,
+    pub(super) last: u64,
     /// The next number is known to be later than the time that the statement is about.
-    ends: bool,
-}
-
-fn terms_text(one: &LaneRelease) -> String {
-    let release = &one.release;
-    let clauses: Vec<String> = release.clauses.iter().map(ToString::to_string).collect();
-    let under = if clauses.is_empty() {
-        "as a notice".to_owned()
-    } else {
-        format!("under {}", clauses.join(", "))
-    };
-    match release.withheld.len() {
-        0 => under,
-        1 => format!("{under}, one part withheld"),
-        parts => format!("{under}, {parts} parts withheld"),
-    }
-}
-
-fn release_text(one: &LaneRelease) -> String {
-    let held = if one.number == 0 {
-        ", held until it is let go"
-    } else {
-        ""
-    };
-    format!("{} {}{held}", one.release.recipient, terms_text(one))
+    pub(super) ends: bool,
 }

@@ -13,6 +13,7 @@
 
 mod check;
 mod make;
+mod tell;
 mod wire;
 
 pub use check::{InvalidStatement, verify_statement};
