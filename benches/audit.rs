@@ -67,7 +67,7 @@ fn audit(directory: &Path) {
     let mut quarters = Vec::new();
     let quarter = engine.size() / 4;
     let progress = |done: u64| {
-        if quarter > 0 && done.is_multiple_of(quarter) {
+        if done >= quarter * (quarters.len() as u64 + 1) {
             quarters.push(resident());
         }
     };

@@ -374,7 +374,14 @@ async fn log_key(cluster: &Cluster) -> String {
 
 fn changed(path: &Path, at: usize) -> PathBuf {
     let mut bytes = fs::read(path).expect("a file");
-    let at = bytes.len() * at / 8;
+    // Of a bulletin's file the bulletin: the key set after it has signatures to spare.
+    let end = bytes.windows(8).position(|window| window == b"-----END");
+    let at = end.unwrap_or(bytes.len()) * at / 8;
+    // A line may end in other ways.
+    let visible = bytes[at..]
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace());
+    let at = at + visible.expect("more than blanks");
     bytes[at] ^= 1;
     let other = path.with_extension("changed");
     fs::write(&other, bytes).expect("written");

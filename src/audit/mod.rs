@@ -3,6 +3,7 @@
 //! In scope: reading a ledger and saying whether it holds, or which record is the first that does
 //! not. Out of scope: writing anything.
 
+mod auditor;
 mod evidence;
 mod finding;
 mod given;
@@ -18,6 +19,6 @@ pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};
 pub use statement::{InvalidStatement, Item, Statement, StatementMaker, Subject, verify_statement};
 pub use verify::{
-    Audited, Auditor, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents,
+    Audited, Decoded, Disputed, ErasedContents, Stored, Verification, verify, verify_with_contents,
 };
 pub use volume::{Uncounted, Volume, volume};

@@ -226,12 +226,13 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
         }
         for view in page {
             if verification.due().is_some() {
-                let stored = stored(&view)?;
+                let decoded = stored(&view)?.decode(view.position, verification.mentioning());
+                let decoded = decoded.map_err(untrue)?;
                 let mut about = Vec::new();
-                for earlier in verification.refers_to(&stored) {
+                for earlier in verification.refers_to(&decoded) {
                     about.extend(record_at(&config.control, earlier).await?);
                 }
-                verification.take(&stored, &about).map_err(untrue)?;
+                verification.take(decoded, &about).map_err(untrue)?;
             }
         }
         bar.set_position(verification.due().unwrap_or(status.size));

@@ -144,8 +144,8 @@ impl EmbeddedEngine {
         kept.map(|one| position(&one.key()?)).collect()
     }
 
-    /// Removes from the disk what was erased: the store writes anew the files in which it still lies, and
-    /// gives up the journal that it came through.
+    /// Removes from the disk what was erased: the store writes anew the tables in which it still lies. Its
+    /// journal goes by itself, when 64 MB more were written.
     pub fn purge(&self) -> Result<(), StoreError> {
         for keyspace in [
             &self.records,
