@@ -16,7 +16,7 @@ use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
 use super::send;
-use super::{Act, Asked, LinkStatus, Outward, Shared, proofs, witness};
+use super::{Act, Asked, LinkStatus, Outward, Shared, loss, proofs, witness};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) log: NoteKey,
     /// The same: it signs promises, too.
     pub(super) log_key: PublicKey,
+    /// What is promised from this position on is kept until it is proved; `None`: nothing is.
+    pub(super) keep_from: Option<u64>,
 }
 
 impl Link {
@@ -285,10 +287,12 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     };
     shared.store.put(LOG_KEY, log.to_string().as_bytes())?;
     witness::compare(shared, &log, &welcome.checkpoint)?;
+    let keep_from = loss::look(shared, &log, &welcome)?;
     let session = Session {
         ledger: welcome.ledger,
         log_key: *log.signs_notes().ok_or(unusable)?,
         log,
+        keep_from,
     };
     Ok(Greeted {
         session,

@@ -12,6 +12,7 @@ mod export;
 mod inbox;
 mod link;
 mod local;
+mod loss;
 mod notices;
 mod obligations;
 mod onward;

@@ -38,6 +38,9 @@ pub struct StatusView {
     pub pending: usize,
     /// Bulletins in the broker's log.
     pub promised: usize,
+    /// Of those, bulletins that the outbox keeps until a checkpoint covers them which this node believes.
+    #[serde(default)]
+    pub kept: u64,
     /// Bulletins refused for good.
     pub rejected: usize,
     /// Bulletins received.
@@ -370,6 +373,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         ledger: ledger.map(|ledger| ledger.to_string()),
         pending: count(|state| *state == OutboxState::Pending),
         promised: count(|state| matches!(state, OutboxState::Promised { .. })),
+        kept: shared.store.kept()?.bulletins,
         rejected: count(|state| matches!(state, OutboxState::Rejected { .. })),
         received,
         quarantined,
