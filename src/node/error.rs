@@ -1,6 +1,7 @@
 //! Why a node cannot start, or a session ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -39,6 +40,14 @@ pub enum NodeError {
         path: PathBuf,
         /// Line and mistake.
         error: InvalidPolicy,
+    },
+    /// The witness's listener.
+    #[error("cannot listen on {address} for logs that ask the witness: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
     },
     /// The witness.
     #[error("this node's witness cannot sign: {0}")]

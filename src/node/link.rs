@@ -38,7 +38,7 @@ const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// Where the ledger's id is kept.
 const LEDGER: &str = "ledger";
 /// Where the key of its log is kept.
-const LOG_KEY: &str = "log_key";
+pub(super) const LOG_KEY: &str = "log_key";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
 /// Renew a certificate before this much of its validity is left.
@@ -416,8 +416,9 @@ impl Control<'_> {
         let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
         let answered = tokio::task::spawn_blocking(move || {
             let now = shared.clock.now();
-            let (witness, store) = (&shared.witness, &shared.store);
-            witness.add_checkpoint(store, &log, &request, now)
+            let (own, store) = (&shared.witness, &shared.store);
+            let log_of = |origin: &str| Ok((origin == log.name()).then(|| log.clone()));
+            own.add_checkpoint(store, log_of, &request, now, witness::Source::Broker)
         });
         let (status, body) = answered.await.map_err(|_| NodeError::Stopping)??;
         Ok(Frame::Cosigned {

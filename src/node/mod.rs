@@ -24,8 +24,9 @@ mod send;
 mod view;
 mod webhook;
 mod witness;
+mod witness_http;
 
-pub use config::{Config, TlsConfig, WebhookConfig};
+pub use config::{Config, TlsConfig, WebhookConfig, WitnessConfig};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
@@ -34,6 +35,7 @@ pub use onward::{AskingView, HoldView, PassOnDraft};
 pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -116,6 +118,8 @@ pub(crate) struct Shared {
     faults: Mutex<BTreeSet<String>>,
     witness: witness::Witness,
     policy: Option<Policy>,
+    /// Where the witness listens for logs, where it does.
+    witness_address: Option<SocketAddr>,
     link: watch::Sender<LinkStatus>,
     acts: mpsc::Sender<Outward>,
     stop: CancellationToken,
@@ -153,6 +157,8 @@ impl Node {
         let witness = witness::Witness::new(&config)?;
         let policy = config.witness_policy.as_deref().map(read_policy);
         let policy = policy.transpose()?;
+        let listener = config.witness.as_ref().map(witness_http::bind);
+        let listener = listener.transpose()?;
         let (acts, waiting) = mpsc::channel(16);
         let shared = Arc::new(Shared {
             config,
@@ -175,6 +181,7 @@ impl Node {
             faults: Mutex::default(),
             witness,
             policy,
+            witness_address: listener.as_ref().map(|bound| bound.address),
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
             acts,
             stop: CancellationToken::new(),
@@ -186,6 +193,9 @@ impl Node {
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(declare::run(Arc::clone(&shared)));
         tasks.spawn(retention::run(Arc::clone(&shared)));
+        if let Some(listener) = listener {
+            witness_http::serve(&shared, &tasks, listener);
+        }
         for webhook in shared.config.webhook.clone() {
             tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
         }

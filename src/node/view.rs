@@ -1,6 +1,7 @@
 //! What applications and operators are shown of a node.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub struct StatusView {
     /// The key of this node's witness, for the policies of others.
     #[serde(default)]
     pub witness: Vec<String>,
+    /// Where it listens for logs that this node is not connected to, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_address: Option<SocketAddr>,
     /// Records of the log that a checkpoint covers which this node believes.
     #[serde(default)]
     pub witnessed: u64,
@@ -381,6 +385,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         agreements: agreements(shared),
         log_key: super::link::known_log_key(shared)?,
         witness: keys.map(ToString::to_string).collect(),
+        witness_address: shared.witness_address,
         witnessed: believed.map_or(0, |head| head.checkpoint.size),
         receipts,
         pending_receipts,
@@ -444,6 +449,12 @@ fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
         );
     }
     alarms.extend(super::witness::suspicion(&shared.store)?);
+    alarms.extend(super::witness::other_forks(shared)?.iter().map(|(log, _)| {
+        format!(
+            "the log {log}, which this node witnesses, showed two histories: `entente receipt --fork` \
+             gives the proof"
+        )
+    }));
     let faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
     alarms.extend(faults.iter().cloned());
     Ok(alarms)
