@@ -42,6 +42,9 @@ pub struct Config {
     pub pseudonyms: Option<PathBuf>,
     /// This partner's own key set.
     pub key_set: PathBuf,
+    /// Seconds beyond the broker's promised delay after which a missing receipt is an alarm; default 60.
+    #[serde(default = "default_receipts_within")]
+    pub receipts_within: u64,
     /// Who must have cosigned a checkpoint before it is believed (C2SP tlog-policy); this node's own
     /// witness must in any case. Absent: nobody else.
     #[serde(default)]
@@ -99,6 +102,10 @@ pub struct WebhookConfig {
     /// What its application uses bulletins for.
     #[serde(default)]
     pub purpose: Option<Purpose>,
+}
+
+const fn default_receipts_within() -> u64 {
+    60
 }
 
 impl Config {

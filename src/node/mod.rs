@@ -16,6 +16,7 @@ mod loss;
 mod notices;
 mod obligations;
 mod onward;
+mod overdue;
 mod proofs;
 mod pseudonyms;
 mod receive;
@@ -114,6 +115,8 @@ pub(crate) struct Shared {
     believed: watch::Sender<Option<proofs::Believed>>,
     /// Counts changes of the receipts.
     proved: watch::Sender<u64>,
+    /// Records whose receipts are not here.
+    awaited: Mutex<overdue::AllAwaited>,
     /// What is wrong with the log.
     faults: Mutex<BTreeSet<String>>,
     witness: witness::Witness,
@@ -178,6 +181,7 @@ impl Node {
             inbox: watch::Sender::new(0),
             believed: watch::Sender::new(None),
             proved: watch::Sender::new(0),
+            awaited: Mutex::default(),
             faults: Mutex::default(),
             witness,
             policy,
@@ -192,6 +196,7 @@ impl Node {
         tasks.spawn(local::serve(Arc::clone(&shared), control));
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(declare::run(Arc::clone(&shared)));
+        tasks.spawn(overdue::run(Arc::clone(&shared)));
         tasks.spawn(retention::run(Arc::clone(&shared)));
         if let Some(listener) = listener {
             witness_http::serve(&shared, &tasks, listener);

@@ -448,6 +448,7 @@ fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
             "the log showed two histories: `entente receipt --fork` gives the proof".to_owned(),
         );
     }
+    alarms.extend(super::overdue::alarms(shared, now));
     alarms.extend(super::witness::suspicion(&shared.store)?);
     alarms.extend(super::witness::other_forks(shared)?.iter().map(|(log, _)| {
         format!(
