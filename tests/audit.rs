@@ -214,14 +214,21 @@ fn a_release_that_the_agreements_do_not_give_is_found() {
 #[test]
 fn an_acknowledgement_of_something_else_than_was_released_is_in_dispute() {
     let estmark = partner("estmark");
-    for (void, wrong) in [(true, true), (false, false)] {
+    for (sent, wrong) in [
+        ("void", true),
+        ("more withheld", true),
+        ("as decided", false),
+    ] {
         let mut ledger = ledger_until_the_acknowledgement();
-        let chain = if void {
-            LaneChain::start(ledger.id(), &estmark, Precedence::Routine)
-                .void(1)
-                .void(2)
-        } else {
-            ledger.chain(&estmark, 2)
+        let start = LaneChain::start(ledger.id(), &estmark, Precedence::Routine);
+        let releases = ledger.records().into_iter().flat_map(|one| one.releases);
+        let chain = match sent {
+            "void" => start.void(1).void(2),
+            // A broker may withhold no more than was decided.
+            "more withheld" => releases.take(2).fold(start, |chain, one| {
+                chain.delivered(one.number, &one.bulletin, &[0, 1, 2, 3])
+            }),
+            _ => ledger.chain(&estmark, 2),
         };
         let lanes = vec![LaneAck {
             precedence: Precedence::Routine,

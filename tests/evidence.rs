@@ -1,65 +1,32 @@
 //! What anybody can prove afterwards: receipts, witnesses, forks, damage. Real processes, real QUIC,
 //! real disk.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::too_many_lines,
-    reason = "what was not as it should be is shown; a story is told in one piece"
-)]
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
+#[path = "support/alliance.rs"]
+mod alliance;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command as Shell;
-use std::time::Duration;
 
+use alliance::{
+    PATIENCE, PROGRAM, configure, draft, keep, partner, plan, position, prepared, publish,
+    put_back, receipts, settled, start, status, written,
+};
 use entente::broker;
-use entente::bulletin::{BulletinId, Draft};
-use entente::deployment::{AgreementPlan, Plan, Runner, until};
+use entente::deployment::until;
 use entente::node::{Command, Response, StatusView};
-use entente::partner::PartnerId;
 use entente::proof::merkle::leaf_hash;
 use entente::proof::tree::{self, Tiled};
 use entente::proof::{
-    Checkpoint, Digest, NoteKey, TileKind, TilePath, bundle_entries, tile_hashes,
+    Checkpoint, Digest, NoteKey, SecretKey, Signer, TileKind, TilePath, bundle_entries, tile_hashes,
 };
 use entente::testing::{Cluster, Scratch};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn partner(name: &str) -> PartnerId {
-    format!("{name}.example").parse().expect("a partner")
-}
-
-/// Norland and Estmark share cyber without sources; Ostland is only admitted.
-fn plan() -> Plan {
-    let partners = ["norland", "estmark", "ostland"].map(partner).to_vec();
-    let mut plan = Plan::new(partner("alliance"), partners);
-    plan.agreements.push(AgreementPlan {
-        name: "cyber".into(),
-        title: "Cyber indicators".into(),
-        parties: vec![partner("norland"), partner("estmark")],
-        clauses: r#"
-[[clause]]
-id = "feed"
-from = ["*"]
-to = ["*"]
-kinds = ["cyber"]
-topics = ["cyber"]
-regions = ["*"]
-tlp = "TLP:AMBER"
-withhold = ["source"]
-"#
-        .into(),
-    });
-    plan
-}
-
 async fn cluster(scratch: &Scratch) -> Cluster {
-    let runner = Runner::Processes(PROGRAM.into());
-    Cluster::prepare(runner, scratch.path(), plan(), 1)
-        .await
-        .expect("a cluster")
+    // Ostland is only admitted.
+    prepared(scratch, plan(&["norland", "estmark"])).await
 }
 
 async fn started(scratch: &Scratch) -> Cluster {
@@ -68,57 +35,6 @@ async fn started(scratch: &Scratch) -> Cluster {
     let partners = cluster.plan().partners.clone();
     cluster.start_nodes(&partners).await.expect("nodes");
     cluster
-}
-
-fn draft(text: &str) -> Draft {
-    let file = format!(
-        "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
-         \"narrative\"\ntext = \"{text}\"\n[[part]]\ntype = \"source\"\ndescription = \"{text}\"\n"
-    );
-    Draft::from_toml(&file).expect("a bulletin")
-}
-
-async fn publish(cluster: &Cluster, by: &str, text: &str) -> BulletinId {
-    let by = partner(by);
-    let ids = cluster.publish(&by, vec![draft(text)]).await;
-    let ids = ids.expect("in the outbox");
-    cluster.promised(&by, &ids).await.expect("promised");
-    ids[0]
-}
-
-/// A node's status, once it runs.
-async fn status(cluster: &Cluster, of: &str) -> StatusView {
-    let asked = until("a node", PATIENCE, || async {
-        match cluster.ask_node(&partner(of), &Command::Status).await {
-            Ok(Response::Status(status)) => Some(*status),
-            _ => None,
-        }
-    });
-    asked.await.expect("a status")
-}
-
-/// Waits until a node's status is as it should be.
-async fn settled(cluster: &Cluster, of: &str, what: impl Fn(&StatusView) -> bool) -> StatusView {
-    let found = until("a node's status", PATIENCE, || async {
-        Some(status(cluster, of).await).filter(|status| what(status))
-    });
-    let found = found.await;
-    if found.is_err() {
-        println!("{of} is {:#?}", status(cluster, of).await);
-    }
-    found.expect("the status that is waited for")
-}
-
-async fn receipts(cluster: &Cluster, of: &str, about: &str) -> Vec<String> {
-    let about = about.to_owned();
-    let asked = Command::Receipts {
-        about,
-        wait: 30_000,
-    };
-    match cluster.ask_node(&partner(of), &asked).await {
-        Ok(Response::Receipts(receipts)) => receipts,
-        other => panic!("no receipts: {other:?}"),
-    }
 }
 
 /// `entente verify`: exit code and what it says.
@@ -131,12 +47,6 @@ fn verify(file: &Path, trust: &[&str]) -> (i32, String) {
         output.status.code().expect("an exit code"),
         String::from_utf8_lossy(&text).into_owned(),
     )
-}
-
-fn written(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
-    let path = scratch.path().join(name);
-    fs::write(&path, text).expect("written");
-    path
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,34 +250,6 @@ async fn the_log_is_served_as_tiles_that_lead_to_its_checkpoint() {
     cluster.stop().await.expect("stopped");
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type().expect("a kind");
-        if kind.is_dir() {
-            copy(&entry.path(), &target);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
-}
-
-/// Ledger and head of a stopped broker, to be put back later.
-fn keep(cluster: &Cluster, to: &Path) {
-    let broker = cluster.layout().broker();
-    copy(&broker.join("ledger"), &to.join("ledger"));
-    fs::copy(broker.join("head"), to.join("head")).expect("copied");
-}
-
-fn put_back(cluster: &Cluster, from: &Path) {
-    let broker = cluster.layout().broker();
-    fs::remove_dir_all(broker.join("ledger")).expect("removed");
-    copy(&from.join("ledger"), &broker.join("ledger"));
-    fs::copy(from.join("head"), broker.join("head")).expect("copied");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_on_yesterdays_disk_stops_when_a_witness_tells() {
     let scratch = Scratch::new().expect("a directory");
@@ -482,20 +364,7 @@ async fn one_flipped_bit_is_found_and_named() {
         let id = publish(&cluster, "norland", "one").await;
         cluster.delivered(id).await.expect("delivered");
         settled(&cluster, "norland", |status| status.receipts >= 2).await;
-        let Ok(Response::Outbox(published)) = cluster
-            .ask_node(
-                &partner("norland"),
-                &Command::Outbox {
-                    ids: vec![id],
-                    wait: 0,
-                },
-            )
-            .await
-        else {
-            panic!("no outbox");
-        };
-        let value = serde_json::to_value(&published[0]).expect("JSON");
-        let position = value["position"].as_u64().expect("a position");
+        let position = position(&cluster, "norland", id).await;
         cluster.stop().await.expect("stopped");
         flip(&cluster, keyspace, position);
         let all = cluster.plan().partners.clone();
@@ -511,4 +380,63 @@ async fn one_flipped_bit_is_found_and_named() {
         settled(&cluster, "norland", alarmed).await;
         cluster.stop().await.expect("stopped");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_keeps_a_receipt_back_is_told_of() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = cluster(&scratch).await;
+    let config = cluster.layout().node_config(&partner("norland"));
+    let key = SecretKey::from_seed([9; 32]).expect("a key").public_key();
+    let ghost = NoteKey::cosigner("ghost.example", key).expect("a key");
+    cluster.start_broker().await.expect("a broker");
+    let Ok(broker::Reply::Status(known)) = cluster.ask_broker(&broker::Request::Status).await
+    else {
+        panic!("no status");
+    };
+    let policy = format!(
+        "log {}\nwitness ghost {ghost}\nquorum ghost\n",
+        known.log_key
+    );
+    let policy = written(&scratch, "policy", &policy);
+    let plain = fs::read_to_string(&config).expect("a configuration");
+    let asks = format!("witness_policy = \"{}\"\n", policy.display());
+    configure(&config, &format!("receipts_within = 0\n{asks}"), "");
+    start(&mut cluster, &["norland"]).await;
+    let id = publish(&cluster, "norland", "one").await;
+    // No checkpoint is believed: that is told when the promised delay is over.
+    let position = position(&cluster, "norland", id).await;
+    let named = format!("record {position} of {id} has no receipt");
+    let alarmed = |why: &'static str, named: String| {
+        move |status: &StatusView| {
+            let mut alarms = status.alarms.iter();
+            alarms.any(|alarm| alarm.contains(&named) && alarm.contains(why))
+        }
+    };
+    let waits = alarmed("no checkpoint", named.clone());
+    settled(&cluster, "norland", waits).await;
+    cluster.checkpointed().await.expect("a checkpoint");
+    cluster.stop().await.expect("stopped");
+
+    // Now one is, and the broker does not show the record.
+    fs::write(&config, format!("receipts_within = 0\n{plain}")).expect("written");
+    flip(&cluster, "records", position);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland"]).await;
+    publish(&cluster, "norland", "two").await;
+    let kept_back = alarmed("does not show it", named.clone());
+    settled(&cluster, "norland", kept_back).await;
+    cluster.stop().await.expect("stopped");
+
+    // It does, and the alarm is over.
+    flip(&cluster, "records", position);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland"]).await;
+    assert_eq!(
+        receipts(&cluster, "norland", &id.to_string()).await.len(),
+        1
+    );
+    let over = |status: &StatusView| !status.alarms.iter().any(|alarm| alarm.contains(&named));
+    settled(&cluster, "norland", over).await;
+    cluster.stop().await.expect("stopped");
 }

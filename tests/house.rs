@@ -311,3 +311,44 @@ fn every_file_says_what_it_is_and_nothing_is_left_undone() {
         }
     }
 }
+
+#[test]
+fn every_attack_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md");
+    let rows = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| attack |"));
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 22, "the table of attacks lost its rows");
+    let quoted = |cell: &str| -> Vec<String> {
+        let words = cell.split('`').skip(1).step_by(2);
+        words.map(str::to_owned).collect()
+    };
+    let mut wrong = Vec::new();
+    for row in &rows[2..] {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [attack, stopped, tests] = cells.as_slice() else {
+            panic!("three cells: {row}");
+        };
+        for file in quoted(stopped) {
+            if !root.join(&file).is_file() {
+                wrong.push(format!("{attack}: there is no {file}"));
+            }
+        }
+        let (mut code, mut found) = (String::new(), 0);
+        for word in quoted(tests) {
+            if word.contains('/') {
+                code = fs::read_to_string(root.join(&word)).unwrap_or_default();
+            } else if code.contains(&format!("fn {word}(")) {
+                found += 1;
+            } else {
+                wrong.push(format!("{attack}: there is no test {word}"));
+            }
+        }
+        if found == 0 {
+            wrong.push(format!("{attack}: it has no test"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -4,30 +4,26 @@
 
 #![allow(clippy::print_stderr, reason = "skips are shown")]
 
+#[path = "support/alliance.rs"]
+mod alliance;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Shell, Stdio};
-use std::time::Duration;
 
+use alliance::{PATIENCE, PROGRAM, configure, lonely, partner, plan, prepared, written};
 use entente::broker::{self, Reply, Request};
 use entente::bulletin::Draft;
 use entente::deployment::{Plan, Runner, until};
-use entente::partner::PartnerId;
 use entente::testing::{Cluster, Scratch};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-const PATIENCE: Duration = Duration::from_mins(1);
 /// What is installed into the virtual environment.
 const TOOLS: [&str; 2] = ["aics-tlog==0.2.1", "aics-witness==0.1.0"];
 /// Where Debian puts the sources of Go packages.
 const GO_PACKAGES: &str = "/usr/share/gocode";
 /// The foreign witness's name.
 const WITNESS: &str = "witness.example/w1";
-
-fn partner(name: &str) -> PartnerId {
-    format!("{name}.example").parse().expect("a partner")
-}
 
 /// Runs a tool: what it says, or why it failed.
 fn run(shell: &mut Shell) -> Result<String, String> {
@@ -221,5 +217,43 @@ async fn stock_tools_verify_the_log_that_a_foreign_witness_cosigns() {
         ]))
         .is_err()
     );
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_tool_counts_the_cosignatures_that_a_node_gives_over_http() {
+    let scratch = Scratch::new().expect("a directory");
+    let Some(bin) = python_tools() else { return };
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    cluster.start_broker().await.expect("a broker");
+    let Ok(Reply::Status(status)) = cluster.ask_broker(&Request::Status).await else {
+        panic!("no status");
+    };
+    cluster.kill_broker().await.expect("killed");
+    let log = status.log_key;
+    let url = lonely(&scratch, &mut cluster, &[&log.parse().expect("a key")]).await;
+    let witness = alliance::status(&cluster, "ostland").await.witness[0].clone();
+    let policy = format!("witness ostland {witness} {url}\nquorum ostland\n");
+    let policy = written(&scratch, "policy", &policy);
+    let path = cluster.layout().broker_config();
+    let line = format!("\n[witness]\npolicy = \"{}\"\n", policy.display());
+    configure(&path, "", &line);
+    cluster.start_broker().await.expect("a broker");
+    cluster
+        .start_nodes(&[partner("norland")])
+        .await
+        .expect("a node");
+    publish(&cluster, 40).await;
+    witnessed(&cluster, 45).await;
+    let config = broker::Config::load(&path).expect("a configuration");
+    let tiles = format!("http://{}", config.http.expect("http").listen);
+    let verify = |witness: &str| {
+        let mut shell = Shell::new(bin.join("aics-tlog"));
+        shell.args(["verify-checkpoint", "--tiles", &tiles, "--log-key", &log]);
+        run(shell.args(["--witness-key", witness, "--quorum", "1"]))
+    };
+    verify(&witness).expect("its cosignature counts");
+    let another = alliance::status(&cluster, "norland").await.witness[0].clone();
+    verify(&another).expect_err("that of another does not");
     cluster.stop().await.expect("stopped");
 }

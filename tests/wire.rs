@@ -13,6 +13,7 @@ use std::time::Duration;
 use client::{Gullible, Identity, tls};
 use closing::closed_with;
 use data_encoding::BASE64;
+use entente::agreement::SignedAgreement;
 use entente::broker::Request;
 use entente::bulletin::{Draft, Part};
 use entente::clock::{Clock, SystemClock, SystemEntropy};
@@ -383,6 +384,82 @@ async fn the_connected_are_looked_at_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_revoked_are_gone_within_a_second_with_their_queue_and_do_not_resume() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepare(&scratch, plan()).await;
+    let norland = partner("norland");
+    cluster.start_nodes([&norland]).await.expect("connected");
+    // One client with one session cache, before and after.
+    let shown = identity(&cluster, "estmark");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible))
+        .with_client_auth_cert(shown.chain, shown.key)
+        .expect("a pair");
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_early_data = true;
+    config.resumption = rustls::client::Resumption::in_memory_sessions(8);
+    let tls = Arc::new(QuicClientConfig::try_from(config).expect("a QUIC suite"));
+    let connection = connect(&cluster, Arc::clone(&tls)).await;
+    let connection = connection.expect("a connection");
+    let _control = greet(&connection).await;
+    // It reads nothing, so that more waits for it than the windows hold.
+    let text = "x".repeat(1_000_000);
+    let draft = ["kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \"narrative\"\ntext = \"", &text, "\"\n"].concat();
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        let draft = Draft::from_toml(&draft).expect("a bulletin");
+        ids.extend(cluster.publish(&norland, vec![draft]).await.expect("taken"));
+    }
+    cluster.promised(&norland, &ids).await.expect("promised");
+
+    let home = cluster.layout().home(&partner("estmark"));
+    let leaf = certificates_from_pem(&home.leaf(&node_id("estmark")).certificate);
+    let serial = serial_of(&leaf.expect("a certificate")[0]).expect("a serial");
+    let now = SystemClock.now();
+    let day = now.saturating_add(Duration::from_hours(24));
+    let crl = home
+        .authority()
+        .expect("an authority")
+        .revoke(&[serial], now, day);
+    let request = Request::Revoke {
+        partner: partner("estmark"),
+        crl: BASE64.encode(&crl.expect("a list")),
+    };
+    cluster.ask_broker(&request).await.expect("recorded");
+    let second = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
+    assert!(second.is_ok(), "it is still connected after a second");
+    assert_eq!(closed_with(&connection).await, "no_longer_trusted");
+    // What came before, in the windows, is all: the queue is twelve times that.
+    let mut came = 0;
+    while let Ok(mut lane) = connection.accept_uni().await {
+        while let Ok(Some(chunk)) = lane.read_chunk(usize::MAX, true).await {
+            came += chunk.bytes.len();
+        }
+    }
+    assert!(came < 2_000_000, "{came} bytes of the queue");
+
+    // The client believes that it is connected until the broker has judged its certificate.
+    for _ in 0..2 {
+        if let Ok(again) = connect(&cluster, Arc::clone(&tls)).await {
+            let closed = tokio::time::timeout(PATIENCE, again.closed()).await;
+            closed.expect("it is let in by what it remembers");
+            assert!(again.accept_uni().await.is_err(), "it is given nothing");
+        }
+    }
+    for id in ids {
+        let view = cluster.decided(id).await.expect("decided");
+        let mut recipients = view.recipients.iter();
+        let estmark = recipients.find(|one| one.partner == partner("estmark"));
+        assert!(!estmark.expect("released").acknowledged);
+    }
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recipients_bytes_hold_nothing_of_what_is_withheld_or_anothers() {
     let scratch = Scratch::new().expect("a directory");
     let mut cluster = prepare(&scratch, plan()).await;
@@ -459,6 +536,17 @@ async fn a_recipients_bytes_hold_nothing_of_what_is_withheld_or_anothers() {
     assert!(!holds(b"deeply hidden"), "and nothing else");
     for other in ["sudland", "ostland", "theirs", "secret"] {
         assert!(!holds(other.as_bytes()), "nothing of `{other}`");
+    }
+    let id = |name: &str| {
+        let file = std::fs::read(cluster.layout().agreement(name)).expect("an agreement");
+        let signed = SignedAgreement::from_file(&file).expect("an agreement");
+        signed.id().0
+    };
+    assert!(holds(id("ours").as_bytes()), "the agreement is named");
+    for other in ["theirs", "secret"] {
+        let id = id(other);
+        assert!(!holds(id.as_bytes()), "the id of `{other}`");
+        assert!(!holds(id.to_string().as_bytes()), "the id of `{other}`");
     }
     cluster.stop().await.expect("a clean end");
 }

@@ -11,7 +11,7 @@ use super::error::BrokerError;
 use crate::identity::read_secret_key;
 use crate::ledger::{Cover, CoverKey, MERGE_DELAY};
 use crate::partner::SpiffeId;
-use crate::transport::Kex;
+use crate::transport::{HttpLimits, Kex};
 
 /// `broker.toml`. Paths are relative to the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,6 +115,9 @@ pub struct HttpConfig {
     /// Where the log alone is served, to anybody: `/checkpoint` and `/tile/...`.
     #[serde(default)]
     pub log: Option<SocketAddr>,
+    /// What those who ask may use, of each listener.
+    #[serde(default)]
+    pub limits: HttpLimits,
 }
 
 /// `[quota]`

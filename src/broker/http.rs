@@ -16,6 +16,7 @@ use super::error::BrokerError;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError};
 use crate::proof::{TILE_WIDTH, TileKind, TilePath, bundle_bytes, tile_bytes};
 use crate::store::EmbeddedEngine;
+use crate::transport::serve_http;
 
 /// Listens where the configuration says.
 pub(super) async fn listen(
@@ -52,13 +53,9 @@ pub(super) async fn listen(
 }
 
 fn serve(shared: &Arc<Shared>, tasks: &TaskTracker, listener: TcpListener, routes: Router) {
-    let stop = shared.stop.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "HTTP is no longer served");
-        }
-    });
+    let limits = shared.config.http.as_ref().map(|http| http.limits);
+    let (limits, stop) = (limits.unwrap_or_default(), shared.stop.clone());
+    tasks.spawn(serve_http(listener, routes, limits, 0, stop));
 }
 
 /// The log as C2SP tlog-tiles says: its entries are salted commitments, and tell nobody anything.

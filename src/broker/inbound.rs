@@ -1,6 +1,6 @@
 //! What a node says: its greeting, acknowledgements, statements. Its submissions: `publishing`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use quinn::{Connection, RecvStream, SendStream};
 use thiserror::Error;
@@ -11,25 +11,25 @@ use super::Shared;
 use super::asking;
 use super::commit::Answer;
 use super::error::BrokerError;
-use super::outbound::{self, SharedLane};
+use super::outbound;
+use super::resume::{self, Lanes, Resumed};
 use super::sessions::Registration;
 use super::streams;
 use super::view;
 use super::witnesses::Witness;
 use crate::agreement::{AgreementId, SignedAgreement};
-use crate::bulletin::{BulletinId, Precedence};
+use crate::bulletin::BulletinId;
 use crate::identity::check_crl;
 use crate::ledger::{
     AckError, AgreementEntry, CertificatesRevoked, ConsentError, DeclarationError, Fact, HoldError,
-    Lane, LaneChain, LedgerId, Proposal, SignedAck, SignedConsent, SignedDeclaration,
-    SignedHoldDecision, State,
+    Proposal, SignedAck, SignedConsent, SignedDeclaration, SignedHoldDecision, State,
 };
 use crate::partner::PartnerId;
 use crate::proof::NoteKey;
 use crate::session::{
-    Asking, Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneSender, Limits,
+    Asking, Evidence, Frame, HELLO_TIMEOUT, Hello, KeySetVersions, LaneTail, Limits,
     MAX_FRAME_BYTES, MAX_HELLO_BYTES, OverdueItem, RecipientState, Refusal, Statement, Welcome,
-    decode, encode, greet, witness_name,
+    decode, encode, witness_name,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
 
@@ -95,15 +95,9 @@ pub(super) async fn serve(
     let (mut control, reader, hello) =
         greeting.map_err(|_| Refusal::new("no_hello", "the node did not greet in time"))??;
     let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
-    let lanes = match welcome(shared, &partner, &hello, ledger) {
-        Ok(lanes) => lanes,
-        Err(refusal) => {
-            // Said on the stream, too: a node that reads it there learns the code.
-            let _ = write_frame(&mut control, &encode(&Frame::Refuse(refusal.clone()))).await;
-            let _ = control.finish();
-            let _ = tokio::time::timeout(HELLO_TIMEOUT, control.stopped()).await;
-            return Err(refusal.into());
-        }
+    let resumed = match resume::resume(shared, &partner, &hello, ledger) {
+        Ok(resumed) => resumed,
+        Err(refusal) => return Err(refuse(&mut control, refusal).await),
     };
     let keys = own_keys(peer, hello.witness);
     hear(shared, &keys, hello.checkpoint).await?;
@@ -113,6 +107,7 @@ pub(super) async fn serve(
         .state()
         .genesis()
         .map(crate::ledger::Genesis::to_bytes);
+    let tails = tails(shared, &partner, &resumed).await?;
     let welcome = Frame::Welcome(Welcome {
         version: crate::session::PROTOCOL_VERSION,
         limits: Limits::OURS,
@@ -121,8 +116,14 @@ pub(super) async fn serve(
         genesis: genesis.ok_or(BrokerError::Closed)?,
         time: shared.clock.now(),
         checkpoint: shared.log.checkpoint().unwrap_or_default(),
+        size: shared.log.size(),
+        tails,
     });
     write_frame(&mut control, &encode(&welcome)).await?;
+    if let Some(refusal) = resumed.ahead {
+        return Err(refuse(&mut control, refusal).await);
+    }
+    let lanes = resumed.lanes;
 
     let mut tasks = JoinSet::new();
     for (precedence, lane) in &lanes {
@@ -165,6 +166,29 @@ pub(super) async fn serve(
         }
         None => Ok(()),
     }
+}
+
+/// Refuses on the stream, too: a node that reads it there learns the code.
+async fn refuse(control: &mut SendStream, refusal: Refusal) -> End {
+    let _ = write_frame(control, &encode(&Frame::Refuse(refusal.clone()))).await;
+    let _ = control.finish();
+    let _ = tokio::time::timeout(HELLO_TIMEOUT, control.stopped()).await;
+    refusal.into()
+}
+
+/// What the log has of the lanes of which the node holds more than it has acknowledged.
+async fn tails(
+    shared: &Arc<Shared>,
+    partner: &PartnerId,
+    resumed: &Resumed,
+) -> Result<Vec<LaneTail>, End> {
+    let beyond = resumed.beyond();
+    if beyond.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (log, partner) = (shared.log.clone(), partner.clone());
+    let read = tokio::task::spawn_blocking(move || resume::tails(beyond, &log, &partner));
+    Ok(read.await.map_err(|_| BrokerError::Closed)??)
 }
 
 /// Of the keys that a node calls its witness's, those under its own name: nobody cosigns as another.
@@ -213,57 +237,6 @@ async fn greeting(connection: &Connection) -> Result<Greeting, End> {
     };
     reader.set_limit(MAX_FRAME_BYTES);
     Ok((send, reader, hello))
-}
-
-type Lanes = Vec<(Precedence, SharedLane)>;
-
-/// Checks a greeting against this broker and its log, and finds where each lane resumes.
-fn welcome(
-    shared: &Shared,
-    partner: &PartnerId,
-    hello: &Hello,
-    ledger: LedgerId,
-) -> Result<Lanes, Refusal> {
-    greet(hello, ledger, shared.clock.now())?;
-    let state = shared.log.state();
-    let mut lanes = Vec::new();
-    for precedence in Precedence::ALL {
-        let lane = state.lanes().lane(partner, *precedence);
-        let (acked, issued) = lane.map_or((0, 0), |lane| (lane.acked(), lane.issued()));
-        let held = hello
-            .resume
-            .iter()
-            .find(|held| held.precedence == *precedence && held.up_to > 0);
-        let (up_to, chain) = held.map_or_else(
-            || (0, LaneChain::start(ledger, partner, *precedence)),
-            |held| (held.up_to, LaneChain(held.chain)),
-        );
-        if up_to < acked {
-            return Err(Refusal::new(
-                "resume_behind",
-                format!(
-                    "lane {precedence}: the node holds {up_to}, and it has acknowledged {acked}: \
-                     its store is older than what it signed; restore a newer backup"
-                ),
-            ));
-        }
-        if up_to > issued {
-            return Err(Refusal::new(
-                "resume_ahead",
-                format!("lane {precedence}: the node holds {up_to}, and {issued} were issued"),
-            ));
-        }
-        let signed = lane.and_then(Lane::chain);
-        if up_to == acked && signed.is_some_and(|signed| signed != chain.0) {
-            return Err(Refusal::new(
-                "resume_other_chain",
-                format!("lane {precedence}: the node holds another history than it acknowledged"),
-            ));
-        }
-        let sender = LaneSender::resume(*precedence, up_to, chain);
-        lanes.push((*precedence, Arc::new(Mutex::new(sender))));
-    }
-    Ok(lanes)
 }
 
 /// The control stream after the greeting.

@@ -24,6 +24,7 @@ mod metrics;
 mod outbound;
 mod publishing;
 mod quota;
+mod resume;
 mod sessions;
 mod streams;
 mod view;

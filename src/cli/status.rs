@@ -117,8 +117,8 @@ fn node(status: &node::StatusView) -> String {
         [
             "published".to_owned(),
             format!(
-                "{} in the log, {} waiting, {} refused",
-                status.promised, status.pending, status.rejected
+                "{} in the log, {} of them not witnessed yet, {} waiting, {} refused",
+                status.promised, status.kept, status.pending, status.rejected
             ),
         ],
         [

@@ -1,5 +1,6 @@
 //! The node's configuration file.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::error::NodeError;
 use crate::agreement::Purpose;
 use crate::partner::SpiffeId;
 use crate::proof::Digest;
-use crate::transport::Kex;
+use crate::transport::{HttpLimits, Kex};
 
 /// `node.toml`. Paths are relative to the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,10 +42,16 @@ pub struct Config {
     pub pseudonyms: Option<PathBuf>,
     /// This partner's own key set.
     pub key_set: PathBuf,
+    /// Seconds beyond the broker's promised delay after which a missing receipt is an alarm; default 60.
+    #[serde(default = "default_receipts_within")]
+    pub receipts_within: u64,
     /// Who must have cosigned a checkpoint before it is believed (C2SP tlog-policy); this node's own
     /// witness must in any case. Absent: nobody else.
     #[serde(default)]
     pub witness_policy: Option<PathBuf>,
+    /// This node's witness for logs that it is not connected to; absent: it answers its broker only.
+    #[serde(default)]
+    pub witness: Option<WitnessConfig>,
     /// Certificate and key exchange.
     pub tls: TlsConfig,
     /// Where received bulletins are posted.
@@ -65,6 +72,25 @@ pub struct TlsConfig {
     pub kex: Kex,
 }
 
+/// `[witness]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// Where logs ask over HTTP for cosignatures (C2SP tlog-witness): `127.0.0.1:7402`.
+    pub listen: SocketAddr,
+    /// Whether others than this machine may ask; otherwise `listen` has to be a loopback address, such
+    /// as for a proxy in front of it.
+    #[serde(default)]
+    pub public: bool,
+    /// A C2SP tlog-policy whose `log` lines name the logs that are witnessed besides the broker's own;
+    /// absent: none.
+    #[serde(default)]
+    pub logs: Option<PathBuf>,
+    /// What those who ask may use.
+    #[serde(default)]
+    pub limits: HttpLimits,
+}
+
 /// `[[webhook]]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +104,10 @@ pub struct WebhookConfig {
     pub purpose: Option<Purpose>,
 }
 
+const fn default_receipts_within() -> u64 {
+    60
+}
+
 impl Config {
     /// Reads a configuration file; a mistake in it is an error with the line.
     pub fn load(path: &Path) -> Result<Self, NodeError> {
@@ -89,9 +119,20 @@ impl Config {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
+        let witness = config.witness.as_ref();
+        if witness.is_some_and(|witness| !witness.public && !witness.listen.ip().is_loopback()) {
+            return Err(NodeError::Config {
+                path: path.to_owned(),
+                message: "witness.listen: the witness answers this machine only, such as on \
+                          127.0.0.1:7402, unless `public = true` stands beside it"
+                    .to_owned(),
+            });
+        }
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let optional = config.broker_revocations.iter_mut();
         let optional = optional.chain(config.pseudonyms.iter_mut());
+        let witness = config.witness.iter_mut();
+        let optional = optional.chain(witness.filter_map(|witness| witness.logs.as_mut()));
         for relative in optional.chain(config.witness_policy.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,

@@ -1,10 +1,12 @@
 //! Why a node cannot start, or a session ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::bulletin::Precedence;
 use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{InvalidRecord, PromiseError};
 use crate::proof::{InvalidKey, InvalidPolicy, SignError, TilePath};
@@ -39,6 +41,14 @@ pub enum NodeError {
         /// Line and mistake.
         error: InvalidPolicy,
     },
+    /// The witness's listener.
+    #[error("cannot listen on {address} for logs that ask the witness: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The witness.
     #[error("this node's witness cannot sign: {0}")]
     Witness(String),
@@ -66,6 +76,23 @@ pub enum NodeError {
         position: u64,
         /// The checkpoint's size.
         size: u64,
+    },
+    /// The broker's log lost what it had delivered here.
+    #[error(
+        "the broker's log lost what it had delivered here: {0} lanes go back to what it still has, and \
+         what comes again is not taken twice"
+    )]
+    Rewound(usize),
+    /// A lane that cannot go back.
+    #[error(
+        "lane {precedence}: the broker's log lost what it had delivered here beyond {number}, and what was \
+         carried up to there is not known any more; an operator has to restore a newer ledger"
+    )]
+    Carried {
+        /// The lane.
+        precedence: Precedence,
+        /// The last number that both agree about.
+        number: u64,
     },
     /// What is shown of the tree does not lead to its root.
     #[error(

@@ -16,7 +16,7 @@ use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
 use super::send;
-use super::{Act, Asked, LinkStatus, Outward, Shared, proofs, witness};
+use super::{Act, Asked, LinkStatus, Outward, Shared, loss, proofs, witness};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
@@ -38,7 +38,7 @@ const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// Where the ledger's id is kept.
 const LEDGER: &str = "ledger";
 /// Where the key of its log is kept.
-const LOG_KEY: &str = "log_key";
+pub(super) const LOG_KEY: &str = "log_key";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
 /// Renew a certificate before this much of its validity is left.
@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) log: NoteKey,
     /// The same: it signs promises, too.
     pub(super) log_key: PublicKey,
+    /// What is promised from this position on is kept until it is proved; `None`: nothing is.
+    pub(super) keep_from: Option<u64>,
 }
 
 impl Link {
@@ -285,10 +287,12 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     };
     shared.store.put(LOG_KEY, log.to_string().as_bytes())?;
     witness::compare(shared, &log, &welcome.checkpoint)?;
+    let keep_from = loss::look(shared, &log, &welcome)?;
     let session = Session {
         ledger: welcome.ledger,
         log_key: *log.signs_notes().ok_or(unusable)?,
         log,
+        keep_from,
     };
     Ok(Greeted {
         session,
@@ -412,8 +416,9 @@ impl Control<'_> {
         let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
         let answered = tokio::task::spawn_blocking(move || {
             let now = shared.clock.now();
-            let (witness, store) = (&shared.witness, &shared.store);
-            witness.add_checkpoint(store, &log, &request, now)
+            let (own, store) = (&shared.witness, &shared.store);
+            let log_of = |origin: &str| Ok((origin == log.name()).then(|| log.clone()));
+            own.add_checkpoint(store, log_of, &request, now, witness::Source::Broker)
         });
         let (status, body) = answered.await.map_err(|_| NodeError::Stopping)??;
         Ok(Frame::Cosigned {

@@ -244,7 +244,7 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::Advance { name, to } => blocking(move || advance(&shared, &name, to)).await,
         Command::Follow { id } => follow(&shared, id).await,
         Command::Receipts { about, wait } => receipts(shared, about, wait).await,
-        Command::Fork => blocking(move || Ok(Response::Fork(witness::fork(&shared.store)?))).await,
+        Command::Fork => blocking(move || Ok(Response::Fork(fork(&shared)?))).await,
         Command::Export { id } => blocking(move || export::bulletin(&shared, &id)).await,
         Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
         Command::Notice { notice } => {
@@ -265,6 +265,15 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(act)
         .await
         .unwrap_or_else(|_| Err(Trouble::new("internal", "the node failed in this request")))
+}
+
+/// The proof about the broker's log, or else about another that is witnessed here.
+fn fork(shared: &Shared) -> Result<Option<String>, StoreError> {
+    if let Some(proof) = witness::fork(&shared.store)? {
+        return Ok(Some(proof));
+    }
+    let mut others = witness::other_forks(shared)?;
+    Ok(others.pop().map(|(_, proof)| proof))
 }
 
 fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {

@@ -12,9 +12,11 @@ mod export;
 mod inbox;
 mod link;
 mod local;
+mod loss;
 mod notices;
 mod obligations;
 mod onward;
+mod overdue;
 mod proofs;
 mod pseudonyms;
 mod receive;
@@ -23,8 +25,9 @@ mod send;
 mod view;
 mod webhook;
 mod witness;
+mod witness_http;
 
-pub use config::{Config, TlsConfig, WebhookConfig};
+pub use config::{Config, TlsConfig, WebhookConfig, WitnessConfig};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
@@ -33,6 +36,7 @@ pub use onward::{AskingView, HoldView, PassOnDraft};
 pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -111,10 +115,14 @@ pub(crate) struct Shared {
     believed: watch::Sender<Option<proofs::Believed>>,
     /// Counts changes of the receipts.
     proved: watch::Sender<u64>,
+    /// Records whose receipts are not here.
+    awaited: Mutex<overdue::AllAwaited>,
     /// What is wrong with the log.
     faults: Mutex<BTreeSet<String>>,
     witness: witness::Witness,
     policy: Option<Policy>,
+    /// Where the witness listens for logs, where it does.
+    witness_address: Option<SocketAddr>,
     link: watch::Sender<LinkStatus>,
     acts: mpsc::Sender<Outward>,
     stop: CancellationToken,
@@ -152,6 +160,8 @@ impl Node {
         let witness = witness::Witness::new(&config)?;
         let policy = config.witness_policy.as_deref().map(read_policy);
         let policy = policy.transpose()?;
+        let listener = config.witness.as_ref().map(witness_http::bind);
+        let listener = listener.transpose()?;
         let (acts, waiting) = mpsc::channel(16);
         let shared = Arc::new(Shared {
             config,
@@ -171,9 +181,11 @@ impl Node {
             inbox: watch::Sender::new(0),
             believed: watch::Sender::new(None),
             proved: watch::Sender::new(0),
+            awaited: Mutex::default(),
             faults: Mutex::default(),
             witness,
             policy,
+            witness_address: listener.as_ref().map(|bound| bound.address),
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
             acts,
             stop: CancellationToken::new(),
@@ -184,7 +196,11 @@ impl Node {
         tasks.spawn(local::serve(Arc::clone(&shared), control));
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(declare::run(Arc::clone(&shared)));
+        tasks.spawn(overdue::run(Arc::clone(&shared)));
         tasks.spawn(retention::run(Arc::clone(&shared)));
+        if let Some(listener) = listener {
+            witness_http::serve(&shared, &tasks, listener);
+        }
         for webhook in shared.config.webhook.clone() {
             tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
         }

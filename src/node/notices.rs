@@ -74,7 +74,7 @@ fn take_back_unpublished(shared: &Shared, draft: &NoticeDraft) -> Result<bool, T
     let message = format!("taken back before anybody had it: {}", draft.reason);
     let code = "taken_back".to_owned();
     let settled = [(draft.about, OutboxState::Rejected { code, message })];
-    shared.store.settle(&settled)?;
+    shared.store.settle(&settled, None)?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@
 //! What is asked of the broker is verified here: an opening against what was published or received,
 //! its place against the checkpoint. Tiles are asked for as they are needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use super::error::NodeError;
 use super::evidence::trusted;
 use super::inbox::InboxItem;
 use super::link::Session;
+use super::loss;
 use crate::agreement::AgreementId;
+use crate::bulletin::BulletinId;
 use crate::ledger::{Fact, RecordOpening, Shown};
 use crate::partner::PartnerId;
 use crate::proof::merkle::verify_inclusion;
@@ -38,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOKED_AT_ONCE: usize = 16;
 /// Faults that are told apart: one is enough to look.
 const MAX_FAULTS: usize = 16;
+/// Bulletins that one session submits again because the log does not show them.
+const MAX_AGAIN: usize = 65_536;
 
 /// A checkpoint that this node believes.
 #[derive(Clone, Debug)]
@@ -58,6 +62,14 @@ pub(super) fn policy(shared: &Shared, log: &NoteKey) -> Policy {
         .keys()
         .iter()
         .fold(policy, |policy, key| policy.and_mandatory(key))
+}
+
+/// Notes what is wrong with the log, for `entente status`.
+pub(super) fn alarm(shared: &Shared, text: String) {
+    let mut faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+    if faults.len() < MAX_FAULTS && faults.insert(text.clone()) {
+        tracing::error!("{text}");
+    }
 }
 
 /// Takes a checkpoint that the broker shows.
@@ -98,6 +110,7 @@ pub(super) async fn run(
         sequence: 0,
         tiles: HashMap::new(),
         looked: Vec::new(),
+        again: HashSet::new(),
     };
     let mut evidence = shared.evidence.subscribe();
     evidence.mark_changed();
@@ -153,6 +166,8 @@ struct Asker {
     tiles: HashMap<TilePath, Vec<Digest>>,
     /// The key of the receipt that was looked at last.
     looked: Vec<u8>,
+    /// What this session submitted again: once is enough for a broker that means well.
+    again: HashSet<(u64, BulletinId)>,
 }
 
 /// A tile that must be asked for.
@@ -198,10 +213,14 @@ impl Asker {
                 // A large answer is cut short.
                 from = answered + 1;
             }
+            let shown: HashSet<u64> = opened.iter().map(|(position, _)| *position).collect();
+            let answered = page.iter().filter(|one| one.position < from);
+            self.missing(answered.filter(|one| !shown.contains(&one.position)))?;
             for (position, opening) in opened {
                 let wanted = page.iter().find(|one| one.position == position);
                 let wanted = wanted.ok_or(NodeError::Protocol("it opened another record"))?;
                 if self.heeded(self.check(wanted, &opening))?.is_none() {
+                    self.missing([wanted].into_iter())?;
                     continue;
                 }
                 let subject = wanted.subject.to_vec();
@@ -210,6 +229,26 @@ impl Asker {
             }
             self.keep(proved, head).await?;
         }
+    }
+
+    /// What was published here, and the log does not show where it was promised, is submitted again: the
+    /// broker promises the same again, or something else where it lost it.
+    fn missing<'a>(
+        &mut self,
+        unshown: impl Iterator<Item = &'a Unproven>,
+    ) -> Result<(), NodeError> {
+        let mut lost = Vec::new();
+        for one in unshown {
+            let named = (one.position, BulletinId(one.subject));
+            let published = matches!(one.expected, Expected::Published(_));
+            if published && self.again.len() < MAX_AGAIN && self.again.insert(named) {
+                lost.push(named);
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        loss::missing(&self.shared, &lost)
     }
 
     /// Gathers what the log says of the agreements that are, or were, in force.
@@ -323,11 +362,7 @@ impl Asker {
     }
 
     fn alarm(&self, text: String) {
-        let faults = &self.shared.faults;
-        let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
-        if faults.len() < MAX_FAULTS && faults.insert(text.clone()) {
-            tracing::error!("{text}");
-        }
+        alarm(&self.shared, text);
     }
 
     async fn keep(&self, proved: Vec<Proved>, head: &Believed) -> Result<(), NodeError> {

@@ -15,6 +15,7 @@ use super::error::NodeError;
 use super::evidence::{self, Trusted};
 use super::inbox::{InboxItem, Verdict};
 use super::link::{Session, held};
+use super::loss;
 use crate::agreement::Clause;
 use crate::bulletin::{BulletinId, Header, Part, Precedence, Refused, Shown, VerifiedBursts, open};
 use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck, What};
@@ -106,7 +107,8 @@ async fn store(
             .collect();
         let store = Arc::clone(&shared.store);
         let stored = tokio::task::spawn_blocking(move || store.receive(&batch));
-        stored.await.map_err(|_| NodeError::Stopping)??;
+        let again = stored.await.map_err(|_| NodeError::Stopping)??;
+        loss::submit_again(&shared, again);
         shared.inbox.send_modify(|count| *count += 1);
         shared.declared.notify_one();
         acks.send(&shared, lanes.into_values().collect()).await?;

@@ -1,4 +1,5 @@
-//! The outbox out: the most urgent first, each until the broker has promised or refused it.
+//! The outbox out: the most urgent first, each until the broker has promised or refused it; again, where a
+//! broker lost what it had promised (`loss`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -211,7 +212,8 @@ impl Flight {
             return Ok(());
         }
         let store = Arc::clone(&self.shared.store);
-        let settled = tokio::task::spawn_blocking(move || store.settle(&answers)).await;
+        let keep_from = self.session.keep_from;
+        let settled = tokio::task::spawn_blocking(move || store.settle(&answers, keep_from)).await;
         settled.map_err(|_| NodeError::Stopping)??;
         self.shared.settled.send_modify(|count| *count += 1);
         Ok(())

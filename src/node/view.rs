@@ -1,6 +1,7 @@
 //! What applications and operators are shown of a node.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub struct StatusView {
     pub pending: usize,
     /// Bulletins in the broker's log.
     pub promised: usize,
+    /// Of those, bulletins that the outbox keeps until a checkpoint covers them which this node believes.
+    #[serde(default)]
+    pub kept: u64,
     /// Bulletins refused for good.
     pub rejected: usize,
     /// Bulletins received.
@@ -54,6 +58,9 @@ pub struct StatusView {
     /// The key of this node's witness, for the policies of others.
     #[serde(default)]
     pub witness: Vec<String>,
+    /// Where it listens for logs that this node is not connected to, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_address: Option<SocketAddr>,
     /// Records of the log that a checkpoint covers which this node believes.
     #[serde(default)]
     pub witnessed: u64,
@@ -370,6 +377,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         ledger: ledger.map(|ledger| ledger.to_string()),
         pending: count(|state| *state == OutboxState::Pending),
         promised: count(|state| matches!(state, OutboxState::Promised { .. })),
+        kept: shared.store.kept()?.bulletins,
         rejected: count(|state| matches!(state, OutboxState::Rejected { .. })),
         received,
         quarantined,
@@ -377,6 +385,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
         agreements: agreements(shared),
         log_key: super::link::known_log_key(shared)?,
         witness: keys.map(ToString::to_string).collect(),
+        witness_address: shared.witness_address,
         witnessed: believed.map_or(0, |head| head.checkpoint.size),
         receipts,
         pending_receipts,
@@ -439,7 +448,14 @@ fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
             "the log showed two histories: `entente receipt --fork` gives the proof".to_owned(),
         );
     }
+    alarms.extend(super::overdue::alarms(shared, now));
     alarms.extend(super::witness::suspicion(&shared.store)?);
+    alarms.extend(super::witness::other_forks(shared)?.iter().map(|(log, _)| {
+        format!(
+            "the log {log}, which this node witnesses, showed two histories: `entente receipt --fork` \
+             gives the proof"
+        )
+    }));
     let faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
     alarms.extend(faults.iter().cloned());
     Ok(alarms)

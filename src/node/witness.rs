@@ -1,30 +1,52 @@
-//! This node's witness: it cosigns what the broker's log grows to, and nothing that contradicts what
-//! it cosigned before.
+//! This node's witness: it cosigns what logs grow to, its broker's and those that are named to it, and
+//! nothing that contradicts what it cosigned before. There is one state, whoever asks.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Shared;
 use super::error::NodeError;
+use super::link::known_log_key;
 use crate::clock::Timestamp;
 use crate::identity::read_secret_key;
-use crate::proof::{AddCheckpoint, Checkpoint, Cosigner, ForkProof, Note, NoteKey, WitnessRefusal};
+use crate::proof::{
+    AddCheckpoint, Checkpoint, Cosigner, Digest, ForkProof, Note, NoteKey, SignatureLine,
+    WitnessRefusal,
+};
 use crate::session::witness_name;
 use crate::store::{NodeStore, StoreError};
 
-/// The largest request: a proof, and a checkpoint that fits into a greeting.
-const MAX_BYTES: usize = 12 * 1024;
+/// The largest request: a proof, and a checkpoint with the signatures of many others.
+pub(super) const MAX_BYTES: usize = 128 * 1024;
+/// The largest checkpoint with its log's signature alone: it has to fit into a greeting.
+const MAX_CHECKPOINT: usize = 8 * 1024;
 /// Where a proof that the log showed two histories is kept.
 const FORK: &str = "fork";
 /// Where it is kept that the log contradicts what was cosigned.
 const SUSPECT: &str = "fork/suspect";
+/// Where proofs that other logs showed two histories are kept, before their origins.
+const FORK_OF: &str = "fork/of/";
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// This node's broker, about its own log.
+    Broker,
+    /// Anybody: what it cannot prove counts for nothing.
+    Anybody,
+}
 
 /// The witness: one key, which signs nothing else, and one checkpoint for each log.
 #[derive(Debug)]
 pub(super) struct Witness {
     cosigner: Cosigner,
     keys: Vec<NoteKey>,
-    /// Held from the comparison with the last checkpoint until the next one is durable.
-    turn: Mutex<()>,
+    /// The logs that are witnessed besides the broker's.
+    logs: Vec<NoteKey>,
+    /// Origin -> what was cosigned last in this process, with the cosignatures. Held from the comparison
+    /// with the last checkpoint until the next one is durable.
+    turn: Mutex<HashMap<String, String>>,
 }
 
 impl Witness {
@@ -37,10 +59,12 @@ impl Witness {
         let keys = cosigner
             .keys()
             .map_err(|_| NodeError::Protocol("this node's name cannot be a witness's"))?;
+        let logs = config.witness.as_ref().and_then(|one| one.logs.as_deref());
         Ok(Self {
             cosigner,
             keys,
-            turn: Mutex::new(()),
+            logs: logs.map(read_logs).transpose()?.unwrap_or_default(),
+            turn: Mutex::new(HashMap::new()),
         })
     }
 
@@ -49,13 +73,15 @@ impl Witness {
         &self.keys
     }
 
-    /// Answers a request, as over HTTP: a status code and a body.
+    /// Answers a request, as over HTTP: a status code and a body. `log_of` gives the key of the log of an
+    /// origin.
     pub(super) fn add_checkpoint(
         &self,
         store: &NodeStore,
-        log: &NoteKey,
+        log_of: impl FnOnce(&str) -> Result<Option<NoteKey>, NodeError>,
         request: &str,
         now: Timestamp,
+        source: Source,
     ) -> Result<(u16, String), NodeError> {
         if request.len() > MAX_BYTES {
             return Ok(answer(&WitnessRefusal::Malformed("it is too large")));
@@ -64,35 +90,144 @@ impl Witness {
             Ok(request) => request,
             Err(refusal) => return Ok(answer(&refusal)),
         };
-        if fork(store)?.is_some() {
-            return Ok(answer(&WitnessRefusal::Inconsistent));
-        }
-        // What is held is no state of its own.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = latest(store, log)?;
-        let judged = request.judge(Some(log), latest.as_ref().map(|(_, head)| head));
-        let checkpoint = match judged {
-            Ok(checkpoint) => checkpoint,
-            Err(refusal) => {
-                if let (WitnessRefusal::Inconsistent, Some((note, _))) = (&refusal, latest) {
-                    contradicted(store, log, note, &request)?;
+        let log = log_of(request.origin())?;
+        // What is held is a copy of what is durable.
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = match &log {
+            Some(log) => latest(store, log)?,
+            None => None,
+        };
+        let judged = request.judge(log.as_ref(), latest.as_ref().map(|(_, head)| head));
+        let (checkpoint, log) = match (judged, log) {
+            (Ok(checkpoint), Some(log)) => (checkpoint, log),
+            (Ok(_), None) => return Ok(answer(&WitnessRefusal::UnknownLog)),
+            (Err(refusal), log) => {
+                if let (WitnessRefusal::Inconsistent, Some((note, _)), Some(log)) =
+                    (&refusal, latest, &log)
+                {
+                    contradicted(store, log, note, &request, source)?;
                 }
                 return Ok(answer(&refusal));
             }
         };
+        if store.value(&fork_key(store, &log)?)?.is_some() {
+            return Ok(answer(&WitnessRefusal::Inconsistent));
+        }
         // Extension lines are cosigned as they stand.
         let note: Note = request
             .note
             .parse()
             .map_err(|_| NodeError::Protocol("its checkpoint is no note"))?;
-        let alone = as_signed(&request.note, log).unwrap_or_else(|| request.note.clone());
-        // Durable before anybody is told.
-        store.cosign(&checkpoint.origin, &alone)?;
-        let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0).max(1);
-        let lines = self.cosigner.cosign(note.text(), seconds);
-        let lines = lines.map_err(|error| NodeError::Witness(error.to_string()))?;
+        let alone = as_signed(&request.note, &log).unwrap_or_else(|| request.note.clone());
+        if alone.len() > MAX_CHECKPOINT {
+            return Ok(answer(&WitnessRefusal::Malformed(
+                "its checkpoint is too large",
+            )));
+        }
+        // Durable before anybody is told; what is so already costs no other write.
+        if latest.is_none_or(|(_, latest)| latest != checkpoint) {
+            store.cosign(&checkpoint.origin, &alone)?;
+        }
+        let lines = self.lines(&note, now)?;
+        turn.insert(checkpoint.origin, with(&alone, &lines)?);
         Ok((200, lines.iter().map(ToString::to_string).collect()))
     }
+
+    /// The checkpoint of a log that was cosigned last, with the cosignatures.
+    pub(super) fn cosigned(
+        &self,
+        store: &NodeStore,
+        log: &NoteKey,
+        now: Timestamp,
+    ) -> Result<Option<String>, NodeError> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((alone, _)) = latest(store, log)? else {
+            return Ok(None);
+        };
+        if let Some(known) = turn.get(log.name()) {
+            return Ok(Some(known.clone()));
+        }
+        // Cosigned by a process before this one: still what this witness says.
+        let note: Note = alone
+            .parse()
+            .map_err(|_| StoreError::Damaged("checkpoint"))?;
+        let full = with(&alone, &self.lines(&note, now)?)?;
+        turn.insert(log.name().to_owned(), full.clone());
+        Ok(Some(full))
+    }
+
+    fn lines(&self, note: &Note, now: Timestamp) -> Result<Vec<SignatureLine>, NodeError> {
+        let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0).max(1);
+        let lines = self.cosigner.cosign(note.text(), seconds);
+        lines.map_err(|error| NodeError::Witness(error.to_string()))
+    }
+}
+
+/// The logs that a file names.
+fn read_logs(path: &Path) -> Result<Vec<NoteKey>, NodeError> {
+    let policy = super::read_policy(path)?;
+    let mut logs: Vec<NoteKey> = Vec::new();
+    for known in policy.logs() {
+        if logs.iter().any(|log| log.name() == known.key.name()) {
+            return Err(NodeError::Config {
+                path: path.to_owned(),
+                message: format!("the log {} stands there twice", known.key.name()),
+            });
+        }
+        logs.push(known.key.clone());
+    }
+    Ok(logs)
+}
+
+/// The logs that are witnessed here: the broker's, once it was met, and those that are named.
+pub(super) fn known_logs(shared: &Shared) -> Result<Vec<NoteKey>, NodeError> {
+    let own: Option<NoteKey> = known_log_key(shared)?.parse().ok();
+    let mut logs: Vec<NoteKey> = own.into_iter().collect();
+    for log in &shared.witness.logs {
+        if logs.iter().all(|known| known.name() != log.name()) {
+            logs.push(log.clone());
+        }
+    }
+    Ok(logs)
+}
+
+/// The key of the log of an origin, where it is witnessed here.
+pub(super) fn known_log(shared: &Shared, origin: &str) -> Result<Option<NoteKey>, NodeError> {
+    let logs = known_logs(shared)?;
+    Ok(logs.into_iter().find(|log| log.name() == origin))
+}
+
+/// SHA-256 of an origin, in hexadecimal.
+pub(super) fn origin_hash(origin: &str) -> String {
+    Digest::of(origin.as_bytes()).to_string()
+}
+
+fn with(note: &str, lines: &[SignatureLine]) -> Result<String, NodeError> {
+    let mut note: Note = note
+        .parse()
+        .map_err(|_| StoreError::Damaged("checkpoint"))?;
+    lines.iter().cloned().for_each(|line| note.add(line));
+    Ok(note.to_string())
+}
+
+/// Where a proof about a log is kept: the broker's apart from those of others.
+fn fork_key(store: &NodeStore, log: &NoteKey) -> Result<String, StoreError> {
+    let own = store.value(super::link::LOG_KEY)?;
+    if own.is_some_and(|own| own == log.to_string().as_bytes()) {
+        return Ok(FORK.to_owned());
+    }
+    Ok(format!("{FORK_OF}{}", log.name()))
+}
+
+/// Proofs that logs showed two histories which are not the broker's, each with its origin.
+pub(super) fn other_forks(shared: &Shared) -> Result<Vec<(String, String)>, StoreError> {
+    let mut found = Vec::new();
+    for log in &shared.witness.logs {
+        let proof = shared.store.value(&format!("{FORK_OF}{}", log.name()))?;
+        let proof = proof.and_then(|bytes| String::from_utf8(bytes.into()).ok());
+        found.extend(proof.map(|proof| (log.name().to_owned(), proof)));
+    }
+    Ok(found)
 }
 
 fn answer(refusal: &WitnessRefusal) -> (u16, String) {
@@ -119,6 +254,7 @@ fn contradicted(
     log: &NoteKey,
     cosigned: String,
     request: &AddCheckpoint,
+    source: Source,
 ) -> Result<(), NodeError> {
     let proof = ForkProof {
         first: cosigned,
@@ -127,7 +263,7 @@ fn contradicted(
     };
     if proof.verify(log).is_ok() {
         keep_fork(store, log, &proof)?;
-    } else {
+    } else if source == Source::Broker {
         let text = "the log does not begin with what this node cosigned, and what the broker shows does not \
                     prove it to others";
         tracing::error!("{text}");
@@ -142,11 +278,16 @@ pub(super) fn keep_fork(
     log: &NoteKey,
     proof: &ForkProof,
 ) -> Result<(), NodeError> {
-    if proof.verify(log).is_err() || fork(store)?.is_some() {
+    let key = fork_key(store, log)?;
+    if proof.verify(log).is_err() || store.value(&key)?.is_some() {
         return Ok(());
     }
-    tracing::error!("the log showed two histories; `entente status` says where the proof is");
-    store.put(FORK, proof.to_string().as_bytes())?;
+    let log = log.name();
+    tracing::error!(
+        log,
+        "the log showed two histories; `entente status` says where the proof is"
+    );
+    store.put(&key, proof.to_string().as_bytes())?;
     Ok(())
 }
 

@@ -304,6 +304,71 @@ mod tests {
         );
     }
 
+    /// Ed25519 leaves room for disagreement (small orders, unreduced points and scalars): what one
+    /// verifies, all must. The vectors are those of C2SP's CCTV.
+    #[test]
+    fn edge_vectors_have_one_answer_here_and_under_tls() {
+        use std::io::Read;
+        let tls = |key: &[u8], message: &[u8], signature: &[u8]| {
+            let provider = rustls::crypto::ring::default_provider();
+            let known = provider.signature_verification_algorithms.all;
+            let ed25519 = webpki::ring::ED25519.public_key_alg_id();
+            let mut known = known
+                .iter()
+                .filter(|one| one.public_key_alg_id() == ed25519);
+            let verifier = known.next().unwrap();
+            verifier.verify_signature(key, message, signature).is_ok()
+        };
+        let agree = |key: [u8; 32], message: &[u8], signature: [u8; 64]| {
+            let ours = verify_message(&PublicKey(key), message, &signature).is_ok();
+            assert_eq!(ours, tls(&key, message, &signature), "{key:x?}");
+            ours
+        };
+        // A signature whose scalar was not reduced: S + L, L = 2^252 + 2774...8493.
+        let order = HEXLOWER
+            .decode(b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
+            .unwrap();
+        let secret = SecretKey::from_seed([7; 32]).unwrap();
+        let good = secret.sign_message(b"message").unwrap();
+        assert!(agree(secret.public_key().0, b"message", good));
+        let (mut unreduced, mut carry) = (good, 0u16);
+        for (byte, add) in unreduced[32..].iter_mut().zip(order) {
+            carry += u16::from(*byte) + u16::from(add);
+            *byte = carry.to_le_bytes()[0];
+            carry >>= 8;
+        }
+        assert!(!agree(secret.public_key().0, b"message", unreduced));
+
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus/crypto");
+        let Ok(packed) = std::fs::File::open(format!("{corpus}/cctv-ed25519.tar.gz")) else {
+            return;
+        };
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+        let mut text = String::new();
+        let mut entries = archive.entries().unwrap();
+        let vectors = entries.find_map(|entry| {
+            let entry = entry.unwrap();
+            entry.header().entry_type().is_file().then_some(entry)
+        });
+        vectors.unwrap().read_to_string(&mut text).unwrap();
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let mut accepted = 0;
+        for vector in &vectors {
+            let bytes = |name: &str| HEXLOWER.decode(vector[name].as_str().unwrap().as_bytes());
+            let key = bytes("key").unwrap().try_into().unwrap();
+            let signature = bytes("sig").unwrap().try_into().unwrap();
+            let message = vector["msg"].as_str().unwrap().as_bytes();
+            let verified = agree(key, message, signature);
+            accepted += usize::from(verified);
+            let flags = vector["flags"].as_array();
+            let has = |flag: &str| flags.is_some_and(|all| all.iter().any(|one| one == flag));
+            // Without a cofactor, and over the bytes as they stand.
+            let expected = !has("low_order_residue") && !has("non_canonical_R");
+            assert_eq!(verified, expected, "{vector}");
+        }
+        assert!(vectors.len() > 900 && accepted > 0 && accepted < vectors.len());
+    }
+
     #[test]
     fn a_secret_key_does_not_show_itself() {
         let key = SecretKey::from_seed([7; 32]).unwrap();

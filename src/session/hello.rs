@@ -3,11 +3,11 @@
 use thiserror::Error;
 
 use super::limits::{MAX_FRAME_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION};
-use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS};
+use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS, Precedence};
 use crate::clock::Timestamp;
 use crate::ledger::{LaneAck, LedgerId};
 use crate::partner::SpiffeId;
-use crate::proof::NoteKey;
+use crate::proof::{Digest, NoteKey};
 
 /// What one side is willing to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,23 @@ pub struct Welcome {
     pub time: Timestamp,
     /// The last checkpoint that it signed, with the cosignatures that came; empty where it signed none.
     pub checkpoint: String,
+    /// Records in the log; 0 where a broker does not tell.
+    pub size: u64,
+    /// Lanes of which the node holds more than the log has acknowledged.
+    pub tails: Vec<LaneTail>,
+}
+
+/// What the log has of a lane beyond what its recipient acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneTail {
+    /// Which lane.
+    pub precedence: Precedence,
+    /// Everything up to this number is acknowledged in the log.
+    pub acked: u64,
+    /// SHA-256 of the headers of the numbers that follow, at most [`MAX_TAIL`].
+    ///
+    /// [`MAX_TAIL`]: super::MAX_TAIL
+    pub headers: Vec<Digest>,
 }
 
 /// A refusal, as a code for machines and a sentence for people.
@@ -168,7 +185,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::proof::Digest;
 
     fn hello(now: Timestamp) -> Hello {
         Hello {
@@ -194,6 +210,8 @@ mod tests {
             genesis: bytes::Bytes::new(),
             time: now,
             checkpoint: String::new(),
+            size: 1,
+            tails: vec![],
         };
         assert_eq!(accept(&welcome, now), Ok(()));
         let code = |welcome: &Welcome| accept(welcome, now).unwrap_err().code;

@@ -28,5 +28,9 @@ pub const LANE_WINDOW_ITEMS: usize = 1_024;
 /// Bytes of one lane sent and not yet acknowledged: bounds what a slow recipient holds here.
 pub const LANE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 
+/// Numbers of a lane that a broker shows beyond what was acknowledged: acknowledgements that a full disk
+/// kept out of the log may be behind by more than a window.
+pub const MAX_TAIL: usize = 16 * LANE_WINDOW_ITEMS;
+
 /// Agreements sent in one evidence frame.
 pub const MAX_EVIDENCE_AGREEMENTS: usize = 4_096;

@@ -16,11 +16,11 @@ pub use frame::{
     Asking, AskingItem, Delivery, Evidence, Frame, FrameError, HoldItem, KeySetVersions,
     OverdueItem, RecipientState, Rejected, Statement,
 };
-pub use hello::{Hello, Limits, Refusal, Welcome, accept, greet, witness_name};
+pub use hello::{Hello, LaneTail, Limits, Refusal, Welcome, accept, greet, witness_name};
 pub use lane::{LaneError, LaneReceiver, LaneSender};
 pub use limits::{
     HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION,
+    MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, MAX_TAIL, PROTOCOL_VERSION,
 };
 pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS, UNREADABLE, WantedRecord};
 pub use publisher::{Answer, PublishWindow};

@@ -7,8 +7,8 @@ use super::frame::{
     Asking, AskingItem, Delivery, Evidence, Frame, FrameError, HoldItem, KeySetVersions,
     OverdueItem, RecipientState, Rejected, Statement,
 };
-use super::hello::{Hello, Limits, Refusal, Welcome};
-use super::limits::MAX_EVIDENCE_AGREEMENTS;
+use super::hello::{Hello, LaneTail, Limits, Refusal, Welcome};
+use super::limits::{MAX_EVIDENCE_AGREEMENTS, MAX_TAIL};
 use super::log::{Fetch, Fetched, MAX_FETCH_RECORDS, WantedRecord};
 use crate::agreement::{AgreementId, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
@@ -53,6 +53,8 @@ fn write(frame: &Frame) -> Wire {
             genesis: welcome.genesis.clone(),
             time: welcome.time.micros(),
             checkpoint: welcome.checkpoint.clone(),
+            size: welcome.size,
+            tails: welcome.tails.iter().map(write_tail).collect(),
         }),
         Frame::Refuse(refusal) => Wire::Refuse(write_refusal(refusal)),
         Frame::Submit { sequence, bulletin } => Wire::Submit(proto::Submit {
@@ -270,6 +272,34 @@ fn read_welcome(welcome: proto::Welcome) -> Read<Welcome> {
         genesis: welcome.genesis,
         time: read_time(welcome.time)?,
         checkpoint: welcome.checkpoint,
+        size: welcome.size,
+        tails: welcome
+            .tails
+            .into_iter()
+            .map(read_tail)
+            .collect::<Read<_>>()?,
+    })
+}
+
+fn write_tail(tail: &LaneTail) -> proto::LaneTail {
+    proto::LaneTail {
+        precedence: tail.precedence.number(),
+        acked: tail.acked,
+        headers: tail.headers.iter().map(digest_bytes).collect(),
+    }
+}
+
+fn read_tail(wire: proto::LaneTail) -> Read<LaneTail> {
+    if wire.headers.len() > MAX_TAIL {
+        return Err(Malformed("lane tail"));
+    }
+    let headers = wire.headers.iter();
+    Ok(LaneTail {
+        precedence: Precedence::from_number(wire.precedence).ok_or(Malformed("precedence"))?,
+        acked: wire.acked,
+        headers: headers
+            .map(|header| read_digest("header", header))
+            .collect::<Read<_>>()?,
     })
 }
 

@@ -43,6 +43,8 @@ fn keyspaces(kind: &str) -> Option<&'static [&'static str]> {
             "unproven",
             "receipts",
             "checkpoints",
+            "kept",
+            "carried",
         ]),
         _ => None,
     }

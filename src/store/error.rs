@@ -65,6 +65,9 @@ pub enum StoreError {
     /// An id that stands for other content.
     #[error("the id {0} is in the outbox with other content")]
     OtherContent(String),
+    /// A position of the log that was promised for another bulletin.
+    #[error("position {0} of the log was promised for two bulletins")]
+    Taken(u64),
     /// A number out of order.
     #[error("number {found} cannot be stored where {expected} is due")]
     NotNext {

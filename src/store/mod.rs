@@ -4,22 +4,23 @@
 //! the version of its format in it.
 
 mod backup;
+mod carried;
 mod directory;
 mod embedded;
 mod error;
 mod export;
 mod head;
 mod node;
+mod outbox;
 mod receipts;
 
 pub use backup::{backup, restore};
+pub use carried::Carried;
 pub use directory::released;
 pub use embedded::EmbeddedEngine;
 pub use error::StoreError;
 pub use export::{LedgerExport, LedgerExportWriter};
 pub use head::HeadFile;
-pub use node::{
-    AppliedNotice, Incoming, Mark, NodeStore, OutboxState, OutboxStatus, Outgoing, PassedOnTo,
-    Pending,
-};
+pub use node::{AppliedNotice, Incoming, Mark, NodeStore};
+pub use outbox::{Kept, MAX_KEPT, OutboxState, OutboxStatus, Outgoing, PassedOnTo, Pending};
 pub use receipts::{Expected, Proved, Unproven};

@@ -1,10 +1,9 @@
-//! A node's store: outbox, inbox, lane cursors, applications' cursors.
+//! A node's store: inbox, lane cursors, applications' cursors. Its outbox: `outbox`.
 
 use std::path::Path;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use data_encoding::BASE64;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode,
 };
@@ -12,96 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::error::StoreError;
-use super::receipts::{Expected, Unproven};
+use super::outbox::{Kept, Outgoing};
+use super::receipts::Unproven;
 use crate::bulletin::{BulletinId, Header, Originator, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::ledger::LaneAck;
-use crate::partner::PartnerId;
 use crate::proof::Digest;
-
-/// A bulletin to be sent.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Its id.
-    pub id: BulletinId,
-    /// The most urgent are sent first.
-    pub precedence: Precedence,
-    /// The sealed bulletin.
-    pub envelope: Bytes,
-    /// Its header.
-    pub header: Bytes,
-    /// What it passes on, where it does.
-    pub passes_on: Option<PassedOnTo>,
-}
-
-/// A bulletin in the outbox that the broker has not answered.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    /// Its id.
-    pub id: BulletinId,
-    /// The sealed bulletin.
-    pub envelope: Bytes,
-}
-
-/// How far a bulletin of the outbox has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-pub enum OutboxState {
-    /// Durable here, not yet answered.
-    Pending,
-    /// In the broker's log.
-    Promised {
-        /// Where.
-        position: u64,
-        /// When.
-        time: Timestamp,
-    },
-    /// Refused for good.
-    Rejected {
-        /// Stable code.
-        code: String,
-        /// For people.
-        message: String,
-    },
-}
-
-/// That a bulletin passes on one that was received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassedOnTo {
-    /// The one that was received.
-    pub received: BulletinId,
-    /// To whom it goes on.
-    pub to: Vec<PartnerId>,
-}
-
-/// A line of the outbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutboxStatus {
-    /// The bulletin.
-    pub id: BulletinId,
-    /// Its precedence.
-    pub precedence: Precedence,
-    /// When it was published here.
-    pub published: Timestamp,
-    /// SHA-256 of the sealed bulletin.
-    envelope: String,
-    /// Its number in the outbox.
-    number: u64,
-    /// Its header in base64, so that a notice about it can be given later.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    header: String,
-    /// How far it has come.
-    #[serde(flatten)]
-    pub state: OutboxState,
-}
-
-impl OutboxStatus {
-    /// The header's bytes; `None` where an older version published it.
-    pub fn header(&self) -> Option<Bytes> {
-        let bytes = BASE64.decode(self.header.as_bytes()).ok()?;
-        (!bytes.is_empty()).then(|| bytes.into())
-    }
-}
 
 /// What a notice made of a bulletin of the inbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,17 +77,21 @@ pub struct AppliedNotice<'a> {
 pub struct NodeStore {
     database: Database,
     /// Urgency and number -> envelope, of what is pending.
-    outbox: Keyspace,
+    pub(super) outbox: Keyspace,
+    /// Position and id -> envelope, of what is promised and not proved.
+    pub(super) kept: Keyspace,
     /// Id of a received bulletin and of one that passes it on -> to whom.
-    passed_on: Keyspace,
+    pub(super) passed_on: Keyspace,
     /// Id -> status, of everything that was ever published here.
-    status: Keyspace,
+    pub(super) status: Keyspace,
     /// Number -> item.
     inbox: Keyspace,
     /// Id -> number in the inbox.
     inbox_ids: Keyspace,
     /// Lane -> number and chain.
-    lanes: Keyspace,
+    pub(super) lanes: Keyspace,
+    /// Lane and number -> what it carried, of the last numbers.
+    pub(super) carried: Keyspace,
     /// Application -> number in the inbox.
     consumers: Keyspace,
     /// Id -> mark, of bulletins about which notice was given.
@@ -189,8 +108,8 @@ pub struct NodeStore {
     pub(super) checkpoints: Keyspace,
     /// Origin -> the checkpoint that this node's witness cosigned last.
     pub(super) witness: Keyspace,
-    meta: Keyspace,
-    directory: Directory,
+    pub(super) meta: Keyspace,
+    pub(super) directory: Directory,
     writer: Mutex<Writer>,
 }
 
@@ -200,12 +119,13 @@ impl std::fmt::Debug for NodeStore {
     }
 }
 
-/// Numbers given out, and whether a write failed.
-#[derive(Debug)]
+/// Numbers given out, what is kept, and whether a write failed.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Writer {
-    published: u64,
+    pub(super) published: u64,
     received: u64,
     declared: u64,
+    pub(super) kept: Kept,
     poisoned: bool,
 }
 
@@ -227,13 +147,17 @@ impl NodeStore {
         let declared = declarations
             .last_key_value()
             .map_or(Ok(0), |last| number(&last.key()?))?;
-        Ok(Self {
+        let kept = keyspace("kept")?;
+        let keeps = Kept::count(&kept)?;
+        let store = Self {
             outbox: keyspace("outbox")?,
+            kept,
             passed_on: keyspace("passed_on")?,
             status: keyspace("status")?,
             inbox,
             inbox_ids: keyspace("inbox_ids")?,
             lanes: keyspace("lanes")?,
+            carried: keyspace("carried")?,
             consumers: keyspace("consumers")?,
             marks: keyspace("marks")?,
             declarations,
@@ -248,136 +172,24 @@ impl NodeStore {
                 published,
                 received,
                 declared,
+                kept: keeps,
                 poisoned: false,
             }),
             database,
-        })
-    }
-
-    /// Takes bulletins into the outbox, durably: one sync for all. One that is there already with
-    /// the same content is not taken again; with other content nothing at all is taken.
-    pub fn enqueue(&self, outgoing: &[Outgoing], now: Timestamp) -> Result<(), StoreError> {
-        let bytes = outgoing.iter().map(|one| one.envelope.len() as u64).sum();
-        self.directory.check_room(bytes)?;
-        self.write(|writer, batch| self.publish(writer, batch, outgoing, now))
-    }
-
-    fn publish(
-        &self,
-        writer: &mut Writer,
-        batch: &mut WriteBatch,
-        outgoing: &[Outgoing],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for one in outgoing {
-            let digest = Digest::of(&one.envelope).to_string();
-            if let Some(known) = self.outbox_status(&one.id)? {
-                if known.envelope == digest {
-                    continue;
-                }
-                return Err(StoreError::OtherContent(one.id.to_string()));
-            }
-            writer.published += 1;
-            let status = OutboxStatus {
-                id: one.id,
-                precedence: one.precedence,
-                published: now,
-                envelope: digest,
-                number: writer.published,
-                header: BASE64.encode(&one.header),
-                state: OutboxState::Pending,
-            };
-            batch.insert(&self.outbox, outbox_key(&status), one.envelope.as_ref());
-            batch.insert(&self.status, one.id.0, encode(&status)?);
-            if let Some(passed_on) = &one.passes_on {
-                let key = [passed_on.received.0, one.id.0].concat();
-                batch.insert(&self.passed_on, key, encode(&passed_on.to)?);
-            }
+        };
+        if store.has_unused_checkpoints()? {
+            store.drop_unused_checkpoints()?;
         }
-        batch.insert(&self.meta, "published", writer.published.to_be_bytes());
-        Ok(())
+        Ok(store)
     }
 
-    /// The bulletins that pass on one that was received, each with those to whom it goes on.
-    pub fn passed_on(
-        &self,
-        received: &BulletinId,
-    ) -> Result<Vec<(BulletinId, Vec<PartnerId>)>, StoreError> {
-        let mut all = Vec::new();
-        for found in self.passed_on.prefix(received.0) {
-            let (key, value) = found.into_inner()?;
-            let id = key.get(16..).and_then(|id| id.try_into().ok());
-            let id = id.ok_or(StoreError::Damaged("what was passed on"))?;
-            all.push((BulletinId(id), decode(&value, "what was passed on")?));
-        }
-        Ok(all)
-    }
-
-    /// Up to `limit` pending bulletins, the most urgent first, those of one urgency in order.
-    pub fn pending(&self, limit: usize) -> Result<Vec<Pending>, StoreError> {
-        let mut pending = Vec::new();
-        for found in self.outbox.iter().take(limit) {
-            let (key, envelope) = found.into_inner()?;
-            let id = key.get(9..).and_then(|id| id.try_into().ok());
-            let id = id
-                .map(BulletinId)
-                .ok_or(StoreError::Damaged("outbox entry"))?;
-            pending.push(Pending {
-                id,
-                envelope: Bytes::copy_from_slice(&envelope),
-            });
-        }
-        Ok(pending)
-    }
-
-    /// Notes the broker's answers, durably, and takes those bulletins out of the outbox.
-    pub fn settle(&self, answers: &[(BulletinId, OutboxState)]) -> Result<(), StoreError> {
-        self.write(|_, batch| {
-            for (id, state) in answers {
-                let Some(mut status) = self.outbox_status(id)? else {
-                    continue;
-                };
-                batch.remove(&self.outbox, outbox_key(&status));
-                if let (OutboxState::Promised { position, .. }, Some(header)) =
-                    (state, status.header())
-                {
-                    let unproven = Unproven {
-                        position: *position,
-                        subject: id.0,
-                        expected: Expected::Published(Digest::of(&header)),
-                    };
-                    batch.insert(&self.unproven, position.to_be_bytes(), unproven.value());
-                }
-                status.state = state.clone();
-                batch.insert(&self.status, id.0, encode(&status)?);
-            }
-            Ok(())
-        })
-    }
-
-    /// How far a published bulletin has come.
-    pub fn outbox_status(&self, id: &BulletinId) -> Result<Option<OutboxStatus>, StoreError> {
-        self.status
-            .get(id.0)?
-            .map(|value| decode(&value, "outbox status"))
-            .transpose()
-    }
-
-    /// Everything that was published here, the oldest first.
-    pub fn outbox(&self) -> Result<Vec<OutboxStatus>, StoreError> {
-        let mut all = Vec::new();
-        for found in self.status.iter() {
-            all.push(decode::<OutboxStatus>(&found.value()?, "outbox status")?);
-        }
-        all.sort_by_key(|status| status.number);
-        Ok(all)
-    }
-
-    /// Stores what came in lanes, with the lanes' new cursors, durably: one sync for all.
-    pub fn receive(&self, incoming: &[Incoming]) -> Result<(), StoreError> {
+    /// Stores what came in lanes, with the lanes' new cursors, durably: one sync for all. Returns how many
+    /// bulletins are submitted again, because something else was released where they were promised.
+    pub fn receive(&self, incoming: &[Incoming]) -> Result<usize, StoreError> {
         let bytes = incoming.iter().filter_map(|one| one.item.as_ref());
         self.directory
             .check_room(bytes.map(|(_, bytes)| bytes.len() as u64).sum())?;
+        let mut again = 0;
         self.write(|writer, batch| {
             let mut cursors = std::collections::HashMap::new();
             let mut taken = std::collections::HashSet::new();
@@ -397,10 +209,12 @@ impl NodeStore {
                     one.lane.chain.as_bytes().as_slice(),
                 ];
                 batch.insert(&self.lanes, [lane as u8], cursor.concat());
+                self.carry(batch, one);
                 if let Some(declaration) = &one.declaration {
                     self.declare(writer, batch, declaration);
                 }
                 if let Some(unproven) = &one.unproven {
+                    again += self.displaced(writer, batch, unproven)?;
                     let position = unproven.position.to_be_bytes();
                     batch.insert(&self.unproven, position, unproven.value());
                 }
@@ -416,7 +230,14 @@ impl NodeStore {
                 }
             }
             Ok(())
-        })
+        })?;
+        Ok(again)
+    }
+
+    /// What is kept of promised bulletins until they are proved.
+    pub fn kept(&self) -> Result<Kept, StoreError> {
+        let writer = self.writer.lock().map_err(|_| StoreError::Poisoned)?;
+        Ok(writer.kept)
     }
 
     /// How far a lane has come here; `None` where it never carried anything.
@@ -576,10 +397,9 @@ impl NodeStore {
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
-        let (published, received, declared) = (writer.published, writer.received, writer.declared);
+        let before = *writer;
         if let Err(error) = fill(&mut writer, &mut batch) {
-            (writer.published, writer.received) = (published, received);
-            writer.declared = declared;
+            *writer = before;
             return Err(error);
         }
         if batch.is_empty() {
@@ -590,45 +410,27 @@ impl NodeStore {
     }
 }
 
-/// The most urgent sort first.
-fn outbox_key(status: &OutboxStatus) -> Vec<u8> {
-    let urgency = u8::MAX - status.precedence as u8;
-    [
-        &[urgency],
-        status.number.to_be_bytes().as_slice(),
-        &status.id.0,
-    ]
-    .concat()
-}
-
-fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+pub(super) fn number(bytes: &[u8]) -> Result<u64, StoreError> {
     bytes
         .try_into()
         .map(u64::from_be_bytes)
         .map_err(|_| StoreError::Damaged("number"))
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|_| StoreError::Damaged("value"))
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
+pub(super) fn decode<T: for<'de> Deserialize<'de>>(
+    bytes: &[u8],
+    what: &'static str,
+) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(what))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn outgoing(id: u8, precedence: Precedence, text: &'static str) -> Outgoing {
-        Outgoing {
-            passes_on: None,
-            id: BulletinId([id; 16]),
-            precedence,
-            envelope: Bytes::from_static(text.as_bytes()),
-            header: Bytes::new(),
-        }
-    }
 
     fn incoming(up_to: u64, id: Option<u8>) -> Incoming {
         let chain = Digest::of(&up_to.to_be_bytes());
@@ -643,48 +445,6 @@ mod tests {
             declaration: None,
             unproven: None,
         }
-    }
-
-    #[test]
-    fn the_most_urgent_goes_first_and_what_is_answered_goes_no_more() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = NodeStore::open(directory.path()).unwrap();
-        let now = Timestamp::MIN;
-        let routine = outgoing(1, Precedence::Routine, "routine");
-        let flash = outgoing(2, Precedence::Flash, "flash");
-        store.enqueue(&[routine.clone(), flash], now).unwrap();
-        store.enqueue(&[routine], now).unwrap();
-        drop(store);
-        let store = NodeStore::open(directory.path()).unwrap();
-        let ids = |store: &NodeStore| -> Vec<u8> {
-            store
-                .pending(9)
-                .unwrap()
-                .iter()
-                .map(|one| one.id.0[0])
-                .collect()
-        };
-        assert_eq!(ids(&store), [2, 1]);
-        let state = OutboxState::Promised {
-            position: 7,
-            time: now,
-        };
-        store
-            .settle(&[(BulletinId([2; 16]), state.clone())])
-            .unwrap();
-        assert_eq!(ids(&store), [1]);
-        assert_eq!(
-            store
-                .outbox_status(&BulletinId([2; 16]))
-                .unwrap()
-                .unwrap()
-                .state,
-            state
-        );
-        let error = store
-            .enqueue(&[outgoing(2, Precedence::Flash, "other")], now)
-            .unwrap_err();
-        assert!(matches!(error, StoreError::OtherContent(_)));
     }
 
     #[test]

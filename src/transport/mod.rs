@@ -1,5 +1,5 @@
-//! QUIC: endpoints, mutual TLS, and frames on streams. Moves bytes between known peers; knows no
-//! bulletin.
+//! QUIC: endpoints, mutual TLS, and frames on streams. Moves bytes between known peers, and over HTTP to
+//! strangers; knows no bulletin.
 //!
 //! The traps of TLS under QUIC, and where each is closed:
 //!
@@ -12,9 +12,11 @@
 //! | the root hints list every partner | `verifier.rs`: no hints |
 //! | a connected peer is never looked at again | `peer.rs`: rechecked whenever trust changes |
 //! | windows without limit | `endpoint.rs` |
+//! | HTTP without limits of its own | `http.rs` |
 //! | default socket buffers lose a storm | `socket.rs` |
 
 mod endpoint;
+mod http;
 mod local;
 mod peer;
 mod socket;
@@ -23,6 +25,7 @@ mod tls;
 mod verifier;
 
 pub use endpoint::{EndpointError, ResetSecret, client_endpoint, server_endpoint};
+pub use http::{HttpLimits, serve_http};
 pub use local::{LocalError, LocalListener, Trouble, ask};
 pub use peer::{PeerError, PeerIdentity};
 pub use socket::{BUFFER_BYTES, BufferReport};
