@@ -81,7 +81,8 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "ledger",
             ]),
         ),
-        ("identity", only(&["clock", "proof", "partner"])),
+        // It puts bulletins into PEM, for who verifies them elsewhere.
+        ("identity", only(&["clock", "proof", "partner", "bulletin"])),
         (
             "store",
             only(&["clock", "proof", "partner", "bulletin", "ledger"]),

@@ -13,7 +13,7 @@ mod trail;
 mod verify;
 mod volume;
 
-pub use evidence::{Evidence, Trusted, Unconvincing, examine, examine_ledger};
+pub use evidence::{Evidence, Trusted, Unconvincing, examine, examine_bulletin, examine_ledger};
 pub use finding::{Fault, Finding};
 pub use given::{Given, GivenOne};
 pub use simulate::{Simulated, Simulation};

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::error::CliError;
 use super::files::{NodeFile, read, read_text, unexpected};
 use super::report::Report;
-use crate::audit::{Evidence, Trusted, Unconvincing, examine, examine_ledger};
-use crate::identity::read_key_set;
+use crate::audit::{Evidence, Trusted, Unconvincing, examine, examine_bulletin, examine_ledger};
+use crate::identity::{is_bulletin_file, read_bulletin, read_key_set};
 use crate::ledger::Engine as _;
 use crate::node::{Command, Response};
 use crate::partner::PartnerId;
@@ -160,7 +160,17 @@ fn examined(
     let begin = file.take(LedgerExport::START).read_to_end(&mut start);
     begin.map_err(CliError::file(path))?;
     if !LedgerExport::is_meant(&start) {
-        return Ok(examine(&read(path)?, trusted));
+        let bytes = read(path)?;
+        let bulletin = std::str::from_utf8(&bytes)
+            .ok()
+            .filter(|text| is_bulletin_file(text));
+        return Ok(match bulletin.map(read_bulletin) {
+            Some(Ok((sealed, key_sets))) => examine_bulletin(sealed, &key_sets, trusted),
+            Some(Err(error)) => {
+                return Err(CliError::Untrue(format!("{}: {error}", path.display())));
+            }
+            None => examine(&bytes, trusted),
+        });
     }
     let ledger = LedgerExport::open(path)?;
     let bar = report.progress("verifying", ledger.size());

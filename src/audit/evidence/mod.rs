@@ -14,11 +14,11 @@ use super::finding::Finding;
 use super::statement::{InvalidStatement, Statement, verify_statement};
 use crate::agreement::{AgreementError, SignedAgreement};
 use crate::bulletin::Refused;
-use crate::identity::{InvalidBulletinFile, is_bulletin_file, read_bulletin};
 use crate::ledger::{InvalidReceipt, Receipt};
 use crate::partner::{KeyChain, KeySetError, PartnerId, SignedKeySet};
 use crate::proof::{Digest, ForkProof, InvalidForkProof, NoFork, Policy, Unwitnessed};
 
+pub use signed::examine_bulletin;
 pub use whole::examine_ledger;
 
 /// What was proved, and what was not.
@@ -93,9 +93,6 @@ pub enum Unconvincing {
     /// A statement.
     #[error("the statement does not hold: {0}")]
     Statement(#[from] InvalidStatement),
-    /// Not the form of a bulletin.
-    #[error(transparent)]
-    File(#[from] InvalidBulletinFile),
     /// A bulletin.
     #[error("the bulletin does not hold: {0}")]
     Bulletin(#[from] Refused),
@@ -137,7 +134,7 @@ pub enum Unconvincing {
     Unknown,
 }
 
-/// Verifies a receipt, a statement, a fork proof, a bulletin or an agreement.
+/// Verifies a receipt, a statement, a fork proof or an agreement.
 pub fn examine(bytes: &[u8], trusted: &Trusted) -> Result<Evidence, Unconvincing> {
     let policy = &trusted.policy;
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -148,10 +145,6 @@ pub fn examine(bytes: &[u8], trusted: &Trusted) -> Result<Evidence, Unconvincing
         if text.starts_with("entente/fork-proof/") {
             let proof: ForkProof = text.parse()?;
             return receipt::of_fork(&proof, policy);
-        }
-        if is_bulletin_file(text) {
-            let (sealed, key_sets) = read_bulletin(text)?;
-            return signed::of_bulletin(sealed, &key_sets, trusted);
         }
         if Statement::is_meant(text) {
             if policy.logs().is_empty() {

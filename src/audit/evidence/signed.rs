@@ -18,7 +18,9 @@ impl BulletinKeys for Keys<'_> {
     }
 }
 
-pub(super) fn of_bulletin(
+/// Verifies a bulletin with its redactions, under a trusted key set of its originator or, where a pin is
+/// trusted, under those that come with it.
+pub fn examine_bulletin(
     sealed: Sealed,
     brought: &[SignedKeySet],
     trusted: &Trusted,
