@@ -5,6 +5,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::too_many_lines,
+    clippy::cast_precision_loss,
     reason = "a benchmark shows its figures, and is one story"
 )]
 
@@ -12,6 +13,7 @@
 mod ledger;
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -98,7 +100,7 @@ fn write(path: &Path, records: u64, burst: usize) -> u64 {
     let mut signers = vec![("norland", 10)];
     for (name, seed) in RECIPIENTS {
         let key_set = begun.admit(name, seed);
-        parties.push_str(&format!("\"{name}.example\" = \"{}\"\n", key_set.hash()));
+        let _ = writeln!(parties, "\"{name}.example\" = \"{}\"", key_set.hash());
         signers.push((name, seed));
     }
     let text = format!(

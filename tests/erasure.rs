@@ -226,6 +226,8 @@ fn contents_go_by_each_rule_and_proofs_stay() {
     );
 }
 
+type Change = Box<dyn Fn(&mut ErasureOrder)>;
+
 #[test]
 fn nothing_is_erased_without_its_rule() {
     let mut ledger = shared();
@@ -236,7 +238,6 @@ fn nothing_is_erased_without_its_rule() {
     assert!(ledger.engine.bodies(position).expect("an answer").is_some());
     // An order is an operator's, of this ledger, newer than the last, and about the past.
     let now = ledger.now;
-    type Change = Box<dyn Fn(&mut ErasureOrder)>;
     let attacks: [(u8, Change, &str); 5] = [
         (11, Box::new(|_| {}), "bad_operator_signature"),
         (2, Box::new(|one| one.ledger.0.0[0] ^= 1), "stale_erasure"),

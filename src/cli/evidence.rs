@@ -1,5 +1,6 @@
 //! `entente receipt` and `entente verify`: evidence in hand, and what it proves to anybody.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -196,7 +197,7 @@ fn sentences(file: &str, evidence: &Evidence) -> String {
         }
         if few.len() < evidence.details.len() {
             let more = evidence.details.len() - few.len();
-            text.push_str(&format!("\n    and {more} more lines, which --json shows"));
+            let _ = write!(text, "\n    and {more} more lines, which --json shows");
         }
     }
     if !evidence.not_proved.is_empty() {

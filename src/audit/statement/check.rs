@@ -108,14 +108,12 @@ pub(super) struct Keys(BTreeMap<PartnerId, KeyChain>);
 impl Keys {
     fn add(&mut self, next: &SignedKeySet) -> Result<(), KeySetError> {
         let partner = next.claimed().partner.clone();
-        match self.0.get_mut(&partner) {
-            Some(chain) => chain.push(next.clone()),
-            None => {
-                let chain = KeyChain::start(next.clone())?;
-                self.0.insert(partner, chain);
-                Ok(())
-            }
+        if let Some(chain) = self.0.get_mut(&partner) {
+            return chain.push(next.clone());
         }
+        let chain = KeyChain::start(next.clone())?;
+        self.0.insert(partner, chain);
+        Ok(())
     }
 
     fn verifies(

@@ -48,7 +48,7 @@ impl Check<'_> {
                 let silent = Precedence::ALL.iter();
                 let silent: Vec<String> = silent
                     .filter(|lane| lanes.iter().all(|one| one.lane != **lane))
-                    .map(|lane| lane.to_string())
+                    .map(ToString::to_string)
                     .collect();
                 if !silent.is_empty() {
                     not_proved.push(format!(
