@@ -12,23 +12,35 @@
 //! | 3 engines | [`identity`], [`store`], [`transport`] |
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
 //! | 5 doors | [`deployment`], [`cli`], [`testing`] |
+//!
+//! Storeys 3 to 5 are the feature `programs`, which is on by default. Without it nothing here knows of
+//! tokio, sockets or files.
 
 pub mod agreement;
+#[cfg(feature = "programs")]
 pub mod audit;
+#[cfg(feature = "programs")]
 pub mod broker;
 pub mod bulletin;
+#[cfg(feature = "programs")]
 pub mod cli;
 pub mod clock;
 pub mod decision;
+#[cfg(feature = "programs")]
 pub mod deployment;
 pub mod formats;
+#[cfg(feature = "programs")]
 pub mod identity;
 pub mod ledger;
+#[cfg(feature = "programs")]
 pub mod node;
 pub mod partner;
 pub mod proof;
 pub mod proto;
 pub mod session;
+#[cfg(feature = "programs")]
 pub mod store;
+#[cfg(feature = "programs")]
 pub mod testing;
+#[cfg(feature = "programs")]
 pub mod transport;

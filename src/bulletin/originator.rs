@@ -22,7 +22,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::labels::closed_set;
 use crate::partner::PartnerId;
-use crate::proof::{Digest, KeyId, PayloadType, PublicKey, SignError, Signature, Signer, verify};
+use crate::proof::{
+    Digest, KeyId, PayloadType, PublicKey, SignError, Signature, Signer, decode_base64, verify,
+};
 
 closed_set! {
     /// How much recipients see of who published a bulletin, from the least to the most.
@@ -205,7 +207,9 @@ mod key_as_text {
 
 /// The key's id in hexadecimal, a colon, and the signature in base64.
 mod signature_as_text {
-    use super::{BASE64, Deserialize, Deserializer, Digest, KeyId, Serializer, Signature};
+    use super::{
+        BASE64, Deserialize, Deserializer, Digest, KeyId, Serializer, Signature, decode_base64,
+    };
 
     pub(super) fn serialize<S: Serializer>(one: &Signature, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&format_args!(
@@ -221,7 +225,7 @@ mod signature_as_text {
             let (key, bytes) = text.split_once(':')?;
             Some(Signature {
                 key_id: KeyId(key.parse::<Digest>().ok()?),
-                bytes: BASE64.decode(bytes.as_bytes()).ok()?.try_into().ok()?,
+                bytes: decode_base64(bytes)?.try_into().ok()?,
             })
         };
         read().ok_or_else(|| serde::de::Error::custom("no signature"))

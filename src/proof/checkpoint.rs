@@ -3,6 +3,7 @@
 use data_encoding::BASE64;
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::hash::Digest;
 
 /// The head of a log.
@@ -44,9 +45,7 @@ impl Checkpoint {
             .next()
             .and_then(read_size)
             .ok_or_else(|| malformed("size"))?;
-        let root = lines
-            .next()
-            .and_then(|line| BASE64.decode(line.as_bytes()).ok());
+        let root = lines.next().and_then(decode_base64);
         let root = root.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
         Ok(Self {
             origin: origin.to_owned(),

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::checkpoint::{Checkpoint, read_size};
 use super::hash::Digest;
 use super::head::InvalidCheckpoint;
@@ -142,7 +143,7 @@ impl FromStr for ForkProof {
             if path.len() == MAX_PATH {
                 return Err(invalid("it has too many hashes"));
             }
-            let hash = BASE64.decode(line.as_bytes()).ok();
+            let hash = decode_base64(line);
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
             path.push(hash.ok_or_else(|| invalid("one of its hashes"))?);
         }

@@ -5,6 +5,7 @@
 //! functions. Out of scope: what the bytes mean. This room knows no bulletin and no partner, reads
 //! no clock and touches no file.
 
+mod base64;
 mod checkpoint;
 mod cosignature;
 mod cosigner;
@@ -23,6 +24,7 @@ pub mod tree;
 mod vkey;
 mod witness;
 
+pub(crate) use base64::decode_base64;
 pub use checkpoint::{Checkpoint, MalformedCheckpoint};
 pub use cosigner::{CosignError, Cosigner, cosign_as_log};
 pub use edge::{TileEdge, WholeTile};

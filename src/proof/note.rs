@@ -6,6 +6,7 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::sign::{SignError, Signer};
 use super::vkey::{InvalidVkey, NoteKey, name_ok};
 
@@ -198,7 +199,7 @@ impl FromStr for Note {
 
 fn read_line(line: &str) -> Option<SignatureLine> {
     let (name, blob) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
-    let blob = BASE64.decode(blob.as_bytes()).ok()?;
+    let blob = decode_base64(blob)?;
     let (id, signature) = blob.split_first_chunk::<4>()?;
     (name_ok(name) && !signature.is_empty()).then(|| SignatureLine {
         name: name.to_owned(),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::checkpoint::read_size;
 use super::hash::Digest;
 use super::merkle::{InvalidProof, verify_inclusion};
@@ -91,9 +92,7 @@ impl FromStr for TlogProof {
         let extra = lines.next_if(|line| line.starts_with("extra "));
         let extra = extra.and_then(|line| line.strip_prefix("extra "));
         let extra = extra.map(|text| {
-            BASE64
-                .decode(text.as_bytes())
-                .map_err(|_| invalid("its extra data are not in base64"))
+            decode_base64(text).ok_or_else(|| invalid("its extra data are not in base64"))
         });
         let index = lines.next().and_then(|line| line.strip_prefix("index "));
         let index = index
@@ -104,7 +103,7 @@ impl FromStr for TlogProof {
             if path.len() == MAX_PATH {
                 return Err(invalid("its path is too long"));
             }
-            let hash = BASE64.decode(line.as_bytes()).ok();
+            let hash = decode_base64(line);
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
             path.push(hash.ok_or_else(|| invalid("its path has what is no SHA-256 in base64"))?);
         }

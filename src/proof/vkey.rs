@@ -6,6 +6,7 @@ use std::str::FromStr;
 use data_encoding::{BASE64, HEXLOWER};
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::cosignature;
 use super::hash::Hasher;
 use super::ml_dsa::MlDsaPublicKey;
@@ -165,7 +166,7 @@ impl FromStr for NoteKey {
         else {
             return Err(invalid());
         };
-        let key = BASE64.decode(key.as_bytes()).map_err(|_| invalid())?;
+        let key = decode_base64(key).ok_or_else(invalid)?;
         let (kind, key) = key.split_first().ok_or_else(invalid)?;
         let ed25519 = || PublicKey::try_from(key).map_err(|_| invalid());
         let material = match *kind {

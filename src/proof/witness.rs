@@ -16,6 +16,7 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use thiserror::Error;
 
+use super::base64::decode_base64;
 use super::checkpoint::{Checkpoint, read_size};
 use super::hash::Digest;
 use super::merkle::verify_consistency;
@@ -157,7 +158,7 @@ impl FromStr for AddCheckpoint {
             if proof.len() == MAX_PATH {
                 return Err(malformed("it has more than 63 hashes"));
             }
-            let hash = BASE64.decode(line.as_bytes()).ok();
+            let hash = decode_base64(line);
             let hash = hash.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
             proof.push(hash.ok_or_else(|| malformed("one of its hashes"))?);
         }
