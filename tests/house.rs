@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PURE: &[&str] = &[
     "proto",
@@ -252,6 +253,32 @@ fn the_lower_storeys_touch_neither_clock_nor_disk_nor_network() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Cargo's word for it, and the core's build without the feature `programs` (`fuzz/run`) proves the rest.
+#[test]
+fn the_core_depends_on_no_runtime_socket_or_store() {
+    let tree = |features: &[&str]| -> BTreeSet<String> {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--edges", "normal"])
+            .args(["--prefix", "none", "--format", "{p}"])
+            .args(features)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo");
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        names.map(ToOwned::to_owned).collect()
+    };
+    let (whole, core) = (tree(&[]), tree(&["--no-default-features"]));
+    for name in [
+        "tokio", "mio", "socket2", "quinn", "rustls", "rustix", "fjall", "axum", "ureq", "clap",
+        "tracing",
+    ] {
+        assert!(whole.contains(name), "{name} is not in the tree any more");
+        assert!(!core.contains(name), "the core depends on {name}");
+    }
 }
 
 #[test]

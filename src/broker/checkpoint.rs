@@ -5,7 +5,6 @@
 //! witnesses give them again.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +14,14 @@ use super::Shared;
 use super::config::Config;
 use super::error::BrokerError;
 use crate::clock::Timestamp;
-use crate::identity::{read_secret_key, write_public};
+use crate::identity::read_secret_key;
 use crate::ledger::{Engine, EngineError, State};
 use crate::proof::tree::{self, Tiled, TiledError};
 use crate::proof::{
     AddCheckpoint, Checkpoint, Digest, ForkProof, Known, MlDsaSecretKey, Note, NoteKey, Policy,
     SignatureLine, Signer, TilePath, cosign_as_log,
 };
-use crate::store::{EmbeddedEngine, HeadFile};
+use crate::store::{Disk, EmbeddedEngine, HeadFile};
 
 /// At most this often a checkpoint is signed.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -37,8 +36,6 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Head {
     file: HeadFile,
-    /// Where a proof of a fork is kept.
-    fork_file: PathBuf,
     /// The last checkpoints, the newest last: a slow witness's answer is about one of them.
     recent: Mutex<VecDeque<Signed>>,
     log: Mutex<Option<NoteKey>>,
@@ -100,8 +97,12 @@ pub(super) struct Published {
 
 impl Head {
     /// Reads the last checkpoint, whose signature must be of the log's key.
-    pub(super) fn open(config: &Config, log_key: &dyn Signer) -> Result<Self, BrokerError> {
-        let file = HeadFile::new(&config.head);
+    pub(super) fn open(
+        config: &Config,
+        disk: Arc<dyn Disk>,
+        log_key: &dyn Signer,
+    ) -> Result<Self, BrokerError> {
+        let file = HeadFile::on(&config.head, disk);
         let note = file.load()?;
         let (mut last, mut forked) = (None, None);
         if let Some(note) = note {
@@ -117,8 +118,7 @@ impl Head {
                 .parse()
                 .map_err(|error: crate::proof::InvalidNote| failed(error.into()))?;
             let checkpoint = Checkpoint::of_note(&note, &key).map_err(failed)?;
-            let fork = std::fs::read_to_string(fork_path(&config.head)).ok();
-            forked = fork.filter(|text| proves_fork(text, &key));
+            forked = file.fork()?.filter(|text| proves_fork(text, &key));
             last = Some(Signed {
                 note,
                 checkpoint,
@@ -134,7 +134,6 @@ impl Head {
         let asks = last.is_some() && policy.as_ref().is_some_and(Policy::has_quorum);
         Ok(Self {
             file,
-            fork_file: fork_path(&config.head),
             signed: watch::Sender::new(last.as_ref().map_or(0, |last| last.checkpoint.size)),
             recent: Mutex::new(last.into_iter().collect()),
             log: Mutex::new(None),
@@ -206,7 +205,7 @@ impl Head {
         if self.fork.borrow().is_some() {
             alarms.push(format!(
                 "the log's key signed two histories: nothing more is signed; the proof is in {}",
-                self.fork_file.display()
+                self.file.fork_path().display()
             ));
         }
         if self.is_waiting_for_witnesses() {
@@ -462,9 +461,9 @@ impl Head {
             path: path.unwrap_or_default(),
         };
         let text = proof.to_string();
-        write_public(&self.fork_file, text.as_bytes())?;
-        self.fork.send_replace(Some(Arc::new(text)));
-        Ok(())
+        // Nothing more is signed, whatever becomes of the file.
+        self.fork.send_replace(Some(Arc::new(text.clone())));
+        Ok(self.file.keep_fork(&text)?)
     }
 
     /// Shows the newest checkpoint that has its quorum, or else the newest.
@@ -498,12 +497,6 @@ impl Head {
         };
         self.shown.send_modify(|count| *count += 1);
     }
-}
-
-fn fork_path(head: &Path) -> PathBuf {
-    let mut path = head.as_os_str().to_owned();
-    path.push(".fork");
-    path.into()
 }
 
 /// Whether a file has a proof that this log's key signed two histories.
@@ -562,6 +555,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         sizes.borrow_and_update();
         heard.borrow_and_update();
+        let mut pause = INTERVAL;
         let signing = Arc::clone(&shared);
         let signed = tokio::task::spawn_blocking(move || {
             signing.log.snapshot_if_due()?;
@@ -571,12 +565,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
         });
         match signed.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "no checkpoint could be signed"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "no checkpoint could be signed");
+                // What could not be signed now is due, also where nothing more comes.
+                sizes.mark_changed();
+                pause = LOOK;
+            }
             Err(_) => return,
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::ledger::{
     State, first_due, sequence,
 };
 use crate::proof::Signer;
-use crate::store::EmbeddedEngine;
+use crate::store::{Disk, EmbeddedEngine, StoreError};
 
 /// Proposals waiting for the writer, from all sessions together: bounds memory when the disk is
 /// slow.
@@ -114,18 +114,19 @@ impl Log {
     /// writer.
     pub(super) fn open(
         config: &Config,
+        disk: Arc<dyn Disk>,
         log_key: &dyn Signer,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BrokerError> {
-        let mut engine = EmbeddedEngine::open(&config.ledger)?;
+        let mut engine = EmbeddedEngine::open_on(&config.ledger, Arc::clone(&disk))?;
         engine.set_reserve(config.disk_reserve);
         if engine.size() == 0 {
             return Err(BrokerError::NoLedger(config.ledger.clone()));
         }
-        let head = checkpoint::Head::open(config, log_key)?;
+        let head = checkpoint::Head::open(config, disk, log_key)?;
         let (state, snapshot) = fold(&engine, &head)?;
         let rules = state.genesis().map_or(0, |genesis| genesis.rules);
         if rules > RULES_VERSION {
@@ -308,7 +309,14 @@ impl Log {
             (state.size() == size).then(|| state.root())
         };
         let root = root.map_or_else(|| checkpoint::root(self.engine(), size), Ok)?;
-        self.inner.head.sign(size, root, log_key, now)
+        let signed = self.inner.head.sign(size, root, log_key, now);
+        // Which checkpoint is kept is unknown, or somebody else's: only a new start can tell.
+        if let Err(error @ (BrokerError::Store(StoreError::Poisoned) | BrokerError::HeadTaken)) =
+            &signed
+        {
+            self.fail(error);
+        }
+        signed
     }
 
     /// Keeps a snapshot of the fold where the log has grown much since the last one, so that a

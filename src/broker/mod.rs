@@ -52,6 +52,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Entropy};
 use crate::identity::read_secret_key;
 use crate::proof::Signer;
+use crate::store::{Disk, SystemDisk};
 use crate::transport::{
     Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
 };
@@ -93,9 +94,20 @@ pub fn open_log(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Log, BrokerError> {
+    open_log_on(Arc::new(SystemDisk), config, clock, entropy)
+}
+
+/// As [`open_log`], on this disk.
+pub fn open_log_on(
+    disk: Arc<dyn Disk>,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Log, BrokerError> {
     let log_key = read_secret_key(&config.log_key)?;
     Log::open(
         config,
+        disk,
         &log_key,
         clock,
         entropy,
@@ -111,11 +123,22 @@ impl Broker {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, BrokerError> {
+        Self::start_on(Arc::new(SystemDisk), config, clock, entropy).await
+    }
+
+    /// As [`Broker::start`], on this disk.
+    pub async fn start_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, BrokerError> {
         let log_key = Arc::new(read_secret_key(&config.log_key)?);
         let metrics = Arc::new(Metrics::default());
         let sessions = Arc::new(Sessions::default());
         let log = Log::open(
             &config,
+            disk,
             log_key.as_ref(),
             Arc::clone(&clock),
             entropy,
@@ -208,9 +231,9 @@ impl Broker {
         if let Err(error) = closed {
             tracing::error!(%error, "the last checkpoint could not be signed");
         }
-        let engine = Arc::downgrade(self.shared.log.engine());
+        let held = self.shared.log.engine().held();
         drop(self.shared);
-        crate::store::released(&engine).await;
+        crate::store::released(&held).await;
     }
 }
 

@@ -51,7 +51,7 @@ use crate::identity::{read_key_set, read_secret_key};
 use crate::partner::SignedKeySet;
 use crate::proof::{Policy, Signer};
 use crate::session::{Asking, OverdueItem, RecipientState, Refusal, Statement};
-use crate::store::NodeStore;
+use crate::store::{Disk, NodeStore, SystemDisk};
 use crate::transport::LocalListener;
 use evidence::Trusted;
 
@@ -150,8 +150,17 @@ impl Node {
     /// Starts a node: opens its store, listens for its applications, and connects to its broker,
     /// again and again until it is told to stop. Called within a tokio runtime.
     pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        Self::start_on(Arc::new(SystemDisk), config, clock)
+    }
+
+    /// As [`Node::start`], on this disk.
+    pub fn start_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, NodeError> {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-        let store = Arc::new(NodeStore::open(&config.store)?);
+        let store = Arc::new(NodeStore::open_on(&config.store, disk)?);
         let signer = Arc::new(read_secret_key(&config.signing_key)?);
         let key_set = read_key_set(&config.key_set)?;
         evidence::check_own(&config, &key_set, signer.as_ref())?;
@@ -217,8 +226,8 @@ impl Node {
         self.shared.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        let store = Arc::downgrade(&self.shared.store);
+        let held = self.shared.store.held();
         drop(self.shared);
-        crate::store::released(&store).await;
+        crate::store::released(&held).await;
     }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 
 use super::directory::Directory;
+use super::disk::SystemDisk;
 use super::error::StoreError;
 use crate::proof::{Digest, Hasher};
 
@@ -80,7 +81,7 @@ pub fn backup(store: &Path, file: &Path) -> Result<u64, StoreError> {
         .into_iter()
         .find(|kind| text.starts_with(*kind));
     let kind = known.ok_or_else(not_a_store)?;
-    let directory = Directory::open(store, kind)?;
+    let directory = Directory::open(&SystemDisk, store, kind)?;
     let database = Database::builder(directory.database()).open()?;
     let out = File::options()
         .write(true)
@@ -149,7 +150,7 @@ pub fn restore(file: &Path, store: &Path) -> Result<u64, StoreError> {
         .into_iter()
         .find(|known| *known == kind)
         .ok_or_else(damaged)?;
-    let directory = Directory::open(store, kind)?;
+    let directory = Directory::open(&SystemDisk, store, kind)?;
     let database = Database::builder(directory.database()).open()?;
     let names = keyspaces(kind).ok_or_else(damaged)?;
     let spaces = names

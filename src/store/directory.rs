@@ -3,9 +3,10 @@
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::disk::Disk;
 use super::error::StoreError;
 
 /// The format this version writes.
@@ -19,6 +20,8 @@ pub(super) struct Directory {
     path: PathBuf,
     reserve: u64,
     _lock: File,
+    /// Goes after the lock: whoever has a weak one sees when the directory is free.
+    held: Arc<()>,
 }
 
 /// Brings a store from the format before it to this one. Entry `n` migrates from `n + 1`.
@@ -27,11 +30,11 @@ const MIGRATIONS: [Migration; 0] = [];
 
 /// Waits until nobody holds a store any more, so that the next start finds it free: a request that
 /// was being answered when its program was told to stop may hold it a little longer.
-pub async fn released<T>(store: &Weak<T>) {
+pub async fn released(held: &Weak<()>) {
     const LOOK: Duration = Duration::from_millis(2);
     const PATIENCE: Duration = Duration::from_secs(5);
     let free = async {
-        while store.strong_count() > 0 {
+        while held.strong_count() > 0 {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -40,7 +43,11 @@ pub async fn released<T>(store: &Weak<T>) {
 
 impl Directory {
     /// Locks a directory for a kind of store, making it where there is none, and migrates it.
-    pub(super) fn open(path: &Path, kind: &'static str) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        kind: &'static str,
+    ) -> Result<Self, StoreError> {
         // What is shared here is for its owner only.
         let made = fs::DirBuilder::new()
             .recursive(true)
@@ -59,12 +66,18 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(StoreError::io(lock_path)(error)),
         }
-        check_format(path, kind)?;
+        check_format(disk, path, kind)?;
         Ok(Self {
             path: path.to_owned(),
             reserve: RESERVE_BYTES,
             _lock: lock,
+            held: Arc::new(()),
         })
+    }
+
+    /// Upgrades until the lock is given up.
+    pub(super) fn held(&self) -> Weak<()> {
+        Arc::downgrade(&self.held)
     }
 
     /// The database inside.
@@ -95,13 +108,13 @@ impl Directory {
 }
 
 /// Reads `FORMAT`, a line such as `ledger 1`; writes it where the directory is new.
-fn check_format(path: &Path, kind: &'static str) -> Result<(), StoreError> {
+fn check_format(disk: &dyn Disk, path: &Path, kind: &'static str) -> Result<(), StoreError> {
     let file = path.join("FORMAT");
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = format!("{kind} {FORMAT}\n");
-            return write_durably(&file, text.as_bytes());
+            return write_durably(disk, &file, text.as_bytes());
         }
         Err(error) => return Err(StoreError::io(file)(error)),
     };
@@ -125,39 +138,45 @@ fn check_format(path: &Path, kind: &'static str) -> Result<(), StoreError> {
         migrate(path)?;
     }
     if found < FORMAT {
-        write_durably(&file, format!("{kind} {FORMAT}\n").as_bytes())?;
+        write_durably(disk, &file, format!("{kind} {FORMAT}\n").as_bytes())?;
     }
     Ok(())
 }
 
 /// Writes a small file so that after a crash there is the old one or the new one.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn write_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     use std::io::Write;
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // A name alone has an empty parent, which means this directory.
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = Path::new(&temporary);
+    let step = |act: &mut dyn FnMut() -> std::io::Result<()>| {
+        disk.step(&mut || act().map_err(StoreError::io(path)))
     };
-    write().map_err(StoreError::io(path))
+    let mut file = None;
+    step(&mut || {
+        let file = file.insert(File::create(temporary)?);
+        file.write_all(bytes)
+    })?;
+    step(&mut || file.as_ref().map_or(Ok(()), File::sync_all))?;
+    step(&mut || fs::rename(temporary, path))?;
+    // A name alone has an empty parent, which means this directory.
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    step(&mut || File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SystemDisk;
 
     #[test]
     fn a_new_directory_is_for_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
-        let _store = Directory::open(&path, "node").unwrap();
+        let _store = Directory::open(&SystemDisk, &path, "node").unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o700
@@ -167,28 +186,28 @@ mod tests {
     #[test]
     fn a_directory_is_locked_while_it_is_open() {
         let temporary = tempfile::tempdir().unwrap();
-        let first = Directory::open(temporary.path(), "ledger").unwrap();
-        let second = Directory::open(temporary.path(), "ledger").unwrap_err();
+        let first = Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap();
+        let second = Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap_err();
         assert!(matches!(second, StoreError::InUse(_)), "{second}");
         drop(first);
-        Directory::open(temporary.path(), "ledger").unwrap();
+        Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap();
     }
 
     #[test]
     fn a_newer_format_and_another_kind_are_refused_by_name() {
         let temporary = tempfile::tempdir().unwrap();
-        drop(Directory::open(temporary.path(), "ledger").unwrap());
-        let other = Directory::open(temporary.path(), "node").unwrap_err();
+        drop(Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap());
+        let other = Directory::open(&SystemDisk, temporary.path(), "node").unwrap_err();
         assert!(matches!(other, StoreError::OtherStore { .. }));
         fs::write(temporary.path().join("FORMAT"), "ledger 7\n").unwrap();
-        let newer = Directory::open(temporary.path(), "ledger").unwrap_err();
+        let newer = Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap_err();
         assert!(newer.to_string().contains("format 7"), "{newer}");
     }
 
     #[test]
     fn a_nearly_full_disk_refuses_before_anything_is_written() {
         let temporary = tempfile::tempdir().unwrap();
-        let mut directory = Directory::open(temporary.path(), "ledger").unwrap();
+        let mut directory = Directory::open(&SystemDisk, temporary.path(), "ledger").unwrap();
         directory.check_room(0).unwrap();
         directory.set_reserve(u64::MAX);
         assert!(matches!(

@@ -1,13 +1,14 @@
 //! The embedded ledger engine: one database file set, one synced batch for each group.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::directory::Directory;
+use super::disk::{Disk, SystemDisk};
 use super::error::StoreError;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 use crate::proof::merkle::leaf_hash;
@@ -30,6 +31,7 @@ pub struct EmbeddedEngine {
     tiles: Keyspace,
     cache: Keyspace,
     directory: Directory,
+    disk: Arc<dyn Disk>,
     /// Whole groups that readers may see.
     size: AtomicU64,
     /// Held while appending: there is one writer.
@@ -54,7 +56,12 @@ impl std::fmt::Debug for EmbeddedEngine {
 impl EmbeddedEngine {
     /// Opens the log in a directory, making it where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let directory = Directory::open(path, "ledger")?;
+        Self::open_on(path, Arc::new(SystemDisk))
+    }
+
+    /// As [`EmbeddedEngine::open`], on this disk.
+    pub fn open_on(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let directory = Directory::open(disk.as_ref(), path, "ledger")?;
         let database = Database::builder(directory.database()).open()?;
         let records = database.keyspace("records", KeyspaceCreateOptions::default)?;
         let bodies = database.keyspace("bodies", KeyspaceCreateOptions::default)?;
@@ -73,6 +80,7 @@ impl EmbeddedEngine {
             tiles,
             cache,
             directory,
+            disk,
             size: AtomicU64::new(size),
             writer: Mutex::new(Writer {
                 poisoned: false,
@@ -109,7 +117,8 @@ impl EmbeddedEngine {
                 }
             }
         }
-        self.database.persist(PersistMode::SyncData)?;
+        self.disk
+            .step(&mut || Ok(self.database.persist(PersistMode::SyncData)?))?;
         Ok(edge)
     }
 
@@ -131,6 +140,11 @@ impl EmbeddedEngine {
                 .ok_or_else(|| unreadable(index, what()))
         };
         (from..until).map(hash).collect()
+    }
+
+    /// Upgrades until the directory is free for another process; see [`super::released`].
+    pub fn held(&self) -> Weak<()> {
+        self.directory.held()
     }
 
     /// Keeps this many bytes of the disk free.
@@ -162,7 +176,7 @@ impl EmbeddedEngine {
     /// Keeps a value that can be computed anew from the log, such as a snapshot of the fold. Not
     /// synced: losing it costs time only.
     pub fn put_cache(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        Ok(self.cache.insert(name, value)?)
+        self.disk.step(&mut || Ok(self.cache.insert(name, value)?))
     }
 
     /// A cached value.
@@ -203,7 +217,7 @@ impl EmbeddedEngine {
         edge: &mut TileEdge,
         expected: u64,
         group: &[StoredRecord],
-    ) -> Result<(), fjall::Error> {
+    ) -> Result<(), StoreError> {
         let mut batch = self
             .database
             .batch()
@@ -225,7 +239,11 @@ impl EmbeddedEngine {
                 batch.remove(&self.bodies, erased.to_be_bytes());
             }
         }
-        batch.commit()
+        let mut batch = Some(batch);
+        self.disk.step(&mut || match batch.take() {
+            Some(batch) => Ok(batch.commit()?),
+            None => Err(StoreError::Poisoned),
+        })
     }
 }
 

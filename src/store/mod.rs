@@ -6,6 +6,7 @@
 mod backup;
 mod carried;
 mod directory;
+mod disk;
 mod embedded;
 mod error;
 mod export;
@@ -17,6 +18,7 @@ mod receipts;
 pub use backup::{backup, restore};
 pub use carried::Carried;
 pub use directory::released;
+pub use disk::{Disk, SystemDisk};
 pub use embedded::EmbeddedEngine;
 pub use error::StoreError;
 pub use export::{LedgerExport, LedgerExportWriter};

@@ -1,7 +1,7 @@
 //! A node's store: inbox, lane cursors, applications' cursors. Its outbox: `outbox`.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use fjall::{
@@ -10,6 +10,7 @@ use fjall::{
 use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
+use super::disk::{Disk, SystemDisk};
 use super::error::StoreError;
 use super::outbox::{Kept, Outgoing};
 use super::receipts::Unproven;
@@ -110,6 +111,7 @@ pub struct NodeStore {
     pub(super) witness: Keyspace,
     pub(super) meta: Keyspace,
     pub(super) directory: Directory,
+    disk: Arc<dyn Disk>,
     writer: Mutex<Writer>,
 }
 
@@ -132,7 +134,12 @@ pub(super) struct Writer {
 impl NodeStore {
     /// Opens the store in a directory, making it where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let directory = Directory::open(path, "node")?;
+        Self::open_on(path, Arc::new(SystemDisk))
+    }
+
+    /// As [`NodeStore::open`], on this disk.
+    pub fn open_on(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let directory = Directory::open(disk.as_ref(), path, "node")?;
         let database = Database::builder(directory.database()).open()?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let meta = keyspace("meta")?;
@@ -168,6 +175,7 @@ impl NodeStore {
             witness: keyspace("witness")?,
             meta,
             directory,
+            disk,
             writer: Mutex::new(Writer {
                 published,
                 received,
@@ -181,6 +189,11 @@ impl NodeStore {
             store.drop_unused_checkpoints()?;
         }
         Ok(store)
+    }
+
+    /// Upgrades until the directory is free for another process; see [`super::released`].
+    pub fn held(&self) -> Weak<()> {
+        self.directory.held()
     }
 
     /// Stores what came in lanes, with the lanes' new cursors, durably: one sync for all. Returns how many
@@ -405,8 +418,12 @@ impl NodeStore {
         if batch.is_empty() {
             return Ok(());
         }
-        batch.commit().inspect_err(|_| writer.poisoned = true)?;
-        Ok(())
+        let mut batch = Some(batch);
+        let committed = self.disk.step(&mut || match batch.take() {
+            Some(batch) => Ok(batch.commit()?),
+            None => Err(StoreError::Poisoned),
+        });
+        committed.inspect_err(|_| writer.poisoned = true)
     }
 }
 
