@@ -1,5 +1,6 @@
 //! A broker and two nodes over QUIC, one of which has a disk that fails once: it stops by itself, is
-//! started again from what is there, and everything arrives, once and with its receipt.
+//! started again from what is there, and everything arrives, once and with its receipt. The broker's own
+//! disk is the business of `commit.rs`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,18 +17,20 @@ use entente::store::{Disk, EmbeddedEngine, HeadFile, OutboxState, SystemDisk};
 use entente::testing::Scratch;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use crate::disk::{FAULTS, Fault, FaultyDisk, Then};
 use crate::ledger::partner;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
+/// How long one answer may take: whoever stops meanwhile may never give it.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Alliances that are played at once: they mostly wait for one another's disks.
-const AT_ONCE: u64 = 6;
+const AT_ONCE: u64 = 4;
 
 /// Whose disk fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    Broker,
     Publisher,
     Recipient,
 }
@@ -78,21 +81,15 @@ async fn told(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn run_broker(layout: &Layout, disk: Arc<dyn Disk>, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+fn run_broker(layout: &Layout, stop: watch::Receiver<bool>) -> JoinHandle<()> {
     let path = layout.broker_config();
-    supervise(disk, stop, move |disk, stop| {
+    tokio::spawn(async move {
         let config = broker::Config::load(&path).expect("a configuration");
-        async move {
-            let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
-            let Ok(broker) = Broker::start_on(disk, config, clock, entropy).await else {
-                return;
-            };
-            tokio::select! {
-                () = told(stop) => {}
-                _ = broker.failed() => {}
-            }
-            broker.shutdown().await;
-        }
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+        let broker = Broker::start(config, clock, entropy).await;
+        let broker = broker.expect("a broker");
+        told(stop).await;
+        broker.shutdown().await;
     })
 }
 
@@ -138,8 +135,8 @@ async fn insist(
     done: impl AsyncFn() -> bool,
 ) {
     let look = || async {
-        let asked = alliance.ask_node(who, &command).await;
-        (asked.is_ok() || done().await).then_some(())
+        let asked = timeout(ANSWER, alliance.ask_node(who, &command)).await;
+        (asked.is_ok_and(|asked| asked.is_ok()) || done().await).then_some(())
     };
     let what = format!("{command:?}");
     until(&what, PATIENCE, look).await.expect("it is done");
@@ -169,7 +166,7 @@ async fn play(role: Role, at: u64, fault: Fault) -> bool {
     let (norland, estmark) = (partner("norland"), partner("estmark"));
     let (stop, stopped) = watch::channel(false);
     let programs = [
-        run_broker(&layout, disk(Role::Broker), stopped.clone()),
+        run_broker(&layout, stopped.clone()),
         run_node(&layout, &norland, disk(Role::Publisher), stopped.clone()),
         run_node(&layout, &estmark, disk(Role::Recipient), stopped),
     ];
@@ -229,7 +226,12 @@ async fn story(alliance: &Alliance, norland: &PartnerId, estmark: &PartnerId) {
             .is_some_and(|all| all.len() > 3)
     };
     insist(alliance, norland, Command::Notice { notice }, given).await;
+    settled(alliance, norland, estmark).await;
+}
 
+/// Everything is in the log and at its recipient once, in order, and with its receipt.
+async fn settled(alliance: &Alliance, norland: &PartnerId, estmark: &PartnerId) {
+    let ids = ids();
     // All four are in the log, each once.
     let promised = || async {
         let all = outbox(alliance, norland).await?;
@@ -319,11 +321,6 @@ async fn every_step_of(role: Role, least: u64) {
         }
     };
     LocalSet::new().run_until(stories).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_step_of_the_broker_fails_everything_arrives() {
-    every_step_of(Role::Broker, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
