@@ -1,11 +1,12 @@
 //! The committed corpus: one small input or a few for each target, written by our own code.
 
 use bytes::Bytes;
+use entente::bulletin::Precedence;
 use entente::ledger::{Inherited, Question};
 use entente::proof::{TileKind, TilePath, bundle_bytes, tile_bytes};
 use entente::session::{
-    Delivery, Evidence, Fetch, Fetched, Frame, Hello, KeySetVersions, Limits, PROTOCOL_VERSION,
-    Refusal, Statement, WantedRecord, Welcome, encode,
+    Delivery, Evidence, Fetch, Fetched, Frame, Hello, KeySetVersions, LaneTail, Limits,
+    PROTOCOL_VERSION, Refusal, Statement, WantedRecord, Welcome, encode,
 };
 
 use crate::ledger::partner;
@@ -170,6 +171,12 @@ fn frames(world: &World) -> Vec<(&'static str, Frame)> {
         genesis: Bytes::from_static(b"genesis"),
         time: world.now,
         checkpoint: world.notes[1].clone(),
+        size: 8,
+        tails: vec![LaneTail {
+            precedence: Precedence::Routine,
+            acked: 1,
+            headers: vec![sealed.header_hash()],
+        }],
     };
     let question = Question {
         about: sealed.id,
