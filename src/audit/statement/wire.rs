@@ -10,7 +10,9 @@ use crate::bulletin::{BulletinId, Sealed};
 use crate::clock::Timestamp;
 use crate::ledger::{LedgerId, RecordOpening};
 use crate::partner::PartnerId;
-use crate::proof::{Digest, KeyId, PayloadType, PublicKey, SignError, Signature, Signer, verify};
+use crate::proof::{
+    Digest, KeyId, PayloadType, PublicKey, SignError, Signature, Signer, decode_base64, verify,
+};
 
 /// The format that is written and read.
 const FORMAT: u32 = 1;
@@ -136,7 +138,7 @@ impl Statement {
 impl EnvelopeSignature {
     /// The key id is a hint (DSSE): it is not looked at.
     fn verifies(&self, key: &PublicKey, payload: &[u8]) -> bool {
-        let bytes = BASE64.decode(self.sig.as_bytes()).ok();
+        let bytes = decode_base64(&self.sig);
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.is_some_and(|bytes| {
             let key_id: KeyId = key.id();
@@ -195,5 +197,5 @@ impl PayloadItem {
 }
 
 fn decode(text: &str, what: &'static str) -> Result<Vec<u8>, InvalidStatement> {
-    BASE64.decode(text.as_bytes()).map_err(|_| Malformed(what))
+    decode_base64(text).ok_or(Malformed(what))
 }
