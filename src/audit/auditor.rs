@@ -95,7 +95,7 @@ impl Auditor {
     /// `about` are the earlier records that it refers to, in the order of [`Auditor::refers_to`].
     pub(super) fn next(
         &mut self,
-        record: &Record,
+        record: &Arc<Record>,
         entry: &[u8; ENTRY_BYTES],
         contents: Result<bool, Fault>,
         about: &[Record],
@@ -234,7 +234,7 @@ impl Auditor {
     fn bulletin(
         &mut self,
         accepted: &Accepted,
-        record: &Record,
+        record: &Arc<Record>,
         about: &[Record],
     ) -> Result<(), Fault> {
         let header = &accepted.header;
@@ -295,7 +295,6 @@ impl Auditor {
             return Err(Fault::Awaited);
         }
         let hash = accepted.header_hash();
-        let known = Arc::new(accepted.clone());
         for one in &record.releases {
             if one.bulletin != hash {
                 return Err(Fault::OtherBulletin);
@@ -313,7 +312,7 @@ impl Auditor {
                     found,
                 });
             }
-            self.trail.released(&self.state, &known, one);
+            self.trail.released(&self.state, record, one);
         }
         Ok(())
     }
@@ -394,7 +393,7 @@ impl Auditor {
         let Fact::Accepted(accepted) = &about.fact else {
             return Err(Fault::RefersToNothing);
         };
-        let known = Arc::new(accepted.as_ref().clone());
+        let known = Arc::new(about.clone());
         for one in &record.releases {
             let (partner, precedence) = (&one.release.recipient, accepted.header.precedence);
             let expected = self.state.lanes().issued(partner, precedence) + 1;

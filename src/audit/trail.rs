@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
-use crate::ledger::{Accepted, Ack, LaneAck, LaneChain, LaneRelease, State};
+use crate::ledger::{Ack, Fact, LaneAck, LaneChain, LaneRelease, Record, State};
 use crate::partner::PartnerId;
 
 /// Chains that one acknowledgement may mean. Beyond it the recipient's statement cannot be told
@@ -23,7 +23,8 @@ type Variant = Option<Vec<u32>>;
 /// One number of a lane, not acknowledged yet.
 #[derive(Debug)]
 struct Due {
-    accepted: Arc<Accepted>,
+    /// The record that accepted it.
+    record: Arc<Record>,
     release: LaneRelease,
     variants: Vec<Variant>,
     /// When the bulletin, or an agreement that released it, ends by itself.
@@ -33,7 +34,10 @@ struct Due {
 impl Due {
     /// Adds what is permitted as of a state and a time.
     fn permit(&mut self, state: &State, at: Timestamp) {
-        let permit = state.permit(&self.accepted, &self.release, at);
+        let Fact::Accepted(accepted) = &self.record.fact else {
+            return;
+        };
+        let permit = state.permit(accepted, &self.release, at);
         let variant = permit.map(|permit| permit.release().withheld.to_vec());
         if !self.variants.contains(&variant) {
             self.variants.push(variant);
@@ -66,10 +70,12 @@ impl Trail {
     pub(super) fn released(
         &mut self,
         state: &State,
-        accepted: &Arc<Accepted>,
+        record: &Arc<Record>,
         release: &LaneRelease,
     ) {
-        let Some(ledger) = state.ledger() else { return };
+        let (Some(ledger), Fact::Accepted(accepted)) = (state.ledger(), &record.fact) else {
+            return;
+        };
         let recipient = &release.release.recipient;
         let precedence = accepted.header.precedence;
         let lane = self
@@ -88,7 +94,7 @@ impl Trail {
             .chain([accepted.header.valid_until])
             .min();
         lane.due.push_back(Due {
-            accepted: Arc::clone(accepted),
+            record: Arc::clone(record),
             release: release.clone(),
             variants: vec![Some(release.release.withheld.to_vec())],
             ends: ends.unwrap_or(accepted.header.valid_until),
@@ -100,11 +106,14 @@ impl Trail {
     pub(super) fn let_go(
         &mut self,
         state: &State,
-        accepted: &Arc<Accepted>,
+        record: &Arc<Record>,
         release: &LaneRelease,
         at: Timestamp,
     ) {
-        self.released(state, accepted, release);
+        self.released(state, record, release);
+        let Fact::Accepted(accepted) = &record.fact else {
+            return;
+        };
         let lane = (
             release.release.recipient.clone(),
             accepted.header.precedence,

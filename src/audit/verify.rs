@@ -1,5 +1,6 @@
 //! Verifies a ledger, record by record.
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use bytes::Bytes;
@@ -187,6 +188,7 @@ impl Verification {
             entry,
             contents,
         } = decoded;
+        let record = Arc::new(record);
         let position = self.auditor.state().size();
         let wrong = |fault: Fault| Finding::Record {
             position,
@@ -298,21 +300,15 @@ fn read_page(
     mentioning: &mut bool,
 ) -> (Vec<Decoded>, Option<Finding>) {
     let mut page = Vec::with_capacity(READ);
-    let read = engine.read(from, READ);
-    let stored = read.and_then(|records| Ok((records, engine.entries(from, READ)?)));
-    let (records, entries) = match stored {
+    let stored = match engine.stored(from, READ) {
         Ok(stored) => stored,
         Err(error) => return (page, Some(missing(from, error))),
     };
-    for ((position, record), entry) in (from..).zip(records).zip(entries) {
-        let bodies = match engine.bodies(position) {
-            Ok(bodies) => bodies,
-            Err(error) => return (page, Some(missing(position, error))),
-        };
+    for (position, one) in (from..).zip(stored) {
         let stored = Stored {
-            record,
-            entry,
-            bodies,
+            record: one.record,
+            entry: one.entry,
+            bodies: one.bodies,
         };
         match stored.decode(position, *mentioning) {
             Ok(decoded) => {

@@ -335,15 +335,12 @@ fn each_of_files(
     let bar = report.progress(what, size);
     let mut next = 0;
     while next < size {
-        let records = engine.read(next, PAGE).map_err(CliError::failed)?;
-        let entries = engine.entries(next, PAGE).map_err(CliError::failed)?;
-        for (record, entry) in records.into_iter().zip(entries) {
+        for one in engine.stored(next, PAGE).map_err(CliError::failed)? {
             if next < size {
-                let bodies = engine.bodies(next).map_err(CliError::failed)?;
                 take(Stored {
-                    record,
-                    entry,
-                    bodies,
+                    record: one.record,
+                    entry: one.entry,
+                    bodies: one.bodies,
                 })?;
                 next += 1;
             }

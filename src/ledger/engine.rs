@@ -20,7 +20,7 @@ pub struct StoredRecord {
     /// What the log's tree is made of: the record's commitment, kept apart from it so that damage
     /// to the one shows against the other.
     pub entry: [u8; ENTRY_BYTES],
-    /// Positions of earlier records whose bodies are erased with this one.
+    /// Positions of earlier records whose bodies are erased when this one is appended.
     pub erases: Vec<u64>,
 }
 
@@ -94,4 +94,20 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// The bodies that belong to the record at a position; `None` where it has none, or where they
     /// were erased.
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError>;
+
+    /// Up to `limit` records from a position on as they are stored, in order: for who reads a whole log, in
+    /// which an engine need not look for each.
+    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+        let (records, entries) = (self.read(from, limit)?, self.entries(from, limit)?);
+        let all = (from..).zip(records).zip(entries);
+        all.map(|((position, record), entry)| {
+            Ok(StoredRecord {
+                record,
+                bodies: self.bodies(position)?,
+                entry,
+                erases: Vec::new(),
+            })
+        })
+        .collect()
+    }
 }

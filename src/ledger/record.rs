@@ -233,6 +233,8 @@ pub struct RedLinesOrder {
 pub struct Accepted {
     /// The signed bytes.
     pub header_bytes: Bytes,
+    /// Their SHA-256.
+    pub(super) header_hash: Digest,
     /// What they say.
     pub header: Header,
     /// Who published it, by its own name.
@@ -258,7 +260,7 @@ pub struct Accepted {
 impl Accepted {
     /// SHA-256 of the header.
     pub fn header_hash(&self) -> Digest {
-        Digest::of(&self.header_bytes)
+        self.header_hash
     }
 
     /// What a decision looks at in the header. An audience that cannot be read names nobody.

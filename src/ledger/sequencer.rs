@@ -374,6 +374,7 @@ impl Run<'_> {
         let sealed = submission.bulletin().sealed();
         let fact = Fact::Accepted(Box::new(Accepted {
             header_bytes: sealed.header.clone(),
+            header_hash: hash,
             header: header.clone(),
             originator,
             disguise,

@@ -1,5 +1,6 @@
 //! The embedded ledger engine: one database file set, one synced batch for each group.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -318,6 +319,29 @@ impl Engine for EmbeddedEngine {
             TileKind::Hashes(0) | TileKind::Entries => self.leaf_hashes(first, until),
             TileKind::Hashes(level) => self.whole_tiles(level, first, until),
         }
+    }
+
+    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+        let (records, entries) = (self.read(from, limit)?, self.entries(from, limit)?);
+        let unreadable = |error: &dyn std::fmt::Display| EngineError::Unreadable {
+            position: from,
+            reason: error.to_string(),
+        };
+        let until = from + records.len() as u64;
+        let mut kept = BTreeMap::new();
+        for found in self.bodies.range(from.to_be_bytes()..until.to_be_bytes()) {
+            let (key, value) = found.into_inner().map_err(|error| unreadable(&error))?;
+            let position = position(&key).map_err(|error| unreadable(&error))?;
+            kept.insert(position, Bytes::copy_from_slice(&value));
+        }
+        let all = (from..).zip(records).zip(entries);
+        let stored = all.map(|((position, record), entry)| StoredRecord {
+            record,
+            bodies: kept.remove(&position),
+            entry,
+            erases: Vec::new(),
+        });
+        Ok(stored.collect())
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

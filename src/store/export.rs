@@ -268,6 +268,10 @@ impl Engine for LedgerExport {
         Ok(range.into_iter().map(|one| one.entry).collect())
     }
 
+    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+        self.range(from, limit)
+    }
+
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
         let one = self.range(position, 1)?.pop();
         Ok(one.and_then(|one| one.bodies))

@@ -506,6 +506,7 @@ fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
     let (originator, disguise) = header.author(behind.transpose()?.as_ref())?;
     let burst = BurstProof::from_wire(&wire.burst.ok_or(Malformed("burst"))?)?;
     Ok(Accepted {
+        header_hash: Digest::of(&wire.header),
         header_bytes: wire.header,
         header,
         originator,
