@@ -1,5 +1,7 @@
 //! The committed corpus: one small input or a few for each target, written by our own code.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use entente::bulletin::Precedence;
 use entente::ledger::{Inherited, Question};
@@ -172,10 +174,11 @@ fn frames(world: &World) -> Vec<(&'static str, Frame)> {
         time: world.now,
         checkpoint: world.notes[1].clone(),
         size: 8,
+        merge_delay: Duration::from_secs(10),
         tails: vec![LaneTail {
             precedence: Precedence::Routine,
             acked: 1,
-            headers: vec![sealed.header_hash()],
+            marks: vec![sealed.header_hash()],
         }],
     };
     let question = Question {

@@ -11,6 +11,7 @@ use super::verify::{Audited, Disputed, ErasedContents};
 use crate::bulletin::{
     BulletinId, Part, Refused, VerifiedBursts, check_identity, mentions, open, read_audience,
 };
+use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
 use crate::ledger::{
     Accepted, Backfilled, BackfilledBulletin, ContentsErased, ENTRY_BYTES, ErasureRule, Fact,
@@ -35,11 +36,13 @@ pub(super) struct Auditor {
     bodies: u64,
     cover: u64,
     erased: Vec<ErasedContents>,
-    /// The last order to erase, for people.
-    order: Option<String>,
+    /// Orders to erase: up to when, and by whom and why.
+    orders: Vec<(Timestamp, String)>,
     /// Bulletins without contents of which no record says that they were erased; `None` where contents
     /// are not looked for.
     without: Option<BTreeSet<u64>>,
+    /// Nothing is erased while the audit reads: what a record says is erased, must be gone.
+    settled: bool,
     disputed: Vec<Disputed>,
     /// Commitments of the records of bulletins, by position.
     accepted: HashMap<u64, Digest>,
@@ -58,8 +61,9 @@ impl Default for Auditor {
             bodies: 0,
             cover: 0,
             erased: Vec::new(),
-            order: None,
+            orders: Vec::new(),
             without: None,
+            settled: false,
             disputed: Vec::new(),
             accepted: HashMap::new(),
         }
@@ -74,8 +78,9 @@ impl Auditor {
 
     /// Looks for contents, too: where a bulletin has none, a record must say that they were erased.
     #[must_use]
-    pub(super) fn with_contents(mut self) -> Self {
+    pub(super) fn with_contents(mut self, settled: bool) -> Self {
         self.without = Some(BTreeSet::new());
+        self.settled = settled;
         self
     }
 
@@ -169,7 +174,8 @@ impl Auditor {
                 check(&self.state, governing, record.time)?;
                 if let Fact::ErasureOrdered(ordered) = governing {
                     let (by, reason) = (&ordered.operator.operator, &ordered.order.reason);
-                    self.order = Some(format!("{by}: {reason}"));
+                    let before = ordered.order.before;
+                    self.orders.push((before, format!("{by}: {reason}")));
                 }
             }
         }
@@ -367,16 +373,21 @@ impl Auditor {
             }
             if let Some(without) = &mut self.without
                 && !without.remove(&one.position)
+                && self.settled
             {
                 return Err(Fault::NotErased(one.position));
             }
             let ordered = erased.rule == ErasureRule::Order;
+            // The first that reaches so far.
+            let mut orders = self.orders.iter();
+            let order = orders.find(|(before, _)| about.time < *before);
+            let order = order.map(|(_, order)| order.clone());
             self.erased.push(ErasedContents {
                 position: one.position,
                 bulletin: one.id,
                 rule: erased.rule.name(),
                 by: self.state.size(),
-                order: self.order.clone().filter(|_| ordered),
+                order: order.filter(|_| ordered),
             });
         }
         Ok(())

@@ -67,12 +67,7 @@ impl Trail {
     }
 
     /// A bulletin was released under the next number of a lane.
-    pub(super) fn released(
-        &mut self,
-        state: &State,
-        record: &Arc<Record>,
-        release: &LaneRelease,
-    ) {
+    pub(super) fn released(&mut self, state: &State, record: &Arc<Record>, release: &LaneRelease) {
         let (Some(ledger), Fact::Accepted(accepted)) = (state.ledger(), &record.fact) else {
             return;
         };

@@ -145,10 +145,11 @@ impl Verification {
         })
     }
 
-    /// Looks for contents, too: where a bulletin has none, a record must say that they were erased.
+    /// Looks for contents, too: where a bulletin has none, a record must say that they were erased; and
+    /// where a record says so, they must be gone, unless they go while this reads.
     #[must_use]
-    pub fn with_contents(mut self) -> Self {
-        self.auditor = self.auditor.with_contents();
+    pub fn with_contents(mut self, settled: bool) -> Self {
+        self.auditor = self.auditor.with_contents(settled);
         self
     }
 
@@ -240,7 +241,7 @@ pub fn verify_with_contents(
     checkpoint: Option<String>,
     progress: impl FnMut(u64),
 ) -> Result<Audited, Finding> {
-    let verification = Verification::new(engine.size(), checkpoint)?.with_contents();
+    let verification = Verification::new(engine.size(), checkpoint)?.with_contents(true);
     verify_all(verification, engine, progress)
 }
 

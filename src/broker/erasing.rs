@@ -22,6 +22,8 @@ const REST_FACTOR: u32 = 20;
 /// ten thousand in a second, which leaves the disk to others.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Name among the engine's cached values: something erased may still lie in its tables.
+const PURGE: &str = "purge";
 
 /// Looks until the broker stops: when time may have erased something, when somebody takes back a bulletin
 /// or orders an erasure, and every hour.
@@ -54,37 +56,60 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// Goes once through all that is kept; returns how many bulletins lost their contents.
 async fn sweep(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
-    let (mut from, mut erased) = (0, 0);
+    let (mut from, mut erased) = (Some(0), 0);
     // What comes meanwhile notes itself.
     shared.log.forget_due();
-    loop {
-        let page = due(shared, from).await?;
+    while let Some(position) = from {
+        let page = due(shared, position).await?;
+        from = page.next;
         for (rule, about) in page.due {
             for about in about.chunks(MAX_ERASED) {
-                let about = about.to_vec();
-                let count = about.len();
+                let (about, count) = (about.to_vec(), about.len());
+                note_purge(shared, true).await?;
                 let proposal = Proposal::Erasure { rule, about };
                 match shared.log.propose(proposal).await? {
                     Answer::Recorded { .. } => erased += count,
                     Answer::Stale => {}
                     Answer::Refused(error) => tracing::error!(%error, "an erasure was refused"),
                     // There is no room to record it now.
-                    Answer::Later(_) => return Ok(erased),
+                    Answer::Later(reason) => {
+                        tracing::error!(%reason, "no more contents are erased for now");
+                        from = None;
+                    }
                 }
             }
         }
-        let Some(next) = page.next else {
-            break;
-        };
-        from = next;
         tokio::time::sleep(PAUSE).await;
     }
-    if erased > 0 {
-        let shared = Arc::clone(shared);
-        let purged = tokio::task::spawn_blocking(move || shared.log.engine().purge()).await;
-        purged.map_err(|_| BrokerError::Closed)??;
-    }
+    purge(shared).await?;
     Ok(erased)
+}
+
+/// Notes that something is erased and may still lie in the tables, before it is; or that nothing does.
+async fn note_purge(shared: &Arc<Shared>, due: bool) -> Result<(), BrokerError> {
+    let shared = Arc::clone(shared);
+    let value: &[u8] = if due { b"due" } else { b"" };
+    let noted = tokio::task::spawn_blocking(move || shared.log.engine().put_cache(PURGE, value));
+    Ok(noted.await.map_err(|_| BrokerError::Closed)??)
+}
+
+/// Has the store write its tables anew, where something was erased since that was done, also before a
+/// restart.
+async fn purge(shared: &Arc<Shared>) -> Result<(), BrokerError> {
+    let purging = Arc::clone(shared);
+    let purged = tokio::task::spawn_blocking(move || {
+        let engine = purging.log.engine();
+        let due = engine.cached(PURGE)?.is_some_and(|value| !value.is_empty());
+        if due {
+            engine.purge().map(|()| true)
+        } else {
+            Ok(false)
+        }
+    });
+    if purged.await.map_err(|_| BrokerError::Closed)?? {
+        note_purge(shared, false).await?;
+    }
+    Ok(())
 }
 
 /// What is to be erased, of a page of what is kept.

@@ -116,7 +116,8 @@ pub(super) async fn serve(
         genesis: genesis.ok_or(BrokerError::Closed)?,
         time: shared.clock.now(),
         checkpoint: shared.log.checkpoint().unwrap_or_default(),
-        size: shared.log.size(),
+        size: told_size(shared),
+        merge_delay: shared.config.merge_delay(),
         tails,
     });
     write_frame(&mut control, &encode(&welcome)).await?;
@@ -579,4 +580,13 @@ fn earlier(state: &State, entry: &AgreementEntry) -> Vec<SignedAgreement> {
         last = found;
     }
     versions
+}
+
+/// How many records a greeting tells of. Where growth is covered, as many as the next checkpoint will have:
+/// otherwise whoever greets again and again sees how much is shared.
+fn told_size(shared: &Shared) -> u64 {
+    let size = shared.log.size();
+    let signed = shared.log.head().signed_size().unwrap_or(0);
+    let covering = shared.covering.as_ref();
+    covering.map_or(size, |one| size.max(one.growth.goal(signed, size)))
 }

@@ -13,7 +13,7 @@ use super::outbound::SharedLane;
 use crate::bulletin::Precedence;
 use crate::ledger::{EngineError, Lane, LaneChain, LedgerId};
 use crate::partner::PartnerId;
-use crate::session::{Hello, LaneSender, LaneTail, MAX_TAIL, Refusal, greet};
+use crate::session::{Hello, LaneSender, LaneTail, MAX_TAIL, Refusal, greet, tail_mark};
 
 pub(super) type Lanes = Vec<(Precedence, SharedLane)>;
 
@@ -115,12 +115,13 @@ pub(super) fn tails(
 ) -> Result<Vec<LaneTail>, BrokerError> {
     let tail = |one: Beyond| {
         let numbers = (one.acked + 1..).zip(one.positions);
-        let headers = numbers.map(|(number, position)| {
+        let marks = numbers.map(|(number, position)| {
             let record = log.record(position)?;
             let releases = record.iter().flat_map(|record| &record.releases);
             let mut own = releases.filter(|one| one.release.recipient == *partner);
             let released = own.find(|one| one.number == number);
-            released.map(|one| one.bulletin).ok_or_else(|| {
+            let mark = released.map(|one| tail_mark(number, &one.bulletin));
+            mark.ok_or_else(|| {
                 let reason = format!("it does not release number {number} of a lane");
                 EngineError::Unreadable { position, reason }.into()
             })
@@ -128,7 +129,7 @@ pub(super) fn tails(
         Ok(LaneTail {
             precedence: one.precedence,
             acked: one.acked,
-            headers: headers.collect::<Result<_, BrokerError>>()?,
+            marks: marks.collect::<Result<_, BrokerError>>()?,
         })
     };
     beyond.into_iter().map(tail).collect()

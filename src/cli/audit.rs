@@ -158,7 +158,7 @@ pub(super) fn sentence(audited: &Audited) -> String {
         Some(signed) => format!("{signed} of them under a signed checkpoint"),
         None => "no checkpoint was signed".to_owned(),
     };
-    let mut disputed = String::new();
+    let mut more = String::new();
     let mut erased: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
     for one in &audited.erased {
         let order = one.order.as_deref();
@@ -167,22 +167,22 @@ pub(super) fn sentence(audited: &Audited) -> String {
     for ((rule, order), count) in erased {
         let by = order.map_or_else(String::new, |order| format!(" by {order}"));
         let _ = write!(
-            disputed,
+            more,
             "\nerased: the contents of {count} bulletins by the rule `{rule}`{by}"
         );
     }
     if audited.cover > 0 {
-        let _ = write!(disputed, "\ncover: {} records say nothing", audited.cover);
+        let _ = write!(more, "\ncover: {} records say nothing", audited.cover);
     }
     for one in &audited.disputed {
         let _ = write!(
-            disputed,
+            more,
             "\ndisputed: in record {} {} acknowledges something else than was released in lane {}",
             one.position, one.partner, one.lane
         );
     }
     format!(
-        "audit: {} records verified, {signed} (bulletins {}, releases {}, acknowledgements {}){disputed}",
+        "audit: {} records verified, {signed} (bulletins {}, releases {}, acknowledgements {}){more}",
         audited.records, audited.bulletins, audited.releases, audited.acknowledgements
     )
 }
@@ -206,7 +206,7 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
     let untrue = |finding: crate::audit::Finding| CliError::Untrue(finding.to_string());
     let mut verification = Verification::new(status.size, status.checkpoint.clone())
         .map_err(untrue)?
-        .with_contents();
+        .with_contents(false);
     let bar = report.progress("verifying", status.size);
     loop {
         let Some(from) = verification.due() else {

@@ -141,7 +141,7 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
                 report.line(&value, || sentences(&shown, &evidence))?;
             }
             Err(error) => {
-                let value = json!({"file": shown, "verified": false, "reason": error.to_string()});
+                let value = json!({"file": shown, "verified": false, "reason": error});
                 report.line(&value, || format!("{shown}: NOT PROVED\n  {error}"))?;
                 failed.get_or_insert_with(|| format!("{shown}: {error}"));
             }
@@ -150,12 +150,14 @@ pub(super) fn verify(args: &VerifyArgs, report: &Report) -> Result<(), CliError>
     failed.map_or(Ok(()), |reason| Err(CliError::Untrue(reason)))
 }
 
-/// What a file proves. An exported ledger is read piece by piece, whatever its size.
+/// What a file proves, or why it does not. An exported ledger is read piece by piece, whatever its size.
 fn examined(
     path: &Path,
     trusted: &Trusted,
     report: &Report,
-) -> Result<Result<Evidence, Unconvincing>, CliError> {
+) -> Result<Result<Evidence, String>, CliError> {
+    let told =
+        |evidence: Result<Evidence, Unconvincing>| evidence.map_err(|error| error.to_string());
     let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(CliError::file(path))?;
     let begin = file.take(LedgerExport::START).read_to_end(&mut start);
@@ -166,20 +168,21 @@ fn examined(
             .ok()
             .filter(|text| is_bulletin_file(text));
         return Ok(match bulletin.map(read_bulletin) {
-            Some(Ok((sealed, key_sets))) => examine_bulletin(sealed, &key_sets, trusted),
-            Some(Err(error)) => {
-                return Err(CliError::Untrue(format!("{}: {error}", path.display())));
-            }
-            None => examine(&bytes, trusted),
+            Some(Ok((sealed, key_sets))) => told(examine_bulletin(sealed, &key_sets, trusted)),
+            Some(Err(error)) => Err(error.to_string()),
+            None => told(examine(&bytes, trusted)),
         });
     }
-    let ledger = LedgerExport::open(path)?;
+    let ledger = match LedgerExport::open(path) {
+        Ok(ledger) => ledger,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     let bar = report.progress("verifying", ledger.size());
     let (note, contents) = (ledger.checkpoint(), ledger.has_contents());
     let progress = |done| bar.set_position(done);
     let evidence = examine_ledger(&ledger, note, contents, trusted, progress);
     bar.finish_and_clear();
-    Ok(evidence)
+    Ok(told(evidence))
 }
 
 /// More lines than people read: machines are given all.

@@ -1,6 +1,9 @@
 //! `entente audit export`: evidence for who was not there.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -87,8 +90,13 @@ async fn ledger(
         let bodies = stored.bodies.as_deref();
         Ok(writer.push(&stored.record, &stored.entry, bodies)?)
     });
-    written.await?;
-    writer.finish()?;
+    let written = written.await;
+    let finished = written.and_then(|()| Ok(writer.finish()?));
+    if let Err(error) = finished {
+        // Half a ledger proves nothing, and would be in the way of the next try.
+        let _ = std::fs::remove_file(&args.out);
+        return Err(error);
+    }
     let shown = args.out.display().to_string();
     report.show(&json!({"file": shown, "records": head.size}), || {
         format!("{} records written to {shown}", head.size)
@@ -102,27 +110,48 @@ async fn statement(
     head: &Checkpoint,
     report: &Report,
 ) -> Result<(), CliError> {
-    let mut maker = StatementMaker::new(subject, args.since, args.until, head.size);
-    each_record(&args.file, report, "looking", |record| maker.note(record)).await?;
-    each_record(&args.file, report, "gathering", |record| maker.take(record)).await?;
-    let statement = maker.finish(note, clock().now()).ok_or_else(|| {
-        let message = "the ledger is shorter than its checkpoint; see: entente audit verify";
-        CliError::Untrue(message.to_owned())
+    let file = new_file(&args.out)?;
+    let made = made(&args, subject, note, head, report).await;
+    let written = made.and_then(|(text, items)| {
+        write(file, &text).map_err(CliError::file(&args.out))?;
+        Ok(items)
+    });
+    let items = written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&args.out);
     })?;
-    let key = read_secret_key(&args.file.load()?.log_key)?;
-    let text = statement.sign(&key)?;
-    write_new(&args.out, text.as_bytes())?;
-    let (shown, items) = (args.out.display().to_string(), statement.items.len());
+    let shown = args.out.display().to_string();
     report.show(&json!({"file": shown, "records": items}), || {
         format!("a statement of {items} records written to {shown}")
     })
 }
 
-fn write_new(path: &std::path::Path, bytes: &[u8]) -> Result<(), CliError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = std::fs::OpenOptions::new();
+/// A statement's text, and how many records it has.
+async fn made(
+    args: &ExportArgs,
+    subject: Subject,
+    note: String,
+    head: &Checkpoint,
+    report: &Report,
+) -> Result<(String, usize), CliError> {
+    let mut maker = StatementMaker::new(subject, args.since, args.until, head.size);
+    let (file, key) = (&args.file, read_secret_key(&args.file.load()?.log_key)?);
+    each_record(file, report, "looking", |record| maker.note(record)).await?;
+    each_record(file, report, "gathering", |record| maker.take(record)).await?;
+    let statement = maker.finish(note, clock().now()).ok_or_else(|| {
+        let message = "the ledger is shorter than its checkpoint; see: entente audit verify";
+        CliError::Untrue(message.to_owned())
+    })?;
+    Ok((statement.sign(&key)?, statement.items.len()))
+}
+
+/// A file that was not there, for its owner only.
+fn new_file(path: &Path) -> Result<File, CliError> {
+    let mut options = File::options();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(CliError::file(path))?;
-    file.write_all(bytes).map_err(CliError::file(path))
+    file.map_err(CliError::file(path))
+}
+
+fn write(mut file: File, text: &str) -> std::io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }

@@ -90,7 +90,7 @@ pub enum Reader<'a> {
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum InvalidOpening {
     /// It shows nothing, or too much.
-    #[error("it opens no piece of a record, or too many")]
+    #[error("it opens no piece of a record, too many, or one twice")]
     Pieces,
     /// The pieces lead to two commitments, or to none.
     #[error("its pieces do not belong to one record")]
@@ -147,6 +147,11 @@ impl RecordOpening {
     /// The commitment to which all pieces belong, and what they show.
     pub fn verify(&self) -> Result<(Commitment, Shown), InvalidOpening> {
         if self.pieces.is_empty() || self.pieces.len() > MAX_PIECES {
+            return Err(InvalidOpening::Pieces);
+        }
+        // A piece that is shown twice would count twice.
+        let places: BTreeSet<u32> = self.pieces.iter().map(|one| one.proof.index).collect();
+        if places.len() != self.pieces.len() {
             return Err(InvalidOpening::Pieces);
         }
         let mut commitment = None;

@@ -69,6 +69,18 @@ pub enum NodeError {
     /// A record is not what it was said to be.
     #[error("record {0} of the log does not show what was promised or delivered")]
     OtherRecord(u64),
+    /// More is said to be acknowledged than was received.
+    #[error(
+        "the broker says that lane {precedence} was acknowledged up to {acked}, and {held} were received here"
+    )]
+    Beyond {
+        /// Which lane.
+        precedence: Precedence,
+        /// What the broker says.
+        acked: u64,
+        /// What is here.
+        held: u64,
+    },
     /// A record is not in the log.
     #[error("record {position} is not in the log of {size} records that was signed")]
     NotInLog {

@@ -16,7 +16,7 @@ use super::error::NodeError;
 use super::evidence;
 use super::receive::{self, Acks};
 use super::send;
-use super::{Act, Asked, LinkStatus, Outward, Shared, loss, proofs, witness};
+use super::{Act, Asked, LinkStatus, Outward, Shared, loss, overdue, proofs, witness};
 use crate::bulletin::Precedence;
 use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
@@ -287,6 +287,7 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
     };
     shared.store.put(LOG_KEY, log.to_string().as_bytes())?;
     witness::compare(shared, &log, &welcome.checkpoint)?;
+    overdue::expect_within(shared, welcome.merge_delay);
     let keep_from = loss::look(shared, &log, &welcome)?;
     let session = Session {
         ledger: welcome.ledger,

@@ -11,7 +11,7 @@ use super::{Shared, witness};
 use crate::bulletin::{BulletinId, Precedence};
 use crate::ledger::{LaneAck, LaneChain};
 use crate::proof::{Digest, NoteKey};
-use crate::session::{LaneTail, Welcome};
+use crate::session::{LaneTail, MAX_TAIL, Welcome, tail_mark};
 
 /// Looks at a greeting: whether the log still has what it promised and delivered. Returns from which
 /// position on promised bulletins are kept.
@@ -78,12 +78,20 @@ fn go_back(
     let Some(held) = shared.store.lane(precedence)? else {
         return Ok(None);
     };
+    if tail.acked > held.up_to {
+        // It acknowledges nothing that it does not hold: the broker would have refused it.
+        return Err(NodeError::Beyond {
+            precedence,
+            acked: tail.acked,
+            held: held.up_to,
+        });
+    }
     // The last number that both delivered, and the last about which nothing speaks against it.
     let (mut agreed, mut followed) = (tail.acked, tail.acked);
-    for (number, header) in (tail.acked + 1..=held.up_to).zip(&tail.headers) {
+    for (number, mark) in (tail.acked + 1..=held.up_to).zip(&tail.marks) {
         match shared.store.carried(precedence, number)? {
             Some(carried) => match carried.delivered {
-                Some((ours, _)) if ours == *header => agreed = number,
+                Some((ours, _)) if tail_mark(number, &ours) == *mark => agreed = number,
                 Some((_, released)) if released < witnessed => {
                     return Err(NodeError::OtherRecord(released));
                 }
@@ -96,8 +104,19 @@ fn go_back(
         }
         followed = number;
     }
-    if followed >= held.up_to {
+    // As far as a tail goes, it says nothing of what follows.
+    if followed >= held.up_to || tail.marks.len() == MAX_TAIL {
         return Ok(None);
+    }
+    // Also what the tail leaves out is lost only where no checkpoint covered it.
+    for number in agreed + 1..=held.up_to {
+        let carried = shared.store.carried(precedence, number)?;
+        match carried.and_then(|carried| carried.delivered) {
+            Some((_, released)) if released < witnessed => {
+                return Err(NodeError::OtherRecord(released));
+            }
+            _ => {}
+        }
     }
     tracing::error!(%precedence, held = held.up_to, agreed, "the broker's log lost deliveries");
     let chain = chain_at(shared, welcome, precedence, agreed)?;

@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     proved: watch::Sender<u64>,
     /// Records whose receipts are not here.
     awaited: Mutex<overdue::AllAwaited>,
+    /// The delay that the broker gives its checkpoints; 0 before it said so.
+    merge_delay_ms: AtomicU64,
     /// What is wrong with the log.
     faults: Mutex<BTreeSet<String>>,
     witness: witness::Witness,
@@ -191,6 +193,7 @@ impl Node {
             believed: watch::Sender::new(None),
             proved: watch::Sender::new(0),
             awaited: Mutex::default(),
+            merge_delay_ms: AtomicU64::new(0),
             faults: Mutex::default(),
             witness,
             policy,

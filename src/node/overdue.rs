@@ -2,6 +2,7 @@
 //! it no checkpoint; that it does is seen here, by this node's own clock, and told to its people.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::store::StoreError;
 const LOOK: Duration = Duration::from_secs(1);
 /// The oldest records without a receipt are followed; so many say enough.
 const FOLLOWED: usize = 64;
+/// No broker is given more time than this.
+const MAX_DELAY: Duration = Duration::from_mins(15);
 /// Alarms that name their record; the others are counted.
 const NAMED: usize = 4;
 
@@ -94,8 +97,16 @@ pub(super) fn alarms(shared: &Shared, now: Timestamp) -> Vec<String> {
     alarms
 }
 
+/// The broker says within what delay a checkpoint covers a record.
+pub(super) fn expect_within(shared: &Shared, merge_delay: Duration) {
+    let delay = merge_delay.min(MAX_DELAY).as_millis();
+    let delay = u64::try_from(delay).unwrap_or(u64::MAX);
+    shared.merge_delay_ms.store(delay, Ordering::Relaxed);
+}
+
 fn lateness(shared: &Shared) -> Duration {
-    MERGE_DELAY + Duration::from_secs(shared.config.receipts_within)
+    let promised = Duration::from_millis(shared.merge_delay_ms.load(Ordering::Relaxed));
+    MERGE_DELAY.max(promised) + Duration::from_secs(shared.config.receipts_within)
 }
 
 /// Records that a checkpoint covers which this node believes.

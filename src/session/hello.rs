@@ -1,5 +1,7 @@
 //! The greeting: versions and limits, and a refusal that says why.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::limits::{MAX_FRAME_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION};
@@ -7,7 +9,7 @@ use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS, Precedence};
 use crate::clock::Timestamp;
 use crate::ledger::{LaneAck, LedgerId};
 use crate::partner::SpiffeId;
-use crate::proof::{Digest, NoteKey};
+use crate::proof::{Digest, Hasher, NoteKey};
 
 /// What one side is willing to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +72,10 @@ pub struct Welcome {
     pub time: Timestamp,
     /// The last checkpoint that it signed, with the cosignatures that came; empty where it signed none.
     pub checkpoint: String,
-    /// Records in the log; 0 where a broker does not tell.
+    /// Records in the log, with what covers them until the next checkpoint; 0 where a broker does not tell.
     pub size: u64,
+    /// Within this delay a checkpoint covers what is recorded; zero where a broker does not tell.
+    pub merge_delay: Duration,
     /// Lanes of which the node holds more than the log has acknowledged.
     pub tails: Vec<LaneTail>,
 }
@@ -83,10 +87,22 @@ pub struct LaneTail {
     pub precedence: Precedence,
     /// Everything up to this number is acknowledged in the log.
     pub acked: u64,
-    /// SHA-256 of the headers of the numbers that follow, at most [`MAX_TAIL`].
+    /// The [`tail_mark`]s of the numbers that follow, at most [`MAX_TAIL`].
     ///
     /// [`MAX_TAIL`]: super::MAX_TAIL
-    pub headers: Vec<Digest>,
+    pub marks: Vec<Digest>,
+}
+
+/// What says which bulletin a number of a lane carried to who holds it, and nothing to who does not: a node
+/// may claim to hold what it never had.
+///
+/// ```text
+/// SHA-256("entente/tail/v1\n" || u64 number || SHA-256(header))        big-endian
+/// ```
+pub fn tail_mark(number: u64, header: &Digest) -> Digest {
+    let hasher = Hasher::new().chain(b"entente/tail/v1\n");
+    let hasher = hasher.chain(&number.to_be_bytes());
+    hasher.chain(header.as_bytes()).finish()
 }
 
 /// A refusal, as a code for machines and a sentence for people.
@@ -182,7 +198,6 @@ pub fn accept(welcome: &Welcome, now: Timestamp) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 
@@ -210,6 +225,7 @@ mod tests {
             genesis: bytes::Bytes::new(),
             time: now,
             checkpoint: String::new(),
+            merge_delay: Duration::ZERO,
             size: 1,
             tails: vec![],
         };

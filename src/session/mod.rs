@@ -16,7 +16,9 @@ pub use frame::{
     Asking, AskingItem, Delivery, Evidence, Frame, FrameError, HoldItem, KeySetVersions,
     OverdueItem, RecipientState, Rejected, Statement,
 };
-pub use hello::{Hello, LaneTail, Limits, Refusal, Welcome, accept, greet, witness_name};
+pub use hello::{
+    Hello, LaneTail, Limits, Refusal, Welcome, accept, greet, tail_mark, witness_name,
+};
 pub use lane::{LaneError, LaneReceiver, LaneSender};
 pub use limits::{
     HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,

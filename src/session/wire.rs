@@ -1,5 +1,7 @@
 //! Frames to and from protobuf.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -53,6 +55,7 @@ fn write(frame: &Frame) -> Wire {
             genesis: welcome.genesis.clone(),
             time: welcome.time.micros(),
             checkpoint: welcome.checkpoint.clone(),
+            merge_delay_ms: u32::try_from(welcome.merge_delay.as_millis()).unwrap_or(u32::MAX),
             size: welcome.size,
             tails: welcome.tails.iter().map(write_tail).collect(),
         }),
@@ -273,6 +276,7 @@ fn read_welcome(welcome: proto::Welcome) -> Read<Welcome> {
         time: read_time(welcome.time)?,
         checkpoint: welcome.checkpoint,
         size: welcome.size,
+        merge_delay: Duration::from_millis(welcome.merge_delay_ms.into()),
         tails: welcome
             .tails
             .into_iter()
@@ -285,20 +289,20 @@ fn write_tail(tail: &LaneTail) -> proto::LaneTail {
     proto::LaneTail {
         precedence: tail.precedence.number(),
         acked: tail.acked,
-        headers: tail.headers.iter().map(digest_bytes).collect(),
+        marks: tail.marks.iter().map(digest_bytes).collect(),
     }
 }
 
 fn read_tail(wire: proto::LaneTail) -> Read<LaneTail> {
-    if wire.headers.len() > MAX_TAIL {
+    if wire.marks.len() > MAX_TAIL {
         return Err(Malformed("lane tail"));
     }
-    let headers = wire.headers.iter();
+    let marks = wire.marks.iter();
     Ok(LaneTail {
         precedence: Precedence::from_number(wire.precedence).ok_or(Malformed("precedence"))?,
         acked: wire.acked,
-        headers: headers
-            .map(|header| read_digest("header", header))
+        marks: marks
+            .map(|mark| read_digest("mark", mark))
             .collect::<Read<_>>()?,
     })
 }

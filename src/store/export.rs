@@ -23,7 +23,9 @@ const MAGIC: &[u8] = b"entente-ledger/v1\n";
 /// A record without bodies.
 const NONE: u32 = u32::MAX;
 /// The largest part that is read: a bulletin's bodies, and room.
-const MAX_PART: u32 = 64 * 1024 * 1024;
+const MAX_PART: u32 = 16 * 1024 * 1024;
+/// Bytes after which no more records are read at once.
+const MAX_READ: usize = 16 * 1024 * 1024;
 
 /// Writes an export, record by record.
 #[derive(Debug)]
@@ -176,14 +178,19 @@ impl LedgerExport {
     }
 
     /// The records of a range, with entries and bodies.
-    fn range(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+    fn range(
+        &self,
+        from: u64,
+        limit: usize,
+        bodies: bool,
+    ) -> Result<Vec<StoredRecord>, EngineError> {
         let unreadable = |position, error: std::io::Error| EngineError::Unreadable {
             position,
             reason: error.to_string(),
         };
         let until = self.size().min(from.saturating_add(limit as u64));
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let start = usize::try_from(from)
             .ok()
             .and_then(|at| self.offsets.get(at));
@@ -201,18 +208,28 @@ impl LedgerExport {
         };
         moved.map_err(|error| unreadable(from, error))?;
         for position in from..until {
-            let one = read_one(&mut *file).map_err(|error| unreadable(position, error))?;
+            // What a file claims is no reason to fill the memory with it.
+            if bytes > MAX_READ {
+                break;
+            }
+            let one = read_one(&mut file, bodies).map_err(|error| unreadable(position, error))?;
+            bytes += one.record.len() + one.bodies.as_ref().map_or(0, Bytes::len);
             found.push(one);
         }
         Ok(found)
     }
 }
 
-fn read_one(reader: &mut impl Read) -> std::io::Result<StoredRecord> {
+fn read_one(reader: &mut BufReader<File>, bodies: bool) -> std::io::Result<StoredRecord> {
     let record = sized(reader)?.ok_or_else(|| std::io::Error::other("there is no record"))?;
     let mut entry = [0; ENTRY_BYTES];
     reader.read_exact(&mut entry)?;
-    let bodies = sized(reader)?;
+    let bodies = if bodies {
+        sized(reader)?
+    } else {
+        skip(reader, 0)?;
+        None
+    };
     Ok(StoredRecord {
         record: record.into(),
         bodies: bodies.map(Bytes::from),
@@ -259,21 +276,21 @@ impl Engine for LedgerExport {
     }
 
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
-        let range = self.range(from, limit)?;
+        let range = self.range(from, limit, false)?;
         Ok(range.into_iter().map(|one| one.record).collect())
     }
 
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
-        let range = self.range(from, limit)?;
+        let range = self.range(from, limit, false)?;
         Ok(range.into_iter().map(|one| one.entry).collect())
     }
 
     fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
-        self.range(from, limit)
+        self.range(from, limit, true)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
-        let one = self.range(position, 1)?.pop();
+        let one = self.range(position, 1, true)?.pop();
         Ok(one.and_then(|one| one.bodies))
     }
 }

@@ -47,6 +47,14 @@ pub struct Trusted {
 }
 
 impl Trusted {
+    /// The hash of a partner's first key set, where it is trusted.
+    pub(super) fn pin(&self, partner: &PartnerId) -> Option<Digest> {
+        let mut own = self.key_sets.iter().map(|one| (one.claimed(), one.hash()));
+        let first = own.find(|(one, _)| one.partner == *partner && one.version == 1);
+        let pin = self.pins.get(partner).copied();
+        pin.or_else(|| first.map(|(_, hash)| hash))
+    }
+
     /// A partner's keys: from its pin, or from the first key set that was named, on through all later
     /// ones, wherever these come from.
     fn keys(
@@ -56,18 +64,19 @@ impl Trusted {
     ) -> Result<KeyChain, Unconvincing> {
         let of_partner = |one: &&SignedKeySet| one.claimed().partner == *partner;
         let own = self.key_sets.iter().filter(of_partner);
-        let first = own.clone().find(|one| one.claimed().version == 1);
-        let pin = self.pins.get(partner).copied();
-        let pin = pin.or_else(|| first.map(SignedKeySet::hash));
+        let pin = self.pin(partner);
         let mut versions: Vec<&SignedKeySet> =
             own.chain(brought.iter().filter(of_partner)).collect();
         versions.sort_by_key(|one| one.claimed().version);
         versions.dedup_by_key(|one| one.claimed().version);
         let versions: Vec<SignedKeySet> = versions.into_iter().cloned().collect();
-        let (Some(pin), false) = (pin, versions.is_empty()) else {
+        let usable = versions
+            .first()
+            .is_some_and(|one| one.claimed().version == 1);
+        let (Some(pin), true) = (pin, usable) else {
             return Err(Unconvincing::Unpinned {
                 partner: partner.clone(),
-                hash: versions.first().map(SignedKeySet::hash),
+                hash: versions.first().filter(|_| usable).map(SignedKeySet::hash),
             });
         };
         let unpinned = || Unconvincing::Unpinned {
@@ -108,13 +117,24 @@ pub enum Unconvincing {
     /// Its checkpoint is not believed.
     #[error("the ledger's checkpoint: {0}")]
     Checkpoint(#[from] Unwitnessed),
+    /// Records that nobody signed.
+    #[error(
+        "it has {records} records, and the checkpoint covers {signed}: whoever exported it can have added \
+         the others"
+    )]
+    Beyond {
+        /// What the checkpoint covers.
+        signed: u64,
+        /// What there is.
+        records: u64,
+    },
     /// Its log is none that is trusted.
     #[error("the ledger's log key is not one that is trusted here")]
     OtherLog,
     /// Nobody said which keys are the partner's.
     #[error(
-        "whose keys these are is not known: name a key set of {partner} with --key-set FILE, or its hash \
-         with --pin {partner}=HASH{}",
+        "whose keys these are is not known: name the first key set of {partner} and all later ones with \
+         --key-set FILE, or the first one's hash with --pin {partner}=HASH{}",
         hash.map_or_else(String::new, |hash| format!("; the file brings one with the hash {hash}"))
     )]
     Unpinned {
@@ -150,7 +170,7 @@ pub fn examine(bytes: &[u8], trusted: &Trusted) -> Result<Evidence, Unconvincing
             if policy.logs().is_empty() {
                 return Err(Unconvincing::NoLog);
             }
-            return Ok(verify_statement(text, policy)?);
+            return Ok(verify_statement(text, trusted)?);
         }
     }
     if let Ok(agreement) = SignedAgreement::from_file(bytes) {

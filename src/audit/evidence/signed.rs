@@ -78,6 +78,18 @@ pub fn examine_bulletin(
         "when it was published, and who was given it: receipts say so".to_owned(),
         "that what it says is true".to_owned(),
     ];
+    let superseded = keys
+        .0
+        .values()
+        .any(|chain| chain.current().key(&header.signing_key).is_none());
+    not_proved.push(if superseded {
+        "that its originator made it: a later key set no longer has the key that signed it, so that whoever \
+         stole the key can have signed it since"
+            .to_owned()
+    } else {
+        "that the key that signed it was not replaced since: only the key sets that are here are known"
+            .to_owned()
+    });
     if withheld > 0 {
         not_proved.push("what the withheld parts say, and who withheld them".to_owned());
     }

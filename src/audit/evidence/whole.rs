@@ -1,13 +1,12 @@
 //! A whole exported ledger.
 
 use super::{Evidence, Trusted, Unconvincing};
-use crate::audit::verify::{Audited, verify, verify_with_contents};
+use crate::audit::verify::{Audited, verify};
 use crate::ledger::{Engine, Fact, Record};
 use crate::proof::NoteKey;
 
-/// Verifies every record of a ledger and the checkpoint over them; `contents`: that contents are there, too,
-/// but for those of which a record says that they were erased. `progress` is told how many records were
-/// verified.
+/// Verifies every record of a ledger and the checkpoint over all of them, and the contents that are there;
+/// `contents` says that they were exported. `progress` is told how many records were verified.
 pub fn examine_ledger(
     engine: &dyn Engine,
     checkpoint: &str,
@@ -24,18 +23,27 @@ pub fn examine_ledger(
         return Err(Unconvincing::OtherLog);
     }
     let witnessed = trusted.policy.for_log(&log).check(checkpoint)?;
-    let note = Some(checkpoint.to_owned());
-    let audited = if contents {
-        verify_with_contents(engine, note, progress)
-    } else {
-        verify(engine, note, progress)
-    }?;
+    // Whoever exports can add records of its own after those that were signed.
+    let (signed, records) = (witnessed.checkpoint.size, engine.size());
+    if signed != records {
+        return Err(Unconvincing::Beyond { signed, records });
+    }
+    let audited = verify(engine, Some(checkpoint.to_owned()), progress)?;
     let mut not_proved = vec![
         "that no bulletin was refused that should have been accepted: refusals leave no record"
             .to_owned(),
     ];
+    let erased = audited.erased.len() as u64;
+    let gone = audited.bulletins.saturating_sub(audited.bodies);
     if !contents {
         not_proved.push("that the contents are still there: they were not exported".to_owned());
+    } else if gone > erased {
+        // The export is of a moment, and the checkpoint older: what went since has its record beyond.
+        not_proved.push(format!(
+            "why the contents of {} bulletins are not here: no record up to the checkpoint says that \
+             they were erased",
+            gone - erased
+        ));
     }
     if witnessed.cosigners.is_empty() {
         not_proved.push(

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::tell::{release_text, terms_text};
 use super::{Item, Statement, Subject};
 use crate::agreement::{AgreementError, AgreementId, RatifiedAgreement};
-use crate::audit::Evidence;
+use crate::audit::{Evidence, Trusted};
 use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, VerifiedBursts, open};
 use crate::clock::Timestamp;
 use crate::ledger::{
@@ -16,7 +16,7 @@ use crate::ledger::{
 };
 use crate::partner::{KeyChain, KeySetError, KeyUse, PartnerId, SignedKeySet};
 use crate::proof::merkle::verify_inclusion;
-use crate::proof::{KeyId, PayloadType, Policy, PublicKey, Signature, Unwitnessed, verify};
+use crate::proof::{KeyId, PayloadType, PublicKey, Signature, Unwitnessed, verify};
 
 /// Bursts remembered as verified.
 const REMEMBERED_BURSTS: usize = 1_024;
@@ -53,6 +53,17 @@ pub enum InvalidStatement {
         /// What is wrong.
         wrong: InvalidItem,
     },
+    /// A key set that is not the partner's.
+    #[error(
+        "the log's key set of {partner} begins with another hash than the one that is trusted here"
+    )]
+    OtherKeys {
+        /// Whose.
+        partner: PartnerId,
+    },
+    /// The record that accepted the bulletin is not there.
+    #[error("the record that accepted bulletin {0} is not there")]
+    NoRecord(BulletinId),
     /// A number of a lane is left out.
     #[error(
         "between numbers {from} and {to} of lane {lane} something that {partner} got is left out"
@@ -81,6 +92,9 @@ pub enum InvalidItem {
     /// It does not concern what the statement is about.
     #[error("it does not concern what the statement is about")]
     Foreign,
+    /// It releases the bulletin to more than it shows.
+    #[error("it hides to whom else it releases the bulletin")]
+    Hidden,
     /// A key set.
     #[error(transparent)]
     KeySet(#[from] KeySetError),
@@ -150,12 +164,16 @@ pub(super) struct Check<'a> {
     pub(super) released: Vec<(PartnerId, Precedence, u64)>,
     /// How far recipients acknowledged.
     pub(super) acknowledged: BTreeMap<(PartnerId, Precedence), (u64, Timestamp)>,
+    /// The record that accepted the bulletin is there.
+    pub(super) accepted: bool,
     pub(super) nameless: usize,
     pub(super) details: Vec<String>,
 }
 
-/// Verifies all of a statement under a policy, and tells what it proves.
-pub fn verify_statement(text: &str, policy: &Policy) -> Result<Evidence, InvalidStatement> {
+/// Verifies all of a statement under the logs that are trusted, and the pins where there are some, and tells
+/// what it proves.
+pub fn verify_statement(text: &str, trusted: &Trusted) -> Result<Evidence, InvalidStatement> {
+    let policy = &trusted.policy;
     let known = policy.logs().iter();
     let keys = known.filter_map(|known| known.key.signs_notes());
     let (statement, signer) = Statement::open(text, keys)?;
@@ -188,6 +206,8 @@ pub fn verify_statement(text: &str, policy: &Policy) -> Result<Evidence, Invalid
     if check.ledger != Some(statement.ledger) {
         return Err(InvalidStatement::OtherLedger);
     }
+    check.look_for_the_record()?;
+    let unpinned = check.pins(trusted)?;
     let complete = check.lanes()?;
     let signed = match witnessed.cosigners.len() {
         0 => String::new(),
@@ -206,6 +226,13 @@ pub fn verify_statement(text: &str, policy: &Policy) -> Result<Evidence, Invalid
             head.size
         ),
     );
+    if !unpinned.is_empty() {
+        evidence.not_proved.push(format!(
+            "that the key sets are those of {}: the log says so; compare their hashes, and name them with \
+             --pin or --key-set",
+            unpinned.join(", ")
+        ));
+    }
     if witnessed.cosigners.is_empty() {
         evidence.not_proved.push(
             "that others were shown the same log: no witness that is trusted here cosigned it"
@@ -229,6 +256,7 @@ impl<'a> Check<'a> {
             got: BTreeSet::new(),
             released: Vec::new(),
             acknowledged: BTreeMap::new(),
+            accepted: false,
             nameless: 0,
             details: Vec::new(),
         }
@@ -247,8 +275,8 @@ impl<'a> Check<'a> {
                 let partner = partner.clone();
                 let kinds = item.opening.pieces.iter().map(|piece| piece.kind);
                 if kinds.into_iter().any(|kind| kind == PieceKind::Tally) {
-                    // Of a nameless one it is said that nobody can tell.
-                    if originator.is_some_and(|originator| originator != partner) {
+                    // A nameless one would be put upon it.
+                    if originator.as_ref() != Some(&partner) {
                         return Err(InvalidItem::Foreign);
                     }
                     self.given(position, &summary, shown);
@@ -295,7 +323,7 @@ impl<'a> Check<'a> {
             to.join("; ") + &more
         };
         self.details.push(format!(
-            "record {position}, {}: gave {} to {to}",
+            "record {position}, {}: {} released to {to}",
             summary.time, summary.id
         ));
     }
@@ -320,7 +348,7 @@ impl<'a> Check<'a> {
         if self.statement.covers(summary.time) {
             self.got.insert(summary.id);
             self.details.push(format!(
-                "record {position}, {}: got {}, number {} of lane {precedence}, {}",
+                "record {position}, {}: released to it {}, number {} of lane {precedence}, {}",
                 summary.time,
                 summary.id,
                 own.number,
@@ -340,6 +368,15 @@ impl<'a> Check<'a> {
     ) -> Result<(), InvalidItem> {
         if summary.id != id {
             return Err(InvalidItem::Foreign);
+        }
+        self.accepted |= summary.accepted;
+        let open = |held: bool| {
+            let releases = shown.releases.iter();
+            releases.filter(|one| (one.number == 0) == held).count() as u64
+        };
+        let tally = shown.tally.ok_or(InvalidItem::Hidden)?;
+        if (open(false), open(true)) != (tally.released.into(), tally.held.into()) {
+            return Err(InvalidItem::Hidden);
         }
         for one in &shown.releases {
             if one.bulletin != summary.bulletin {
@@ -507,6 +544,33 @@ impl<'a> Check<'a> {
             lanes.join(", ")
         ));
         Ok(())
+    }
+
+    /// A bulletin's statement has the record that accepted it.
+    fn look_for_the_record(&self) -> Result<(), InvalidStatement> {
+        match &self.statement.subject {
+            Subject::Bulletin(id) if !self.accepted => Err(InvalidStatement::NoRecord(*id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key sets in the log are those that are trusted; returns whose only the log vouches for.
+    fn pins(&mut self, trusted: &Trusted) -> Result<Vec<String>, InvalidStatement> {
+        let mut unpinned = Vec::new();
+        for (partner, chain) in &self.keys.0 {
+            let hash = chain.pin();
+            let line = format!("the key sets of {partner} begin with the hash {hash}");
+            self.details.push(line);
+            match trusted.pin(partner) {
+                Some(pin) if pin == hash => {}
+                Some(_) => {
+                    let partner = partner.clone();
+                    return Err(InvalidStatement::OtherKeys { partner });
+                }
+                None => unpinned.push(partner.to_string()),
+            }
+        }
+        Ok(unpinned)
     }
 
     /// The numbers of each lane are dense, from one to the other end; says of each how far it is known to

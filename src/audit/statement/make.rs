@@ -28,6 +28,8 @@ pub struct StatementMaker {
     agreements: BTreeSet<AgreementId>,
     /// Bulletins of which something was given by a later record.
     later: BTreeSet<BulletinId>,
+    /// Bulletins that the subject published under its name.
+    own: BTreeSet<BulletinId>,
     next: u64,
     /// Those bulletins, by SHA-256 of the header.
     known: HashMap<Digest, Known>,
@@ -37,14 +39,15 @@ pub struct StatementMaker {
     /// Lanes of which the first release after that time was found.
     after: BTreeSet<Precedence>,
     /// Numbers whose acknowledgement is still to be found, by lane.
-    open: BTreeMap<(PartnerId, Precedence), u64>,
+    open: BTreeMap<(PartnerId, Precedence), BTreeSet<u64>>,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     sealed: Sealed,
     precedence: Precedence,
-    originator: PartnerId,
+    /// Where its header names one.
+    originator: Option<PartnerId>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +79,7 @@ impl StatementMaker {
             partners,
             agreements: BTreeSet::new(),
             later: BTreeSet::new(),
+            own: BTreeSet::new(),
             next: 0,
             known: HashMap::new(),
             found: Vec::new(),
@@ -114,6 +118,11 @@ impl StatementMaker {
     }
 
     fn note_parties(&mut self, accepted: &Accepted, record: &Record) {
+        if let Subject::Partner(partner) = &self.subject
+            && accepted.header.originator.partner() == Some(partner)
+        {
+            self.own.insert(accepted.header.id);
+        }
         // Behind a pseudonym nobody is shown.
         self.partners
             .extend(accepted.header.originator.partner().cloned());
@@ -147,9 +156,12 @@ impl StatementMaker {
         match &self.subject {
             Subject::Bulletin(wanted) => id == Some(*wanted),
             Subject::Partner(partner) => {
+                // Under a pseudonym it is shown to nobody that the bulletin is its.
                 let own = match &record.fact {
-                    Fact::Accepted(accepted) => accepted.originator == *partner,
-                    _ => false,
+                    Fact::Accepted(accepted) => {
+                        accepted.header.originator.partner() == Some(partner)
+                    }
+                    _ => id.is_some_and(|id| self.own.contains(&id)),
                 };
                 own || record
                     .releases
@@ -220,7 +232,7 @@ impl StatementMaker {
         let known = Known {
             sealed,
             precedence: accepted.header.precedence,
-            originator: accepted.originator.clone(),
+            originator: accepted.header.originator.partner().cloned(),
         };
         if concerned {
             self.about(position, &known, record);
@@ -252,7 +264,7 @@ impl StatementMaker {
             }
             return;
         };
-        if known.originator == partner {
+        if known.originator.as_ref() == Some(&partner) {
             let kept = record.releases.iter().map(|one| &one.release);
             let kept = kept.filter(|release| self.state.is_confidential(release));
             let kept = kept.map(|release| release.recipient.clone()).collect();
@@ -278,11 +290,11 @@ impl StatementMaker {
         }
     }
 
-    /// An acknowledgement of this number is looked for; a later one covers the earlier.
+    /// An acknowledgement of this number is looked for.
     fn await_number(&mut self, released: &LaneRelease, precedence: Precedence) {
         if released.number > 0 {
             let lane = (released.release.recipient.clone(), precedence);
-            self.open.insert(lane, released.number);
+            self.open.entry(lane).or_default().insert(released.number);
         }
     }
 
@@ -292,13 +304,10 @@ impl StatementMaker {
         let mut wanted = false;
         for lane in &ack.lanes {
             let key = (ack.recipient.clone(), lane.precedence);
-            if self
-                .open
-                .get(&key)
-                .is_some_and(|number| *number <= lane.up_to)
-            {
-                self.open.remove(&key);
-                wanted = true;
+            if let Some(numbers) = self.open.get_mut(&key) {
+                let later = numbers.split_off(&lane.up_to.saturating_add(1));
+                wanted |= !numbers.is_empty();
+                *numbers = later;
             }
         }
         wanted

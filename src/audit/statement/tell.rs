@@ -3,8 +3,9 @@
 use super::Subject;
 use super::check::{Check, Whole};
 use crate::audit::Evidence;
-use crate::bulletin::Precedence;
+use crate::bulletin::{BulletinId, Precedence};
 use crate::ledger::LaneRelease;
+use crate::partner::PartnerId;
 
 impl Check<'_> {
     pub(super) fn tell(self, lanes: Vec<Whole>) -> Evidence {
@@ -17,87 +18,111 @@ impl Check<'_> {
         };
         let agreements = self.agreements.len();
         proved.push(format!(
-            "the log has the key sets of all who signed, and {} with its parties' signatures",
+            "by the key sets in the log everything here is signed as it says, {} by all their parties among it",
             count(agreements, "agreement")
         ));
         match &self.statement.subject {
             Subject::Partner(partner) => {
-                proved.push(format!(
-                    "{partner} gave {} and got {}{period}, each with its originator's signature",
-                    count(self.gave.len(), "bulletin"),
-                    self.got.len()
-                ));
-                for one in &lanes {
-                    let (lane, last) = (one.lane, one.last);
-                    let acked = self.acknowledged.get(&(partner.clone(), lane));
-                    let acked = acked.map_or_else(
-                        || format!("{partner} has not acknowledged any of it"),
-                        |(up_to, at)| {
-                            format!("{partner} signed at {at} that it holds it up to {up_to}")
-                        },
-                    );
-                    proved.push(format!(
-                        "in lane {lane} nothing is left out up to number {last}; {acked}"
-                    ));
-                    if !one.ends {
-                        not_proved.push(format!(
-                            "that {partner} got nothing after number {last} of lane {lane}"
-                        ));
-                    }
-                }
-                let silent = Precedence::ALL.iter();
-                let silent: Vec<String> = silent
-                    .filter(|lane| lanes.iter().all(|one| one.lane != **lane))
-                    .map(ToString::to_string)
-                    .collect();
-                if !silent.is_empty() {
-                    not_proved.push(format!(
-                        "that {partner} got nothing in lane {}, of which nothing is here",
-                        silent.join(", ")
-                    ));
-                }
-                not_proved.push(format!(
-                    "that {partner} gave nothing else: the numbers of lanes count what is got; the whole \
-                     ledger proves it"
-                ));
+                self.tell_of_partner(partner, &period, &lanes, &mut proved, &mut not_proved);
             }
-            Subject::Bulletin(id) => {
-                proved.push(format!(
-                    "bulletin {id}, which its originator signed, was released to {}",
-                    count(self.released.len(), "recipient")
-                ));
-                for (recipient, lane, number) in &self.released {
-                    match self.acknowledged.get(&(recipient.clone(), *lane)) {
-                        Some((up_to, at)) if up_to >= number => proved.push(format!(
-                            "{recipient} signed at {at} that it holds lane {lane} up to {up_to}: number \
-                             {number} is it"
-                        )),
-                        _ => not_proved.push(format!("that {recipient} has it")),
-                    }
-                }
-                not_proved.push(
-                    "that it was released to nobody else by a later record: the whole ledger proves it"
-                        .to_owned(),
-                );
-            }
+            Subject::Bulletin(id) => self.tell_of_bulletin(*id, &mut proved, &mut not_proved),
         }
+        not_proved.push(
+            "that each number of a lane that was taken carried its bulletin, and all these parts: where \
+             permission had narrowed or ended before, it came with less, or empty"
+                .to_owned(),
+        );
         if self.nameless > 0 {
             not_proved.push(format!(
                 "who published {} of the bulletins: their headers name a key only",
                 self.nameless
             ));
         }
-        not_proved.push(
-            "what the bulletins say: contents are no part of a statement; and that they arrived with all \
-             these parts: permission may have narrowed before they were delivered"
-                .to_owned(),
-        );
+        not_proved.push("what the bulletins say: contents are no part of a statement".to_owned());
         Evidence {
             kind: "statement",
             proved,
             details: self.details,
             not_proved,
         }
+    }
+
+    fn tell_of_partner(
+        &self,
+        partner: &PartnerId,
+        period: &str,
+        lanes: &[Whole],
+        proved: &mut Vec<String>,
+        not_proved: &mut Vec<String>,
+    ) {
+        proved.push(format!(
+            "{} that {partner} published under its name{period} and {} that went to it are here, each with \
+             its originator's signature",
+            count(self.gave.len(), "bulletin"),
+            self.got.len()
+        ));
+        for Whole { lane, last, ends } in lanes {
+            proved.push(format!(
+                "of what was released to {partner} in lane {lane} nothing is left out up to number {last}"
+            ));
+            match self.acknowledged.get(&(partner.clone(), *lane)) {
+                Some((up_to, at)) => proved.push(format!(
+                    "{partner} signed at {at} that it took lane {lane} up to number {up_to}"
+                )),
+                None => not_proved.push(format!(
+                    "that {partner} took anything of lane {lane}: no acknowledgement is here"
+                )),
+            }
+            if !ends {
+                not_proved.push(format!(
+                    "that nothing was released to {partner} after number {last} of lane {lane}"
+                ));
+            }
+        }
+        let silent = Precedence::ALL.iter();
+        let silent: Vec<String> = silent
+            .filter(|lane| lanes.iter().all(|one| one.lane != **lane))
+            .map(ToString::to_string)
+            .collect();
+        if !silent.is_empty() {
+            not_proved.push(format!(
+                "that nothing was released to {partner} in lane {}, of which nothing is here",
+                silent.join(", ")
+            ));
+        }
+        not_proved.push(format!(
+            "that {partner} published nothing else: the numbers of lanes count what is released to it; the \
+             whole ledger proves it"
+        ));
+        not_proved.push(format!(
+            "that {partner} published nothing under a pseudonym: a statement would unmask it"
+        ));
+    }
+
+    fn tell_of_bulletin(
+        &self,
+        id: BulletinId,
+        proved: &mut Vec<String>,
+        not_proved: &mut Vec<String>,
+    ) {
+        proved.push(format!(
+            "the records that are here release bulletin {id}, which its originator signed, to {}, and hide \
+             none of theirs",
+            count(self.released.len(), "recipient")
+        ));
+        for (recipient, lane, number) in &self.released {
+            match self.acknowledged.get(&(recipient.clone(), *lane)) {
+                Some((up_to, at)) if up_to >= number => proved.push(format!(
+                    "{recipient} signed at {at} that it took lane {lane} up to number {up_to}: this \
+                     bulletin has number {number}"
+                )),
+                _ => not_proved.push(format!("that {recipient} took it: no acknowledgement is here")),
+            }
+        }
+        not_proved.push(
+            "that it was released to nobody else by a later record: the whole ledger proves it"
+                .to_owned(),
+        );
     }
 }
 
