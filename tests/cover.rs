@@ -100,7 +100,7 @@ struct Observer {
 }
 
 /// An observer that was held up for longer may have missed a checkpoint.
-const PROMPT: Duration = Duration::from_millis(600);
+const PROMPT: Duration = Duration::from_millis(200);
 
 impl Observer {
     fn watch(cluster: &Cluster, key: &str) -> Self {

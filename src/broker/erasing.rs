@@ -100,11 +100,7 @@ async fn purge(shared: &Arc<Shared>) -> Result<(), BrokerError> {
     let purged = tokio::task::spawn_blocking(move || {
         let engine = purging.log.engine();
         let due = engine.cached(PURGE)?.is_some_and(|value| !value.is_empty());
-        if due {
-            engine.purge().map(|()| true)
-        } else {
-            Ok(false)
-        }
+        if due { engine.purge() } else { Ok(false) }
     });
     if purged.await.map_err(|_| BrokerError::Closed)?? {
         note_purge(shared, false).await?;

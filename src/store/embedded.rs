@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -160,18 +161,29 @@ impl EmbeddedEngine {
     }
 
     /// Removes from the disk what was erased: the store writes anew the tables in which it still lies. Its
-    /// journal goes by itself, when 64 MB more were written.
-    pub fn purge(&self) -> Result<(), StoreError> {
-        for keyspace in [
+    /// journal goes by itself, when 64 MB more were written. `false` where the store does not come to it, as
+    /// on a full disk: then it is to be tried again.
+    pub fn purge(&self) -> Result<bool, StoreError> {
+        const LOOK: Duration = Duration::from_millis(10);
+        const LOOKS: usize = 1_000;
+        let all = [
             &self.records,
             &self.bodies,
             &self.entries,
             &self.tiles,
             &self.cache,
-        ] {
-            keyspace.rotate_memtable_and_wait()?;
+        ];
+        for keyspace in all {
+            keyspace.rotate_memtable()?;
         }
-        Ok(self.bodies.major_compact()?)
+        for _ in 0..LOOKS {
+            if all.iter().all(|one| one.sealed_memtable_count() == 0) {
+                self.bodies.major_compact()?;
+                return Ok(true);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(false)
     }
 
     /// Keeps a value that can be computed anew from the log, such as a snapshot of the fold. Not
