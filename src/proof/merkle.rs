@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use super::hash::{Digest, Hasher};
 
+/// Bytes of a leaf that are hashed at once.
+const SHORT: usize = 256;
+
 /// A proof that does not hold.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum InvalidProof {
@@ -25,20 +28,31 @@ pub enum InvalidProof {
 
 /// The hash of a leaf, given in pieces.
 pub fn leaf_hash(data: &[&[u8]]) -> Digest {
-    data.iter()
-        .fold(Hasher::new().chain(&[0]), |hasher, piece| {
-            hasher.chain(piece)
-        })
-        .finish()
+    // Most leaves are short: hashed at once they cost half of what they cost in pieces.
+    let mut short = [0; SHORT];
+    let length = 1 + data.iter().map(|piece| piece.len()).sum::<usize>();
+    if length > SHORT {
+        let begun = Hasher::new().chain(&[0]);
+        return data
+            .iter()
+            .fold(begun, |hasher, piece| hasher.chain(piece))
+            .finish();
+    }
+    let mut rest = &mut short[1..];
+    for piece in data {
+        let (place, after) = rest.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        rest = after;
+    }
+    Digest::of(&short[..length])
 }
 
 /// The hash of an inner node.
 pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
-    Hasher::new()
-        .chain(&[1])
-        .chain(left.as_bytes())
-        .chain(right.as_bytes())
-        .finish()
+    let mut bytes = [1; 65];
+    bytes[1..33].copy_from_slice(left.as_bytes());
+    bytes[33..].copy_from_slice(right.as_bytes());
+    Digest::of(&bytes)
 }
 
 /// The root over leaf hashes.
@@ -356,6 +370,17 @@ mod tests {
             assert_eq!(tree.path(count), None);
         }
         assert!(FullTree::new(leaves(3)).is_none() && FullTree::new(vec![]).is_none());
+    }
+
+    #[test]
+    fn a_leaf_is_the_hash_of_its_pieces_however_long() {
+        for length in [0, 1, 63, 64, 254, 255, 256, 1_000] {
+            let data: Vec<u8> = (0u8..=255).cycle().take(length).collect();
+            let expected = Digest::of(&[&[0], data.as_slice()].concat());
+            let (one, two) = data.split_at(length / 3);
+            assert_eq!(leaf_hash(&[&data]), expected, "{length}");
+            assert_eq!(leaf_hash(&[one, &[], two]), expected, "{length}");
+        }
     }
 
     #[test]
