@@ -2,27 +2,22 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are printed")]
 
+#[path = "support/alliance.rs"]
+mod alliance;
+
 use std::fs;
-use std::process::Command as Shell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use alliance::{PATIENCE, PROGRAM, entente, partner};
 use entente::broker;
 use entente::bulletin::Draft;
 use entente::clock::SystemEntropy;
 use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::identity::{new_secret_key, write_secret_key};
-use entente::partner::PartnerId;
 use entente::proof::{Checkpoint, NoteKey};
 use entente::testing::{Cluster, Scratch};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn partner(name: &str) -> PartnerId {
-    format!("{name}.example").parse().expect("a partner")
-}
 
 fn plan() -> Plan {
     let partners = ["norland", "estmark"].map(partner).to_vec();
@@ -142,14 +137,6 @@ async fn wait_until_signed(cluster: &Cluster, size: u64) {
         (broker_status(cluster).await.witnessed >= size).then_some(())
     });
     signed.await.expect("a checkpoint of that size");
-}
-
-fn entente(arguments: &[&str]) -> (i32, String) {
-    let output = Shell::new(PROGRAM).args(arguments).output();
-    let output = output.expect("the program");
-    let text = [output.stdout, output.stderr].concat();
-    let code = output.status.code().expect("an exit code");
-    (code, String::from_utf8_lossy(&text).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]

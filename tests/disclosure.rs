@@ -3,14 +3,16 @@
 
 #![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
 
+#[path = "support/alliance.rs"]
+mod alliance;
 #[path = "support/ledger.rs"]
 mod ledger;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command as Shell;
 
+use alliance::{PROGRAM, entente};
 use entente::audit::{
     InvalidStatement, Statement, StatementMaker, Subject, Trusted, Unconvincing, examine_ledger,
     verify_statement,
@@ -452,8 +454,6 @@ fn records_beyond_the_checkpoint_of_an_export_are_nobodys() {
     assert!(matches!(error, Unconvincing::Beyond { .. }), "{error}");
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-
 fn plan() -> Plan {
     let partners = ["norland", "estmark"].map(partner).to_vec();
     let mut plan = Plan::new(partner("alliance"), partners);
@@ -467,14 +467,6 @@ fn plan() -> Plan {
             .into(),
     });
     plan
-}
-
-fn entente(arguments: &[&str]) -> (i32, String) {
-    let output = Shell::new(PROGRAM).args(arguments).output();
-    let output = output.expect("the program");
-    let text = [output.stdout, output.stderr].concat();
-    let code = output.status.code().expect("an exit code");
-    (code, String::from_utf8_lossy(&text).into_owned())
 }
 
 fn done(arguments: &[&str]) -> String {

@@ -1,15 +1,17 @@
 //! Contents go when a rule says so; the record, the tree and every proof stay, and the audit says which
 //! went and why.
 
+#[path = "support/alliance.rs"]
+mod alliance;
 #[path = "support/ledger.rs"]
 mod ledger;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command as Shell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alliance::{PATIENCE, PROGRAM, entente};
 use entente::audit::{Audited, Fault, Finding, verify, verify_with_contents};
 use entente::broker::{Reply, Request};
 use entente::bulletin::{BulletinId, Draft, Precedence, Reference, Relation};
@@ -342,9 +344,6 @@ fn bodies_of(ledger: &Ledger, position: u64) -> bytes::Bytes {
     bodies.expect("contents")
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
-const PATIENCE: Duration = Duration::from_mins(1);
-
 fn plan() -> Plan {
     let partners = ["norland", "estmark"].map(partner).to_vec();
     let mut plan = Plan::new(partner("alliance"), partners);
@@ -389,14 +388,6 @@ fn lies_in(directory: &Path, text: &str) -> bool {
             .windows(text.len())
             .any(|window| window == text.as_bytes())
     })
-}
-
-fn entente(arguments: &[&str]) -> (i32, String) {
-    let output = Shell::new(PROGRAM).args(arguments).output();
-    let output = output.expect("the program");
-    let text = [output.stdout, output.stderr].concat();
-    let code = output.status.code().expect("an exit code");
-    (code, String::from_utf8_lossy(&text).into_owned())
 }
 
 async fn receipt(cluster: &Cluster, of: &PartnerId, about: BulletinId) -> String {

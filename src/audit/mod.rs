@@ -7,6 +7,7 @@ mod auditor;
 mod evidence;
 mod finding;
 mod given;
+mod keys;
 mod simulate;
 mod statement;
 mod trail;

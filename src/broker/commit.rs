@@ -580,11 +580,14 @@ impl Writer {
         let size = {
             let mut state = log.state.write().unwrap_or_else(PoisonError::into_inner);
             durable.fold_into(&mut state);
+            state.size()
+        };
+        {
+            let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
             for one in durable.records() {
                 log.note_due(&state, &one.record, durable.time());
             }
-            state.size()
-        };
+        }
         if durable.records().iter().any(|one| may_erase(&one.record)) {
             log.erasing.send_modify(|count| *count += 1);
         }

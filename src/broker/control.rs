@@ -20,8 +20,9 @@ use crate::bulletin::BulletinId;
 use crate::clock::Clock;
 use crate::identity::check_crl;
 use crate::ledger::{
-    CertificatesRevoked, ErasureOrder, ErasureOrdered, Fact, OperatorSignature, PartnerAdmitted,
-    Proposal, RedLinesOrder, RedLinesSet, SignedHoldDecision, StandingChanged, StandingOrder,
+    CertificatesRevoked, ErasureOrder, ErasureOrdered, Fact, InvalidRecord, OperatorSignature,
+    PartnerAdmitted, Proposal, RedLinesOrder, RedLinesSet, SignedHoldDecision, StandingChanged,
+    StandingOrder,
 };
 use crate::partner::{PartnerId, SignedKeySet, SpiffeId};
 use crate::proof::{Digest, KeyId, Signature};
@@ -266,8 +267,7 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
             key,
             signature,
         } => {
-            let bytes: bytes::Bytes = bytes(&order)?.into();
-            let order = StandingOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let (bytes, order) = ordered(&order, StandingOrder::from_bytes)?;
             let operator = signed(operator, &key, &signature)?;
             Fact::StandingChanged(StandingChanged {
                 bytes,
@@ -281,8 +281,7 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
             key,
             signature,
         } => {
-            let bytes: bytes::Bytes = bytes(&order)?.into();
-            let order = RedLinesOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let (bytes, order) = ordered(&order, RedLinesOrder::from_bytes)?;
             let operator = signed(operator, &key, &signature)?;
             Fact::RedLinesSet(RedLinesSet {
                 bytes,
@@ -296,8 +295,7 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
             key,
             signature,
         } => {
-            let bytes: bytes::Bytes = bytes(&order)?.into();
-            let order = ErasureOrder::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+            let (bytes, order) = ordered(&order, ErasureOrder::from_bytes)?;
             let operator = signed(operator, &key, &signature)?;
             Fact::ErasureOrdered(ErasureOrdered {
                 bytes,
@@ -330,6 +328,16 @@ fn fact(log: &Log, clock: &dyn Clock, request: Request) -> Result<Fact, Trouble>
         ),
         _ => return Err(Trouble::new("bad_request", "this command records nothing")),
     })
+}
+
+/// An order as it was signed, and what it says.
+fn ordered<T>(
+    text: &str,
+    read: impl Fn(&bytes::Bytes) -> Result<T, InvalidRecord>,
+) -> Result<(bytes::Bytes, T), Trouble> {
+    let bytes = bytes(text)?.into();
+    let order = read(&bytes).map_err(|error| Trouble::new("unreadable", error))?;
+    Ok((bytes, order))
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>, Trouble> {

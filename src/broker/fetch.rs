@@ -10,9 +10,7 @@ use super::Shared;
 use super::commit::Log;
 use super::error::BrokerError;
 use super::inbound::{End, parse, unexpected};
-use super::view;
 use crate::agreement::{Agreement, AgreementId};
-use crate::decision::Release;
 use crate::ledger::{
     Accepted, Engine, Fact, Lane, LaneRelease, Reader, Record, RecordOpening, State,
 };
@@ -170,12 +168,6 @@ fn open(
     shows_fact.then(|| record.open(Reader::Party)).flatten()
 }
 
-/// Whether a recipient is kept from the originator.
-fn is_confidential(state: &State, release: &Release) -> bool {
-    let mut clauses = release.clauses.iter();
-    clauses.any(|clause| view::is_confidential(state, clause))
-}
-
 fn open_bulletin(
     log: &Log,
     partner: &PartnerId,
@@ -185,7 +177,7 @@ fn open_bulletin(
     if accepted.originator == *partner {
         let state = log.state();
         let kept = |one: &&LaneRelease| {
-            record.releases.len() > MAX_RELEASES || is_confidential(&state, &one.release)
+            record.releases.len() > MAX_RELEASES || state.is_confidential(&one.release)
         };
         let kept = record.releases.iter().filter(kept);
         let kept: BTreeSet<PartnerId> = kept.map(|one| one.release.recipient.clone()).collect();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::alarms::EXPIRY_WARNING;
 use super::commit::Log;
 use super::error::BrokerError;
-use crate::agreement::{AgreementId, ClauseRef};
+use crate::agreement::AgreementId;
 use crate::bulletin::{BulletinId, Kind, Precedence, Relation, Tlp};
 use crate::clock::Timestamp;
 use crate::decision::{ClauseMiss, Reason, Refusal, Release, Rulebook, decide_for, explain};
@@ -436,11 +436,7 @@ fn delivered(log: &Log, record: &Record, accepted: &Accepted, position: u64) -> 
         };
         DeliveryView {
             partner: one.release.recipient.clone(),
-            confidential: one
-                .release
-                .clauses
-                .iter()
-                .any(|clause| is_confidential(&state, clause)),
+            confidential: state.is_confidential(&one.release),
             clauses: one
                 .release
                 .clauses
@@ -477,15 +473,6 @@ fn delivered(log: &Log, record: &Record, accepted: &Accepted, position: u64) -> 
             dossier.notices.iter().map(of).collect()
         }),
     }
-}
-
-/// Whether a clause keeps recipients from one another and from the originator.
-pub(super) fn is_confidential(state: &State, clause: &ClauseRef) -> bool {
-    let entry = state.agreements().get(&clause.agreement);
-    let mut clauses = entry
-        .into_iter()
-        .flat_map(|entry| &entry.agreement.agreement().clauses);
-    clauses.any(|terms| terms.id == clause.clause && terms.confidential_recipients)
 }
 
 /// Of a release that persons or originators do not let go.

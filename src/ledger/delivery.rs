@@ -33,13 +33,8 @@ impl Permit {
 impl State {
     /// Whether a bulletin's originator may not learn of a release: a clause of it says so.
     pub fn is_confidential(&self, release: &Release) -> bool {
-        release.clauses.iter().any(|clause| {
-            let entry = self.agreements().get(&clause.agreement);
-            let mut clauses = entry
-                .into_iter()
-                .flat_map(|entry| &entry.agreement.agreement().clauses);
-            clauses.any(|terms| terms.id == clause.clause && terms.confidential_recipients)
-        })
+        let mut terms = release.clauses.iter().filter_map(|one| self.terms(one));
+        terms.any(|terms| terms.confidential_recipients)
     }
 
     /// Permission to deliver what was released, at this moment; `None` where it no longer holds.

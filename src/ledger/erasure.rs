@@ -156,12 +156,7 @@ pub fn first_due(state: &State, record: &Record) -> Option<Timestamp> {
 
 /// How long the recipients may keep a bulletin; `None` where one of them is not limited, or there is none.
 fn retention(state: &State, about: &Record) -> Option<Duration> {
-    let limit = |clause: &ClauseRef| {
-        let entry = state.agreements().get(&clause.agreement)?;
-        let mut clauses = entry.agreement.agreement().clauses.iter();
-        let terms = clauses.find(|terms| terms.id == clause.clause)?;
-        terms.retention
-    };
+    let limit = |clause: &ClauseRef| state.terms(clause)?.retention;
     let mut longest = None;
     for one in state.releases(about) {
         // The strictest of the clauses under which a recipient has it binds that recipient.
@@ -190,11 +185,8 @@ fn is_awaited(
         .releases(about)
         .any(|one| one.number > 0 && acked(&one.release.recipient) < one.number);
     let followed = state.dossiers().dossier(&hash).is_some_and(|dossier| {
-        let let_go = dossier.let_go.iter();
-        dossier.waits(at)
-            || let_go
-                .into_iter()
-                .any(|(recipient, number)| acked(recipient) < *number)
+        let mut let_go = dossier.let_go.iter();
+        dossier.waits(at) || let_go.any(|(recipient, number)| acked(recipient) < *number)
     });
     let given_later = || {
         let mut backfills = state.backfills().keys();

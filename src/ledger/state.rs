@@ -13,7 +13,9 @@ use super::lanes::Lanes;
 use super::pseudonym::Pseudonyms;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
-use crate::agreement::{Agreement, AgreementId, ClauseRef, RatifiedAgreement, SignedAgreement};
+use crate::agreement::{
+    Agreement, AgreementId, Clause, ClauseRef, RatifiedAgreement, SignedAgreement,
+};
 use crate::bulletin::{BulletinId, Precedence};
 use crate::clock::Timestamp;
 use crate::decision::{RULES_WITH_MENTIONS, Release, Rulebook, Usage};
@@ -320,13 +322,11 @@ impl State {
 
     /// By when recipients have to take what a record gives them.
     fn demands(&self, record: &Record) -> Vec<Demand> {
-        let terms = |clause: &ClauseRef| {
-            let entry = self.agreements.get(&clause.agreement)?;
-            let mut clauses = entry.agreement.agreement().clauses.iter();
-            clauses.find(|terms| terms.id == clause.clause)
-        };
         let due = |one: &LaneRelease| {
-            let terms: Vec<_> = one.release.clauses.iter().filter_map(terms).collect();
+            let terms: Vec<_> = {
+                let clauses = one.release.clauses.iter();
+                clauses.filter_map(|clause| self.terms(clause)).collect()
+            };
             let within = terms.iter().filter_map(|terms| terms.acknowledge_within);
             Some(Demand {
                 recipient: one.release.recipient.clone(),
@@ -525,6 +525,13 @@ impl State {
     /// Every agreement that was ever in force.
     pub fn agreements(&self) -> &BTreeMap<AgreementId, AgreementEntry> {
         &self.agreements
+    }
+
+    /// The terms of a clause, of an agreement that was ever in force.
+    pub fn terms(&self, clause: &ClauseRef) -> Option<&Clause> {
+        let entry = self.agreements.get(&clause.agreement)?;
+        let mut clauses = entry.agreement.agreement().clauses.iter();
+        clauses.find(|terms| terms.id == clause.clause)
     }
 
     /// The version of an agreement that neither was withdrawn nor replaced by another: the one named, or

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command as Shell;
 use std::time::Duration;
 
 use entente::bulletin::{BulletinId, Draft};
@@ -201,4 +202,13 @@ pub(crate) fn put_back(cluster: &Cluster, from: &Path) {
     fs::remove_dir_all(broker.join("ledger")).expect("removed");
     copy(&from.join("ledger"), &broker.join("ledger"));
     fs::copy(from.join("head"), broker.join("head")).expect("copied");
+}
+
+/// Runs the program: its exit code, and what it says.
+pub(crate) fn entente(arguments: &[&str]) -> (i32, String) {
+    let output = Shell::new(PROGRAM).args(arguments).output();
+    let output = output.expect("the program");
+    let text = [output.stdout, output.stderr].concat();
+    let code = output.status.code().expect("an exit code");
+    (code, String::from_utf8_lossy(&text).into_owned())
 }

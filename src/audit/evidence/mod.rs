@@ -21,6 +21,10 @@ use crate::proof::{Digest, ForkProof, InvalidForkProof, NoFork, Policy, Unwitnes
 pub use signed::examine_bulletin;
 pub use whole::examine_ledger;
 
+/// What a checkpoint without trusted cosignatures does not prove.
+pub(super) const UNWITNESSED: &str =
+    "that others were shown the same log: no witness that is trusted here cosigned it";
+
 /// What was proved, and what was not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {

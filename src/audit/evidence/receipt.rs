@@ -1,6 +1,6 @@
 //! Receipts, and proofs of a fork.
 
-use super::{Evidence, Unconvincing};
+use super::{Evidence, UNWITNESSED, Unconvincing};
 use crate::clock::Timestamp;
 use crate::ledger::{Fact, Proven, Shown};
 use crate::proof::{ForkProof, NoteKey, Policy};
@@ -49,10 +49,7 @@ pub(super) fn of_receipt(proven: &Proven) -> Evidence {
     let mut not_proved = Vec::new();
     tell(&proven.shown, &mut proved, &mut not_proved);
     if proven.witnessed.cosigners.is_empty() {
-        not_proved.push(
-            "that others were shown the same log: no witness that is trusted here cosigned it"
-                .to_owned(),
-        );
+        not_proved.push(UNWITNESSED.to_owned());
     }
     Evidence {
         kind: "receipt",

@@ -4,19 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Evidence, Trusted, Unconvincing};
 use crate::agreement::SignedAgreement;
-use crate::bulletin::{BulletinKeys, Header, Originator, Part, Sealed, VerifiedBursts, open};
-use crate::clock::Timestamp;
-use crate::partner::{KeyChain, KeyUse, PartnerId, SignedKeySet};
-use crate::proof::{KeyId, PublicKey};
-
-/// One partner's keys, of any version.
-struct Keys<'a>(BTreeMap<&'a PartnerId, KeyChain>);
-
-impl BulletinKeys for Keys<'_> {
-    fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, _: Timestamp) -> Option<PublicKey> {
-        self.0.get(partner)?.key_ever(key, KeyUse::Bulletins)
-    }
-}
+use crate::audit::keys::Keys;
+use crate::bulletin::{Header, Originator, Part, Sealed, VerifiedBursts, open};
+use crate::partner::{PartnerId, SignedKeySet};
 
 /// Verifies a bulletin with its redactions, under a trusted key set of its originator or, where a pin is
 /// trusted, under those that come with it.
@@ -26,9 +16,10 @@ pub fn examine_bulletin(
     trusted: &Trusted,
 ) -> Result<Evidence, Unconvincing> {
     let claimed = Header::from_bytes(&sealed.header)?;
-    let mut keys = Keys(BTreeMap::new());
+    let mut keys = Keys::default();
     if let Originator::Partner(partner) = &claimed.originator {
-        keys.0.insert(partner, trusted.keys(partner, brought)?);
+        keys.0
+            .insert(partner.clone(), trusted.keys(partner, brought)?);
     }
     let verified = open(
         sealed,

@@ -1,6 +1,6 @@
 //! A whole exported ledger.
 
-use super::{Evidence, Trusted, Unconvincing};
+use super::{Evidence, Trusted, UNWITNESSED, Unconvincing};
 use crate::audit::verify::{Audited, verify};
 use crate::ledger::{Engine, Fact, Record};
 use crate::proof::NoteKey;
@@ -46,10 +46,7 @@ pub fn examine_ledger(
         ));
     }
     if witnessed.cosigners.is_empty() {
-        not_proved.push(
-            "that others were shown the same log: no witness that is trusted here cosigned it"
-                .to_owned(),
-        );
+        not_proved.push(UNWITNESSED.to_owned());
     }
     let names = witnessed.cosigners.iter().map(|(name, _)| name.clone());
     let names: Vec<String> = names.collect();

@@ -7,16 +7,18 @@ use thiserror::Error;
 use super::tell::{release_text, terms_text};
 use super::{Item, Statement, Subject};
 use crate::agreement::{AgreementError, AgreementId, RatifiedAgreement};
+use crate::audit::evidence::UNWITNESSED;
+use crate::audit::keys::Keys;
 use crate::audit::{Evidence, Trusted};
-use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, VerifiedBursts, open};
+use crate::bulletin::{BulletinId, Precedence, Refused, VerifiedBursts, open};
 use crate::clock::Timestamp;
 use crate::ledger::{
     Fact, InvalidOpening, LedgerId, Operator, OperatorSignature, PartnerAdmitted, PieceKind, Shown,
     SignedAck, Summary, What,
 };
-use crate::partner::{KeyChain, KeySetError, KeyUse, PartnerId, SignedKeySet};
+use crate::partner::{KeySetError, KeyUse, PartnerId};
 use crate::proof::merkle::verify_inclusion;
-use crate::proof::{KeyId, PayloadType, PublicKey, Signature, Unwitnessed, verify};
+use crate::proof::{PayloadType, Unwitnessed, verify};
 
 /// Bursts remembered as verified.
 const REMEMBERED_BURSTS: usize = 1_024;
@@ -115,39 +117,6 @@ pub enum InvalidItem {
     Operator(String),
 }
 
-/// Keys out of the records themselves, of any version: what was recorded under an earlier one stays.
-#[derive(Default)]
-pub(super) struct Keys(BTreeMap<PartnerId, KeyChain>);
-
-impl Keys {
-    fn add(&mut self, next: &SignedKeySet) -> Result<(), KeySetError> {
-        let partner = next.claimed().partner.clone();
-        if let Some(chain) = self.0.get_mut(&partner) {
-            return chain.push(next.clone());
-        }
-        let chain = KeyChain::start(next.clone())?;
-        self.0.insert(partner, chain);
-        Ok(())
-    }
-
-    fn verifies(
-        &self,
-        partner: &PartnerId,
-        used: KeyUse,
-        signed: (PayloadType, &[u8], &Signature),
-    ) -> bool {
-        let chain = self.0.get(partner);
-        let key = chain.and_then(|chain| chain.key_ever(&signed.2.key_id, used));
-        key.is_some_and(|key| verify(&key, signed.0, signed.1, signed.2).is_ok())
-    }
-}
-
-impl BulletinKeys for Keys {
-    fn bulletin_key(&self, partner: &PartnerId, key: &KeyId, _: Timestamp) -> Option<PublicKey> {
-        self.0.get(partner)?.key_ever(key, KeyUse::Bulletins)
-    }
-}
-
 /// What was found, on the way through the records.
 pub(super) struct Check<'a> {
     pub(super) statement: &'a Statement,
@@ -234,10 +203,7 @@ pub fn verify_statement(text: &str, trusted: &Trusted) -> Result<Evidence, Inval
         ));
     }
     if witnessed.cosigners.is_empty() {
-        evidence.not_proved.push(
-            "that others were shown the same log: no witness that is trusted here cosigned it"
-                .to_owned(),
-        );
+        evidence.not_proved.push(UNWITNESSED.to_owned());
     }
     Ok(evidence)
 }

@@ -26,9 +26,8 @@ impl ContentsErased {
 
     /// Reads what stands in a record.
     pub(super) fn from_wire(wire: &proto::ContentsErased) -> Read<Self> {
-        let rule = ErasureRule::ALL.into_iter();
-        let rule = rule
-            .into_iter()
+        let mut rules = ErasureRule::ALL.into_iter();
+        let rule = rules
             .find(|rule| *rule as i32 == wire.rule)
             .ok_or(Malformed("rule"))?;
         if wire.bulletins.is_empty() || wire.bulletins.len() > MAX_ERASED {
