@@ -11,7 +11,7 @@
 //! | 2 facts and conversation, pure | [`ledger`], [`session`] |
 //! | 3 engines | [`identity`], [`store`], [`transport`] |
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
-//! | 5 doors | [`deployment`], [`cli`], [`testing`] |
+//! | 5 doors | [`deployment`], [`bench`], [`cli`], [`testing`] |
 //!
 //! Storeys 3 to 5 are the feature `programs`, which is on by default. Without it nothing here knows of
 //! tokio, sockets or files.
@@ -19,6 +19,8 @@
 pub mod agreement;
 #[cfg(feature = "programs")]
 pub mod audit;
+#[cfg(feature = "programs")]
+pub mod bench;
 #[cfg(feature = "programs")]
 pub mod broker;
 pub mod bulletin;

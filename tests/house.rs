@@ -42,6 +42,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     };
     let programs = [&storeys_0_to_3[..], &["formats", "broker", "node", "audit"]].concat();
     let doors = [&programs[..], &["deployment"]].concat();
+    let benched = [&doors[..], &["testing"]].concat();
     let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
     BTreeMap::from([
         ("proto", only(&[])),
@@ -109,7 +110,11 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             ]),
         ),
         ("deployment", without(&programs, &["proto", "formats"])),
-        ("cli", without(&doors, &["proto"])),
+        ("bench", without(&benched, &["proto", "formats"])),
+        (
+            "cli",
+            without(&[&doors[..], &["bench"]].concat(), &["proto"]),
+        ),
         ("testing", without(&doors, &["proto"])),
     ])
 }

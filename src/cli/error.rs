@@ -5,6 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::bench::BenchError;
 use crate::transport::{LocalError, Trouble};
 
 /// A command that did not do what was asked, in a sentence for people.
@@ -96,6 +97,15 @@ passed_on!(
     crate::proof::SignError,
     crate::store::StoreError,
 );
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Untrue(text) => Self::Untrue(text),
+            other => Self::failed(other),
+        }
+    }
+}
 
 impl From<Trouble> for CliError {
     fn from(trouble: Trouble) -> Self {

@@ -6,6 +6,7 @@
 mod agreement;
 mod audit;
 mod backup;
+mod bench;
 mod broker;
 mod bulletins;
 mod demo;
@@ -119,6 +120,11 @@ enum Noun {
     Backup(backup::Args),
     /// Brings back what `backup` wrote, where there is nothing yet.
     Restore(backup::Args),
+    /// Measures this program on this machine, beside NATS JetStream where that is installed.
+    Bench(bench::Args),
+    /// A process of `bench`.
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 /// Parses the arguments, does what they say, and tells how it ended.
@@ -135,6 +141,10 @@ pub fn main() -> ExitCode {
     let report = Report::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // What the writer wakes comes from outside the runtime, and packets from its event queue: by
+        // default both are looked at after 61 tasks, and one here may verify a batch of bulletins.
+        .global_queue_interval(3)
+        .event_interval(7)
         .build()
     {
         Ok(runtime) => runtime,
@@ -174,6 +184,8 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Status(args) => status::run(args, report).await,
         Noun::Backup(args) => backup::backup(&args, report),
         Noun::Restore(args) => backup::restore(&args, report),
+        Noun::Bench(args) => bench::run(args, report).await,
+        Noun::BenchWorker => Ok(crate::bench::work().await?),
     }
 }
 

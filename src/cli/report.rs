@@ -26,6 +26,11 @@ impl Report {
         Self { json }
     }
 
+    /// Whether machines read.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// One JSON document, or what people are shown instead.
     pub(super) fn show(
         &self,

@@ -1,0 +1,408 @@
+//! The peer: nats-server with JetStream, file store and mutual TLS, and clients that do what ours do.
+//!
+//! Its publishers wait for the acknowledgement of the stream, with as many unanswered as ours. Its recipients
+//! are durable pull consumers that acknowledge all that came (`AckPolicy::All`), as ours do, and as rarely.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::context::{Context, PublishAckFuture};
+use async_nats::jetstream::message::Message;
+use async_nats::jetstream::stream::{Config, StorageType};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+
+use super::error::BenchError;
+use super::fanout::{BULLETIN_BYTES, Fanout, Tally, run};
+use super::figures::Figures;
+use super::usage::{self, Usage};
+use super::worker::{Done, Job, Parent, Receive, Stream, micros, tag, until};
+use crate::testing::Scratch;
+
+const STREAM: &str = "bulletins";
+/// As our recipients: what came within this time is acknowledged at once.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(5);
+/// Messages asked for at once.
+const BATCH: usize = 512;
+/// Bulletins written to a publisher's file with one sync, where it keeps one.
+const OUTBOX: usize = 64;
+/// How long the server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program that is the peer.
+#[derive(Clone, Debug)]
+pub struct NatsServer {
+    program: PathBuf,
+    /// What it says of itself.
+    pub version: String,
+}
+
+/// Finds `nats-server` here, or on the path; `None` where there is none.
+pub fn find_nats_server(program: Option<PathBuf>) -> Option<NatsServer> {
+    let program = program.unwrap_or_else(|| "nats-server".into());
+    let output = std::process::Command::new(&program)
+        .arg("--version")
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Some(NatsServer { program, version })
+}
+
+/// How its clients reach it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Address {
+    port: u16,
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Clients write what they send and receive to files here, and sync them, before they go on.
+    keep: Option<PathBuf>,
+}
+
+/// A running server.
+struct Server {
+    child: Child,
+    address: Address,
+    _scratch: Scratch,
+}
+
+impl Server {
+    async fn start(nats: &NatsServer, synced: bool, keep: bool) -> Result<Self, BenchError> {
+        let scratch = Scratch::new().map_err(BenchError::peer)?;
+        let directory = scratch.path();
+        let address = certificates(directory, keep)?;
+        let sync = if synced { "sync_interval: always" } else { "" };
+        let (store, authority) = (directory.join("store"), address.authority.display());
+        let text = format!(
+            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\"\n{sync}\n}}\ntls {{ cert_file: \
+             \"{}\", key_file: \"{}\", ca_file: \"{authority}\", verify: true }}\n",
+            address.port,
+            store.display(),
+            directory.join("server.pem").display(),
+            directory.join("server.key").display(),
+        );
+        let file = directory.join("nats.conf");
+        std::fs::write(&file, text).map_err(BenchError::file(&file))?;
+        let log = directory.join("nats.log");
+        let output = File::create(&log).map_err(BenchError::file(&log))?;
+        let child = Command::new(&nats.program)
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(BenchError::file(&nats.program))?;
+        let server = Self {
+            child,
+            address,
+            _scratch: scratch,
+        };
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match connect(&server.address).await {
+                Ok(context) => {
+                    create_stream(&context).await?;
+                    return Ok(server);
+                }
+                Err(error) if tokio::time::Instant::now() > end => {
+                    let said = std::fs::read_to_string(&log).unwrap_or_default();
+                    return Err(BenchError::peer(format!("{error}; it said: {said}")));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn usage(&self) -> Result<Usage, BenchError> {
+        let ended = || BenchError::peer("the server ended");
+        usage::of(self.child.id().ok_or_else(ended)?)
+    }
+
+    async fn stop(mut self) -> Result<(), BenchError> {
+        self.child.kill().await.map_err(BenchError::peer)
+    }
+}
+
+/// An authority, a certificate of the server and one of its clients.
+fn certificates(directory: &Path, keep: bool) -> Result<Address, BenchError> {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut params = CertificateParams::new(Vec::new()).map_err(BenchError::peer)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().map_err(BenchError::peer)?;
+    let authority = CertifiedIssuer::self_signed(params, key).map_err(BenchError::peer)?;
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(BenchError::file(&path))?;
+        Ok::<PathBuf, BenchError>(path)
+    };
+    let leaf = |name: &str| {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let params = CertificateParams::new(names).map_err(BenchError::peer)?;
+        let key = KeyPair::generate().map_err(BenchError::peer)?;
+        let certificate = params
+            .signed_by(&key, &authority)
+            .map_err(BenchError::peer)?;
+        let certificate = write(&format!("{name}.pem"), certificate.pem())?;
+        Ok::<_, BenchError>((
+            certificate,
+            write(&format!("{name}.key"), key.serialize_pem())?,
+        ))
+    };
+    leaf("server")?;
+    let (certificate, key) = leaf("client")?;
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(BenchError::peer)?
+        .port();
+    Ok(Address {
+        port,
+        authority: write("authority.pem", authority.pem())?,
+        certificate,
+        key,
+        keep: keep.then(|| directory.to_owned()),
+    })
+}
+
+async fn connect(address: &Address) -> Result<Context, BenchError> {
+    // The client library asks for the process's provider, of which this program has none otherwise.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = ConnectOptions::new()
+        .add_root_certificates(address.authority.clone())
+        .add_client_certificate(address.certificate.clone(), address.key.clone())
+        .require_tls(true)
+        .connect(format!("tls://127.0.0.1:{}", address.port))
+        .await
+        .map_err(BenchError::peer)?;
+    Ok(async_nats::jetstream::new(client))
+}
+
+async fn create_stream(context: &Context) -> Result<(), BenchError> {
+    let config = Config {
+        name: STREAM.into(),
+        subjects: vec![format!("{STREAM}.*")],
+        storage: StorageType::File,
+        ..Config::default()
+    };
+    let created = context.create_stream(config).await;
+    created.map(|_| ()).map_err(BenchError::peer)
+}
+
+/// One round of W1 on JetStream.
+pub(super) async fn fanout(
+    plan: &Fanout,
+    nats: &NatsServer,
+    synced: bool,
+) -> Result<Figures, BenchError> {
+    round(plan, nats, synced, false).await
+}
+
+/// As [`fanout`]; where clients `keep`, they write and sync what they send and receive.
+pub(super) async fn round(
+    plan: &Fanout,
+    nats: &NatsServer,
+    synced: bool,
+    keep: bool,
+) -> Result<Figures, BenchError> {
+    let server = Server::start(nats, synced, keep).await?;
+    let streams = plan.streams(&super::world::partners(
+        "publisher",
+        plan.publishers.into(),
+    )?);
+    let publish = Job::NatsPublish {
+        nats: server.address.clone(),
+        streams,
+    };
+    let receive = Job::NatsReceive {
+        nats: server.address.clone(),
+        receive: plan.receive(),
+    };
+    let ran = run(&plan.program, &publish, &receive, || server.usage()).await?;
+    let system = if synced {
+        super::System::JetStreamSynced
+    } else {
+        super::System::JetStream
+    };
+    let figures = plan.figures(system.name(), &ran, server.usage()?);
+    server.stop().await?;
+    Ok(figures)
+}
+
+/// A file to which a client writes what it must not lose.
+struct Kept(Option<File>);
+
+impl Kept {
+    fn create(address: &Address, name: &str) -> Result<Self, BenchError> {
+        let file = address.keep.as_ref().map(|directory| {
+            let path = directory.join(name);
+            File::create(&path).map_err(BenchError::file(&path))
+        });
+        Ok(Self(file.transpose()?))
+    }
+
+    /// Writes and syncs.
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), BenchError> {
+        let Some(mut file) = self.0.take() else {
+            return Ok(());
+        };
+        let written = tokio::task::spawn_blocking(move || {
+            file.write_all(&bytes).and_then(|()| file.sync_data())?;
+            Ok::<File, std::io::Error>(file)
+        });
+        let written = written.await.map_err(BenchError::peer)?;
+        self.0 = Some(written.map_err(BenchError::peer)?);
+        Ok(())
+    }
+}
+
+/// The worker that publishes.
+pub(super) async fn publish(
+    parent: &mut Parent,
+    address: &Address,
+    streams: Vec<Stream>,
+) -> Result<Done, BenchError> {
+    let mut publishers = Vec::new();
+    for stream in streams {
+        let kept = Kept::create(address, &format!("outbox-{}", stream.number))?;
+        publishers.push((connect(address).await?, kept, stream));
+    }
+    let start = parent.ready().await?;
+    until(start).await;
+    let mut tasks = JoinSet::new();
+    for (context, kept, stream) in publishers {
+        tasks.spawn(publish_stream(context, kept, stream, start));
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(BenchError::peer)??;
+    }
+    Ok(Done {
+        elapsed: micros() - start,
+        ..Done::default()
+    })
+}
+
+async fn publish_stream(
+    context: Context,
+    mut kept: Kept,
+    stream: Stream,
+    start: u64,
+) -> Result<(), BenchError> {
+    let subject = format!("{STREAM}.{}", stream.number);
+    let body = Bytes::from(vec![b'x'; BULLETIN_BYTES]);
+    let mut open: VecDeque<PublishAckFuture> = VecDeque::with_capacity(stream.outstanding);
+    let mut outbox = 0;
+    for index in 0..stream.count {
+        if let Some(schedule) = stream.schedule {
+            until(start + schedule.due(stream.number, index)).await;
+        }
+        if outbox == 0 && kept.0.is_some() {
+            outbox = OUTBOX;
+            kept.write(vec![b'x'; OUTBOX * BULLETIN_BYTES]).await?;
+        }
+        outbox = outbox.saturating_sub(1);
+        while open.len() >= stream.outstanding
+            && let Some(first) = open.pop_front()
+        {
+            first.await.map_err(BenchError::peer)?;
+        }
+        let mut message = body.to_vec();
+        message[..6].copy_from_slice(&tag(stream.number, index));
+        let sent = context.publish(subject.clone(), message.into()).await;
+        open.push_back(sent.map_err(BenchError::peer)?);
+    }
+    for one in open {
+        one.await.map_err(BenchError::peer)?;
+    }
+    Ok(())
+}
+
+/// The worker that receives.
+pub(super) async fn receive(
+    parent: &mut Parent,
+    address: &Address,
+    receive: &Receive,
+) -> Result<Done, BenchError> {
+    let tally = Tally::new(receive)?;
+    let mut tasks = JoinSet::new();
+    for number in 0..receive.recipients {
+        let context = connect(address).await?;
+        let config = pull::Config {
+            durable_name: Some(format!("recipient{number}")),
+            ack_policy: AckPolicy::All,
+            max_ack_pending: 8 * 1024,
+            ..pull::Config::default()
+        };
+        let stream = context.get_stream(STREAM).await.map_err(BenchError::peer)?;
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(BenchError::peer)?;
+        let messages = consumer.stream().max_messages_per_batch(BATCH).messages();
+        let messages = messages.await.map_err(BenchError::peer)?;
+        if receive.stalled && number + 1 == receive.recipients {
+            continue;
+        }
+        let kept = Kept::create(address, &format!("inbox-{number}"))?;
+        tasks.spawn(consume(
+            messages,
+            kept,
+            number,
+            Arc::clone(&tally),
+            receive.of,
+        ));
+    }
+    let start = parent.ready().await?;
+    tokio::select! {
+        done = tally.done(start) => Ok(done),
+        Some(ended) = tasks.join_next() => {
+            ended.map_err(BenchError::peer)??;
+            Err(BenchError::peer("a recipient's messages ended"))
+        }
+    }
+}
+
+async fn consume(
+    mut messages: pull::Stream,
+    mut kept: Kept,
+    number: usize,
+    tally: Arc<Tally>,
+    precedence: crate::bulletin::Precedence,
+) -> Result<(), BenchError> {
+    let ended = || BenchError::peer("the stream of messages ended");
+    loop {
+        // The first of a batch opens the time within which others share its acknowledgement.
+        let mut last: Message = messages
+            .next()
+            .await
+            .ok_or_else(ended)?
+            .map_err(BenchError::peer)?;
+        tally.took(number, precedence, &last.payload);
+        let mut batch = last.payload.to_vec();
+        let end = tokio::time::sleep(ACKNOWLEDGE_EVERY);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                next = messages.next() => {
+                    last = next.ok_or_else(ended)?.map_err(BenchError::peer)?;
+                    tally.took(number, precedence, &last.payload);
+                    if kept.0.is_some() {
+                        batch.extend_from_slice(&last.payload);
+                    }
+                }
+            }
+        }
+        kept.write(std::mem::take(&mut batch)).await?;
+        last.ack().await.map_err(BenchError::peer)?;
+    }
+}
