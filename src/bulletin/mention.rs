@@ -5,9 +5,11 @@
 //! cyber-observable object); a random id tells nothing. Text is compared without regard to case,
 //! on word boundaries, and with the usual defanging undone (`192[.]0[.]2[.]1`, `hxxp`).
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use memchr::{memchr_iter, memchr2, memmem};
 use uuid::Uuid;
 
 use super::content::Content;
@@ -57,14 +59,27 @@ pub fn mentions(parts: &[Part]) -> Result<Vec<Vec<u32>>, Refused> {
     for (one, at) in lists {
         bearing[at] = one;
     }
+    if names.is_empty() && borne.iter().all(Vec::is_empty) {
+        return Ok(named);
+    }
     let search = Search::new(&names)?;
+    // What only this part bears it may say.
+    let own = |at: usize, name: usize| {
+        let at = u32::try_from(at).ok();
+        matches!(bearing[list_of[name]], [only] if Some(*only) == at)
+    };
     let (mut count, mut hits) = (0, 0);
     for (at, part) in parts.iter().enumerate() {
         let Some(part) = telling(part) else { continue };
         let mut found: BTreeSet<usize> = std::mem::take(&mut borne[at]).into_iter().collect();
-        search.find(&plain(&part.body), &mut hits, |name| {
-            found.insert(list_of[name]);
-        })?;
+        search.find(
+            &plain(&part.body),
+            &mut hits,
+            |name| own(at, name),
+            |name| {
+                found.insert(list_of[name]);
+            },
+        )?;
         let mut others = BTreeSet::new();
         for list in found {
             hits += bearing[list].len();
@@ -106,7 +121,7 @@ fn names(parts: &[Part]) -> BTreeMap<String, Vec<u32>> {
     for (index, part) in (0..).zip(parts) {
         let Some(part) = telling(part) else { continue };
         for name in names_of(part) {
-            let name = undo_defanging(&name.to_lowercase());
+            let name = undo_defanging(name.to_lowercase());
             if name.len() >= SHORTEST_NAME {
                 let bearers = all.entry(name).or_default();
                 if bearers.last() != Some(&index) {
@@ -171,13 +186,28 @@ fn is_computed(id: &str) -> bool {
 /// What a body says, in lower case. The encoding keeps texts as they are; a STIX object may hide a
 /// letter behind an escape.
 fn plain(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body).to_lowercase();
-    let text = if text.contains("\\u") || text.contains("\\/") {
-        unescape(&text)
-    } else {
-        text
-    };
-    undo_defanging(&text)
+    let mut text = String::with_capacity(body.len() + 8);
+    // As `String::from_utf8_lossy` and then `to_lowercase`: the replacement character is no letter, so that
+    // nothing before it depends on what follows.
+    for chunk in body.utf8_chunks() {
+        let valid = chunk.valid();
+        if valid.is_ascii() {
+            let start = text.len();
+            text.push_str(valid);
+            text[start..].make_ascii_lowercase();
+        } else {
+            text.push_str(&valid.to_lowercase());
+        }
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    let escaped = memchr_iter(b'\\', text.as_bytes());
+    let mut next = escaped.map(|at| text.as_bytes().get(at + 1));
+    if next.any(|next| matches!(next, Some(b'u' | b'/'))) {
+        text = unescape(&text);
+    }
+    undo_defanging(text)
 }
 
 /// Undoes the escapes of JSON that stand for a character (RFC 8259, section 7).
@@ -200,9 +230,10 @@ fn unescape(text: &str) -> String {
     out
 }
 
-fn undo_defanging(text: &str) -> String {
-    if !text.contains(['[', '(']) && !text.contains("hxxp") {
-        return text.to_owned();
+fn undo_defanging(text: String) -> String {
+    let bytes = text.as_bytes();
+    if memchr2(b'[', b'(', bytes).is_none() && memmem::find(bytes, b"hxxp").is_none() {
+        return text;
     }
     text.replace("[.]", ".")
         .replace("(.)", ".")
@@ -211,16 +242,42 @@ fn undo_defanging(text: &str) -> String {
         .replace("hxxp", "http")
 }
 
+/// A name, and what finds it: made when a text may contain it.
+struct Name<'a> {
+    name: &'a str,
+    finder: OnceCell<memmem::Finder<'a>>,
+}
+
+impl<'a> Name<'a> {
+    fn new(name: &&'a str) -> Self {
+        Self {
+            name,
+            finder: OnceCell::new(),
+        }
+    }
+
+    /// Whether it stands in a text as a whole word.
+    fn is_in(&self, text: &str) -> bool {
+        let (name, text_bytes) = (self.name, text.as_bytes());
+        if name.len() > text.len() {
+            return false;
+        }
+        let finder = self.finder.get_or_init(|| memmem::Finder::new(name));
+        let mut places = finder.find_iter(text_bytes);
+        places.any(|start| is_whole(text, start, start + name.len()))
+    }
+}
+
 /// Finds every name in a text.
 enum Search<'a> {
-    Few(&'a [&'a str]),
+    Few(Vec<Name<'a>>),
     Many(AhoCorasick),
 }
 
 impl<'a> Search<'a> {
     fn new(names: &'a [&'a str]) -> Result<Self, Refused> {
         if names.len() <= FEW {
-            return Ok(Self::Few(names));
+            return Ok(Self::Few(names.iter().map(Name::new).collect()));
         }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
@@ -237,13 +294,13 @@ impl<'a> Search<'a> {
         &self,
         text: &str,
         hits: &mut usize,
+        skip: impl Fn(usize) -> bool,
         mut found: impl FnMut(usize),
     ) -> Result<(), Refused> {
         match self {
             Self::Few(names) => {
                 for (at, name) in names.iter().enumerate() {
-                    let whole = |start: usize| is_whole(text, start, start + name.len());
-                    if text.match_indices(name).any(|(start, _)| whole(start)) {
+                    if !skip(at) && name.is_in(text) {
                         found(at);
                     }
                 }
@@ -421,5 +478,37 @@ mod tests {
         // Each of them shows the name of all others.
         assert!(matches!(mentions(&parts), Err(Refused::Count { .. })));
         assert_eq!(mentions(&parts[900..]).unwrap()[100].len(), 100);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_body_in_lower_case_is_as_the_library_has_it(
+            parts in proptest::collection::vec(
+                proptest::prop_oneof![
+                    "[ -~]{0,12}", "\\PC{0,6}", proptest::strategy::Just("ΑΣ".to_owned()),
+                    proptest::strategy::Just("İSTANBUL".to_owned()),
+                    proptest::strategy::Just("hxxp://a[.]b".to_owned()),
+                    proptest::strategy::Just("\\U0041\\u0042 \\/".to_owned()),
+                ],
+                0..6,
+            ),
+            between in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4),
+        ) {
+            let body = parts.iter().flat_map(|part| [part.as_bytes(), &between].concat());
+            let body: Vec<u8> = body.collect();
+            let text = String::from_utf8_lossy(&body).to_lowercase();
+            let text = if text.contains("\\u") || text.contains("\\/") {
+                unescape(&text)
+            } else {
+                text
+            };
+            let expected = text
+                .replace("[.]", ".")
+                .replace("(.)", ".")
+                .replace("[:]", ":")
+                .replace("[@]", "@")
+                .replace("hxxp", "http");
+            proptest::prop_assert_eq!(plain(&body), expected);
+        }
     }
 }
