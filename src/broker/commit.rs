@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint;
@@ -15,7 +13,7 @@ use super::config::Config;
 use super::error::BrokerError;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
-use crate::bulletin::{BulletinId, Sealed};
+use super::shelf::{Shelf, Shelved, shelf};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::decision::RULES_VERSION;
 use crate::ledger::{
@@ -25,9 +23,8 @@ use crate::ledger::{
 use crate::proof::Signer;
 use crate::store::{Disk, EmbeddedEngine, StoreError};
 
-/// Proposals waiting for the writer, from all sessions together: bounds memory when the disk is
-/// slow.
-const QUEUE: usize = 2 * MAX_GROUP_RECORDS;
+/// Jobs waiting for the writer, from all sessions together: bounds memory when the disk is slow.
+const QUEUE: usize = 256;
 /// Records read at once when the fold is rebuilt.
 const READ: usize = 1_024;
 
@@ -49,44 +46,23 @@ pub enum Answer {
     Later(String),
 }
 
+/// What somebody proposes at once, and who is told what became of each.
 struct Job {
-    proposal: Proposal,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// A committed bulletin, as lanes deliver it.
-#[derive(Debug)]
-pub(super) struct Shelved {
-    /// The record that accepted it, and its position.
-    pub(super) record: Arc<Record>,
-    pub(super) position: u64,
-    pub(super) sealed: Sealed,
-}
-
-#[derive(Clone, Debug)]
-struct ByBytes;
-
-impl Weighter<u64, Arc<Shelved>> for ByBytes {
-    fn weight(&self, _position: &u64, shelved: &Arc<Shelved>) -> u64 {
-        let parts = shelved.sealed.parts.iter().map(|part| match part {
-            crate::bulletin::Part::Open(part) => part.body.len() + 160,
-            crate::bulletin::Part::Withheld(_) => 96,
-        });
-        (parts.sum::<usize>() + shelved.sealed.header.len() + 1_024) as u64
-    }
+    proposals: Vec<Proposal>,
+    answer: oneshot::Sender<Vec<Answer>>,
 }
 
 /// The log, its fold, and the way to propose to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Log {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     state: RwLock<State>,
-    engine: Arc<EmbeddedEngine>,
-    shelf: Cache<u64, Arc<Shelved>, ByBytes>,
+    pub(super) engine: Arc<EmbeddedEngine>,
+    pub(super) shelf: Shelf,
     jobs: mpsc::Sender<Job>,
     size: watch::Sender<u64>,
     /// Counts the governing facts: partners and agreements.
@@ -138,7 +114,7 @@ impl Log {
             size: watch::Sender::new(state.size()),
             state: RwLock::new(state),
             engine: Arc::new(engine),
-            shelf: Cache::with_weighter(4_096, config.body_cache, ByBytes),
+            shelf: shelf(config.body_cache),
             jobs,
             governance: watch::Sender::new(0),
             failure: watch::Sender::new(None),
@@ -168,34 +144,26 @@ impl Log {
 
     /// Proposes, waits for the group to be durable, and tells what became of it.
     pub async fn propose(&self, proposal: Proposal) -> Result<Answer, BrokerError> {
-        self.submit(proposal)
-            .await?
-            .await
-            .map_err(|_| BrokerError::Closed)
+        let answers = self.submit(vec![proposal]).await?.await;
+        let answer = answers.ok().and_then(|mut answers| answers.pop());
+        answer.ok_or(BrokerError::Closed)
     }
 
-    /// Proposes; the answer comes when the group is durable.
+    /// Proposes; the answers come, in the order of the proposals, when all of them are durable.
     pub(super) async fn submit(
         &self,
-        proposal: Proposal,
-    ) -> Result<oneshot::Receiver<Answer>, BrokerError> {
+        proposals: Vec<Proposal>,
+    ) -> Result<oneshot::Receiver<Vec<Answer>>, BrokerError> {
         let (answer, receiver) = oneshot::channel();
-        let job = Job { proposal, answer };
-        self.inner
-            .jobs
-            .send(job)
-            .await
-            .map_err(|_| BrokerError::Closed)?;
+        let job = Job { proposals, answer };
+        let sent = self.inner.jobs.send(job).await;
+        sent.map_err(|_| BrokerError::Closed)?;
         Ok(receiver)
     }
 
     /// The fold, as of now. Hold it briefly: the writer waits.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        // Folding does not panic; were it to, the process would end.
-        self.inner
-            .state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.read_state()
     }
 
     /// Records in the log.
@@ -240,43 +208,6 @@ impl Log {
     /// The last signed checkpoint.
     pub fn checkpoint(&self) -> Option<String> {
         self.inner.head.last()
-    }
-
-    /// The bulletin accepted at a position.
-    pub(super) async fn shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
-        if let Some(shelved) = self.inner.shelf.get(&position) {
-            return Ok(shelved);
-        }
-        let inner = Arc::clone(&self.inner);
-        let read = tokio::task::spawn_blocking(move || inner.read_shelved(position));
-        read.await.map_err(|_| BrokerError::Closed)?
-    }
-
-    /// The record at a position; `None` beyond the log.
-    pub(super) fn record(&self, position: u64) -> Result<Option<Arc<Record>>, BrokerError> {
-        if let Some(shelved) = self.inner.shelf.get(&position)
-            && shelved.position == position
-        {
-            return Ok(Some(Arc::clone(&shelved.record)));
-        }
-        let Some(bytes) = self.inner.engine.read(position, 1)?.pop() else {
-            return Ok(None);
-        };
-        let record = Record::from_bytes(&bytes);
-        let record = record.map_err(|error| BrokerError::Record { position, error })?;
-        Ok(Some(Arc::new(record)))
-    }
-
-    /// The record that accepted a bulletin; `None` where none did.
-    pub(super) async fn accepted(
-        &self,
-        id: &BulletinId,
-    ) -> Result<Option<Arc<Record>>, BrokerError> {
-        let Some(seen) = self.state().seen(id) else {
-            return Ok(None);
-        };
-        let shelved = self.shelved(seen.position).await?;
-        Ok(Some(Arc::clone(&shelved.record)))
     }
 
     /// Waits until the log cannot be written any more.
@@ -370,45 +301,9 @@ impl Inner {
         }
     }
 
-    fn read_shelved(&self, position: u64) -> Result<Arc<Shelved>, BrokerError> {
-        let missing = || EngineError::Unreadable {
-            position,
-            reason: "it is missing".into(),
-        };
-        let bytes = self.engine.read(position, 1)?.pop().ok_or_else(missing)?;
-        let record =
-            Record::from_bytes(&bytes).map_err(|error| BrokerError::Record { position, error })?;
-        let bodies = self.engine.bodies(position)?;
-        // What was let go later is the bulletin that was held.
-        if let Some((id, _)) = record.fact.lets_go() {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            let held = state.seen(&id).ok_or_else(missing)?;
-            drop(state);
-            return self.read_shelved(held.position);
-        }
-        let Fact::Accepted(accepted) = &record.fact else {
-            let reason = "it is no bulletin".into();
-            return Err(EngineError::Unreadable { position, reason }.into());
-        };
-        let sealed = accepted
-            .to_sealed(bodies.as_ref())
-            .map_err(|error| BrokerError::Record { position, error })?;
-        let shelved = Arc::new(Shelved {
-            record: Arc::new(record),
-            position,
-            sealed,
-        });
-        self.shelf.insert(position, Arc::clone(&shelved));
-        // It may have been erased between reading and here.
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        if let Fact::Accepted(accepted) = &shelved.record.fact
-            && state
-                .seen(&accepted.header.id)
-                .is_some_and(|seen| seen.erased)
-        {
-            self.shelf.remove(&position);
-        }
-        Ok(shelved)
+    pub(super) fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        // Folding does not panic; were it to, the process would end.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -459,34 +354,46 @@ struct Writer {
     metrics: Arc<Metrics>,
 }
 
+/// Who proposed what is being written, and what became of it so far.
+struct Waiting {
+    proposed: usize,
+    answers: Vec<Answer>,
+    answer: oneshot::Sender<Vec<Answer>>,
+}
+
 impl Writer {
     fn run(mut self) {
         while let Some(first) = self.waiting.blocking_recv() {
             let Some(log) = self.log.upgrade() else {
                 return;
             };
-            let mut proposals = VecDeque::from([first.proposal]);
-            let mut answers = VecDeque::from([first.answer]);
+            let (mut proposals, mut waiting) = (VecDeque::new(), VecDeque::new());
+            let mut take = |job: Job, proposals: &mut VecDeque<Proposal>| {
+                waiting.push_back(Waiting {
+                    proposed: job.proposals.len(),
+                    answers: Vec::with_capacity(job.proposals.len()),
+                    answer: job.answer,
+                });
+                proposals.extend(job.proposals);
+            };
+            take(first, &mut proposals);
             // Whatever came while the last group was synced goes into this one.
             while proposals.len() < MAX_GROUP_RECORDS
                 && let Ok(job) = self.waiting.try_recv()
             {
-                proposals.push_back(job.proposal);
-                answers.push_back(job.answer);
+                take(job, &mut proposals);
             }
             while !proposals.is_empty() {
                 let before = proposals.len();
                 let committed = self.commit(&log, &mut proposals);
                 let taken = before - proposals.len();
-                let group: Vec<_> = answers.drain(..taken).collect();
                 match committed {
-                    Ok(durable) => self.answer(&durable, group),
+                    Ok(durable) => self.answer(&durable, &mut waiting),
                     Err(EngineError::Full(reason)) => {
                         tracing::error!(%reason, "nothing can be recorded until there is room");
                         self.metrics.disk_full.inc();
-                        for answer in group {
-                            let _ = answer.send(Answer::Later(reason.clone()));
-                        }
+                        let later = std::iter::repeat_n(Answer::Later(reason), taken);
+                        tell(&mut waiting, later);
                     }
                     Err(error) => {
                         // What reached the disk is unknown: nobody is answered, and the program
@@ -535,14 +442,8 @@ impl Writer {
                     self.metrics.accepted.inc();
                     let record = Arc::clone(&one.record);
                     let sealed = bulletin.sealed().clone();
-                    log.shelf.insert(
-                        position,
-                        Arc::new(Shelved {
-                            record,
-                            position,
-                            sealed,
-                        }),
-                    );
+                    let shelved = Shelved::new(record, position, sealed);
+                    log.shelf.insert(position, shelved);
                     for release in &one.record.releases {
                         let lane = (
                             release.release.recipient.clone(),
@@ -605,22 +506,35 @@ impl Writer {
         }
     }
 
-    fn answer(&self, durable: &Durable, answers: Vec<oneshot::Sender<Answer>>) {
+    fn answer(&self, durable: &Durable, waiting: &mut VecDeque<Waiting>) {
         let time = durable.time();
-        for (outcome, answer) in durable.outcomes().iter().zip(answers) {
-            let text = match outcome {
-                Outcome::Recorded(position) | Outcome::Again(position) => Answer::Recorded {
-                    position: *position,
-                    time,
-                },
-                Outcome::Stale => Answer::Stale,
-                Outcome::Refused(error) => {
-                    self.metrics.refused(error.code());
-                    Answer::Refused(error.clone())
-                }
-            };
+        let answers = durable.outcomes().iter().map(|outcome| match outcome {
+            Outcome::Recorded(position) | Outcome::Again(position) => Answer::Recorded {
+                position: *position,
+                time,
+            },
+            Outcome::Stale => Answer::Stale,
+            Outcome::Refused(error) => {
+                self.metrics.refused(error.code());
+                Answer::Refused(error.clone())
+            }
+        });
+        tell(waiting, answers);
+    }
+}
+
+/// Gives answers, in the order of the proposals, to those who wait for them.
+fn tell(waiting: &mut VecDeque<Waiting>, answers: impl Iterator<Item = Answer>) {
+    for answer in answers {
+        let Some(first) = waiting.front_mut() else {
+            return;
+        };
+        first.answers.push(answer);
+        if first.answers.len() == first.proposed
+            && let Some(done) = waiting.pop_front()
+        {
             // Whoever asked may be gone; what was recorded stays.
-            let _ = answer.send(text);
+            let _ = done.answer.send(done.answers);
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Shared;
+use super::acks::Acks;
 use super::asking;
 use super::commit::Answer;
 use super::error::BrokerError;
@@ -268,6 +269,7 @@ impl Control {
         shown.mark_changed();
         fork.mark_changed();
         let mut last_shown = String::new();
+        let mut acks = Acks::default();
         loop {
             tokio::select! {
                 changed = signed.changed() => {
@@ -312,9 +314,18 @@ impl Control {
                         write_frame(&mut send, &encode(&Frame::Asking(asking))).await?;
                     }
                 }
-                frame = reader.next() => {
+                answer = acks.answered() => {
+                    answer?;
+                    acks.propose(&self.shared).await?;
+                }
+                frame = reader.next(), if !acks.are_full() => {
                     let Some(bytes) = frame? else { return Ok(()) };
                     match parse(bytes)? {
+                        Frame::Acknowledge(ack) => {
+                            self.acknowledge(&ack)?;
+                            acks.add(ack);
+                            acks.propose(&self.shared).await?;
+                        }
                         Frame::Cosigned { sequence, status, body } => {
                             self.witness.answered(&self.shared.log, sequence, status, &body);
                             self.ask_witness(&mut send).await?;
@@ -339,7 +350,6 @@ impl Control {
 
     async fn handle(&self, frame: Frame) -> Result<Option<Frame>, End> {
         match frame {
-            Frame::Acknowledge(ack) => self.acknowledge(ack).await.map(|()| None),
             Frame::Statement {
                 sequence,
                 statement,
@@ -356,10 +366,10 @@ impl Control {
         }
     }
 
-    /// Checks an acknowledgement against what this session sent, and records it.
-    async fn acknowledge(&self, signed: SignedAck) -> Result<(), End> {
+    /// Checks an acknowledgement against what this session sent, and opens the windows.
+    fn acknowledge(&self, signed: &SignedAck) -> Result<(), End> {
         if signed.ack.recipient != self.partner {
-            let (partner, recipient) = (self.partner.clone(), signed.ack.recipient);
+            let (partner, recipient) = (self.partner.clone(), signed.ack.recipient.clone());
             let error = AckError::NotRecipient { partner, recipient };
             return Err(Refusal::new(error.code(), error.to_string()).into());
         }
@@ -372,19 +382,6 @@ impl Control {
                     woken.notify_one();
                 }
             }
-        }
-        match self
-            .shared
-            .log
-            .propose(Proposal::Acknowledgement(signed))
-            .await?
-        {
-            Answer::Recorded { .. } | Answer::Stale => {}
-            Answer::Refused(error) => {
-                return Err(Refusal::new(error.code(), error.to_string()).into());
-            }
-            // The node acknowledges again later, cumulatively.
-            Answer::Later(_) => return Ok(()),
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! acknowledgement.
 
 mod accept;
+mod acks;
 mod alarms;
 mod asking;
 mod backfill;
@@ -22,10 +23,12 @@ mod inbound;
 mod init;
 mod metrics;
 mod outbound;
+mod pace;
 mod publishing;
 mod quota;
 mod resume;
 mod sessions;
+mod shelf;
 mod streams;
 mod view;
 mod witnesses;
@@ -58,6 +61,7 @@ use crate::transport::{
 };
 use covering::Covering;
 use metrics::Metrics;
+use pace::Pace;
 use quota::Quotas;
 use sessions::Sessions;
 
@@ -72,6 +76,7 @@ pub(crate) struct Shared {
     covering: Option<Covering>,
     trust: Arc<ArcSwap<Trust>>,
     quotas: Quotas,
+    pace: Pace,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Counts changes of what is overdue.
@@ -164,6 +169,7 @@ impl Broker {
         let shared = Arc::new(Shared {
             covering: covering.flatten(),
             quotas: Quotas::new(config.quota),
+            pace: Pace::default(),
             config,
             clock,
             log,

@@ -2,18 +2,25 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::{BufMut, BytesMut};
 use quinn::{Connection, SendStream};
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::commit::Shelved;
 use super::error::BrokerError;
 use super::inbound::End;
-use crate::bulletin::{Precedence, redact};
-use crate::ledger::{Fact, Inherited, LaneRelease, Permit};
+use super::shelf::{Envelope, Shelved};
+use crate::bulletin::Precedence;
+use crate::clock::Timestamp;
+use crate::ledger::{Fact, Inherited, LaneRelease, Permit, State};
 use crate::partner::PartnerId;
-use crate::session::{Delivery, Frame, LaneSender, encode};
+use crate::session::{DeliveryAround, Frame, LaneSender, encode, put_delivery};
 use crate::transport::write_frame;
+
+/// Deliveries that are looked up and permitted at once.
+const BATCH: usize = 64;
+/// Bytes written at once. What was permitted waits behind no more than this.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// The sending end of a lane, shared with whoever reads the acknowledgements.
 pub(super) type SharedLane = Arc<Mutex<LaneSender>>;
@@ -38,6 +45,8 @@ pub(super) async fn run(
         .map_err(|_| End::Gone("the lane's stream is closed".into()))?;
     let next = lock(&lane).next();
     write_frame(&mut stream, &encode(&Frame::LaneOpen { precedence, next })).await?;
+    let pacing = Arc::clone(&shared);
+    let mut pace = pacing.pace.lane();
     let lane = Lane {
         shared,
         partner,
@@ -46,9 +55,10 @@ pub(super) async fn run(
     };
     // What there is to do is found in the fold and the window; waiting is only for what changes them.
     loop {
-        while let Some((number, position)) = lane.next() {
-            lane.deliver(&mut stream, number, position).await?;
+        while let Some(waiting) = lane.deliver(&mut stream).await? {
+            pace.has(waiting);
         }
+        pace.has(0);
         woken.notified().await;
     }
 }
@@ -61,59 +71,97 @@ struct Lane {
 }
 
 impl Lane {
-    /// Number and log position of the next delivery, where there is one and room for it.
-    fn next(&self) -> Option<(u64, u64)> {
-        let number = {
-            let lane = lock(&self.sender);
-            lane.has_room().then(|| lane.next())?
-        };
-        let state = self.shared.log.state();
-        let lane = state.lanes().lane(&self.partner, self.precedence)?;
-        lane.position(number).map(|position| (number, position))
+    /// Sends what is due and has room, at most a batch of it; how much is due then, or `None` where nothing
+    /// had room.
+    async fn deliver(&self, stream: &mut SendStream) -> Result<Option<usize>, End> {
+        let (first, positions, waiting) = self.next();
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let shelved = self.shared.log.shelved(positions.clone()).await?;
+        let permits = self.permits(&shelved);
+        let mut buffer = BytesMut::new();
+        for ((number, released), (shelved, permit)) in
+            (first..).zip(positions).zip(shelved.iter().zip(permits))
+        {
+            let full = buffer.len() >= BATCH_BYTES || !lock(&self.sender).has_room();
+            if full && !buffer.is_empty() {
+                break;
+            }
+            match permit {
+                Some(permit) => self.send(number, released, shelved, permit, &mut buffer)?,
+                None => self.send_void(number, &mut buffer)?,
+            }
+        }
+        stream
+            .write_chunk(buffer.freeze())
+            .await
+            .map_err(std::io::Error::from)?;
+        Ok(Some(waiting))
     }
 
-    async fn deliver(
-        &self,
-        stream: &mut SendStream,
-        number: u64,
-        position: u64,
-    ) -> Result<(), End> {
-        let shelved = self.shared.log.shelved(position).await?;
-        let frame = if let Some(permit) = self.permit(&shelved) {
-            self.frame(number, position, &shelved, &permit)
-        } else {
-            lock(&self.sender).sent_void();
-            self.shared.metrics.voids.inc();
-            encode(&Frame::Deliver { number, item: None })
+    /// Number of the next delivery, and log positions from it on, as far as there are any and room for
+    /// them; and how many there are.
+    fn next(&self) -> (u64, Vec<u64>, usize) {
+        let (first, room) = {
+            let lane = lock(&self.sender);
+            let room = if lane.has_room() { lane.room() } else { 0 };
+            // One is always allowed.
+            (lane.next(), room.max(usize::from(lane.has_room())))
         };
-        Ok(write_frame(stream, &frame).await?)
+        let state = self.shared.log.state();
+        let lane = state.lanes().lane(&self.partner, self.precedence);
+        let positions = (first..).take(room.min(BATCH));
+        let positions = positions.map_while(|number| lane?.position(number));
+        let waiting = lane.map_or(0, |lane| (lane.issued() + 1).saturating_sub(first));
+        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        (first, positions.collect(), waiting)
     }
 
     /// Permission as of this moment; what was withdrawn or expired since is not delivered.
-    fn permit(&self, shelved: &Shelved) -> Option<Permit> {
+    fn permits(&self, shelved: &[Arc<Shelved>]) -> Vec<Option<(Permit, Inherited)>> {
+        let now = self.shared.clock.now();
+        let state = self.shared.log.state();
+        let shelved = shelved.iter();
+        shelved.map(|one| self.permit(&state, one, now)).collect()
+    }
+
+    fn permit(
+        &self,
+        state: &State,
+        shelved: &Shelved,
+        now: Timestamp,
+    ) -> Option<(Permit, Inherited)> {
         let Fact::Accepted(accepted) = &shelved.record.fact else {
             return None;
         };
         let ours = |release: &&LaneRelease| release.release.recipient == self.partner;
-        let state = self.shared.log.state();
         let released = state.releases(&shelved.record).find(ours)?;
-        state.permit(accepted, released, self.shared.clock.now())
+        let permit = state.permit_as(shelved.subject(accepted), accepted, released, now)?;
+        Some((permit, state.inherited(accepted)))
     }
 
-    fn frame(
+    /// Adds the frame of a number that carries nothing to what is written.
+    fn send_void(&self, number: u64, buffer: &mut BytesMut) -> Result<(), End> {
+        lock(&self.sender).sent_void();
+        self.shared.metrics.voids.inc();
+        let frame = encode(&Frame::Deliver { number, item: None });
+        framed(buffer, |buffer| buffer.extend_from_slice(&frame))
+    }
+
+    /// Adds a delivery's frame to what is written, and counts it as sent.
+    fn send(
         &self,
         number: u64,
         released: u64,
         shelved: &Shelved,
-        permit: &Permit,
-    ) -> bytes::Bytes {
+        (permit, inherited): (Permit, Inherited),
+        buffer: &mut BytesMut,
+    ) -> Result<(), End> {
         let release = permit.release();
-        let inherited = match &shelved.record.fact {
-            Fact::Accepted(accepted) => self.shared.log.state().inherited(accepted),
-            _ => Inherited::default(),
-        };
-        let delivery = Delivery {
-            bulletin: redact(&shelved.sealed, &release.withheld),
+        // The chain says what the recipient sees as withheld, which is every part without a body.
+        let Envelope { bytes, withheld } = shelved.envelope(&release.withheld);
+        let around = DeliveryAround {
             position: shelved.position,
             released,
             time: shelved.record.time,
@@ -121,25 +169,27 @@ impl Lane {
             onward: release.onward,
             inherited,
         };
-        // The chain says what the recipient sees as withheld, which is every part without a body.
-        let withheld: Vec<u32> = withheld(&delivery);
-        let frame = encode(&Frame::Deliver {
-            number,
-            item: Some(Box::new(delivery)),
-        });
-        let header = shelved.sealed.header_hash();
-        lock(&self.sender).sent(&header, &withheld, frame.len());
+        let mut length = 0;
+        framed(buffer, |buffer| {
+            length = put_delivery(number, &around, &bytes, buffer);
+        })?;
+        let header = shelved.header_hash();
+        lock(&self.sender).sent(&header, &withheld, length);
         self.shared.metrics.deliveries.inc();
-        frame
+        Ok(())
     }
 }
 
-fn withheld(delivery: &Delivery) -> Vec<u32> {
-    (0u32..)
-        .zip(&delivery.bulletin.parts)
-        .filter(|(_, part)| matches!(part, crate::bulletin::Part::Withheld(_)))
-        .map(|(index, _)| index)
-        .collect()
+/// Appends a frame with its length before it. One buffer for a whole batch: QUIC looks through its pieces
+/// for every packet.
+fn framed(buffer: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) -> Result<(), End> {
+    let start = buffer.len();
+    buffer.put_u32(0);
+    put(buffer);
+    let length = buffer.len() - start - 4;
+    let length = u32::try_from(length).map_err(std::io::Error::other)?;
+    buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 impl From<quinn::ClosedStream> for End {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use quinn::{RecvStream, SendStream};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
@@ -24,18 +25,28 @@ const NOTHING: Refused = Refused::Notice("it refers to no accepted bulletin");
 /// Bursts a session remembers as verified.
 const REMEMBERED_BURSTS: usize = 256;
 
+/// Submissions that are read at once go to the log together, up to so many and so many bytes.
+const BATCH: usize = 32;
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// A submission on its way, with its number on the stream.
 struct Open {
     sequence: u64,
     bulletin: BulletinId,
     header: Digest,
-    answer: oneshot::Receiver<Answer>,
+}
+
+/// Submissions that go to the log together.
+#[derive(Default)]
+struct Gathered {
+    open: Vec<Open>,
+    proposals: Vec<Proposal>,
 }
 
 /// What is to be said on the publish stream, in the order of the submissions.
 enum Due {
     Rejected(Rejected),
-    Open(Open),
+    Open(Vec<Open>, oneshot::Receiver<Vec<Answer>>),
 }
 
 /// The publish stream, from its first frame on: one task reads and verifies, this one promises.
@@ -71,32 +82,71 @@ struct Submissions {
 
 impl Submissions {
     async fn run(mut self, mut reader: FrameReader<RecvStream>, first: Frame) -> Result<(), End> {
-        let mut frame = first;
+        let mut next = Some(first);
         loop {
-            let Frame::Submit { sequence, bulletin } = frame else {
-                return Err(unexpected("publish"));
-            };
-            lock(&self.window).handle_submit(sequence)?;
-            let due = match self.submit(sequence, bulletin).await {
-                Ok(open) => Due::Open(open),
-                Err(rejected) => {
-                    self.shared.metrics.refused(&rejected.refusal.code);
-                    Due::Rejected(rejected)
+            let mut batch = Gathered::default();
+            let mut bytes = 0;
+            while let Some(frame) = next.take() {
+                self.take(frame, &mut batch).await?;
+                // Whatever has come meanwhile goes along.
+                if batch.proposals.len() < BATCH
+                    && bytes < BATCH_BYTES
+                    && let Some(frame) = reader.take()?
+                {
+                    bytes += frame.len();
+                    next = Some(parse(frame)?);
                 }
-            };
-            self.due.send(due).await.map_err(|_| BrokerError::Closed)?;
-            let Some(bytes) = reader.next().await? else {
+            }
+            self.propose(&mut batch).await?;
+            // Lanes and others have their turn: verifying is long work for one task.
+            tokio::task::yield_now().await;
+            self.shared.pace.wait().await;
+            let Some(frame) = reader.next().await? else {
                 return Ok(());
             };
-            frame = parse(bytes)?;
+            next = Some(parse(frame)?);
         }
     }
 
-    async fn submit(
+    /// Takes a submission into the batch; one that is rejected is answered in its place.
+    async fn take(&mut self, frame: Frame, batch: &mut Gathered) -> Result<(), End> {
+        let Frame::Submit { sequence, bulletin } = frame else {
+            return Err(unexpected("publish"));
+        };
+        lock(&self.window).handle_submit(sequence)?;
+        match self.submission(sequence, bulletin).await {
+            Ok((open, proposal)) => {
+                batch.open.push(open);
+                batch.proposals.push(proposal);
+                Ok(())
+            }
+            Err(rejected) => {
+                self.shared.metrics.refused(&rejected.refusal.code);
+                self.propose(batch).await?;
+                self.say(Due::Rejected(rejected)).await
+            }
+        }
+    }
+
+    /// Proposes what the batch holds, and leaves it empty.
+    async fn propose(&self, batch: &mut Gathered) -> Result<(), End> {
+        let Gathered { open, proposals } = std::mem::take(batch);
+        if proposals.is_empty() {
+            return Ok(());
+        }
+        let answers = self.shared.log.submit(proposals).await?;
+        self.say(Due::Open(open, answers)).await
+    }
+
+    async fn say(&self, due: Due) -> Result<(), End> {
+        Ok(self.due.send(due).await.map_err(|_| BrokerError::Closed)?)
+    }
+
+    async fn submission(
         &mut self,
         sequence: u64,
         bulletin: Result<Box<Sealed>, Refused>,
-    ) -> Result<Open, Rejected> {
+    ) -> Result<(Open, Proposal), Rejected> {
         let refuse = |error: Refused| Rejected {
             sequence,
             refusal: Refusal::new(error.code(), error.to_string()),
@@ -122,8 +172,11 @@ impl Submissions {
         let submission = submission
             .and_then(|verified| verified.into_submission(&self.partner, now))
             .map_err(refuse)?;
-        let header = submission.bulletin().header_hash();
-        let bulletin = submission.bulletin().header().id;
+        let open = Open {
+            sequence,
+            bulletin: submission.bulletin().header().id,
+            header: submission.bulletin().header_hash(),
+        };
         // What it refers to may be on its way in an earlier submission of this stream.
         let waits = lock(&self.window).outstanding() > 1;
         let missing = |error: Refused| Rejected {
@@ -131,22 +184,7 @@ impl Submissions {
             ..refuse(error)
         };
         let proposal = self.proposal(submission).await.map_err(missing)?;
-        let answer = self
-            .shared
-            .log
-            .submit(proposal)
-            .await
-            .map_err(|error| Rejected {
-                sequence,
-                refusal: Refusal::new("closed", error.to_string()),
-                retry: true,
-            })?;
-        Ok(Open {
-            sequence,
-            bulletin,
-            header,
-            answer,
-        })
+        Ok((open, proposal))
     }
 }
 
@@ -189,22 +227,45 @@ async fn promise(
     window: Arc<Mutex<PublishWindow>>,
 ) -> Result<(), End> {
     let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
-    while let Some(first) = waiting.recv().await {
-        let mut queue = VecDeque::from([first]);
-        while let Ok(next) = waiting.try_recv() {
-            queue.push_back(next);
+    let mut queue = VecDeque::new();
+    loop {
+        if queue.is_empty() {
+            let Some(first) = waiting.recv().await else {
+                break;
+            };
+            queue.push_back(first);
         }
         let mut batch = Batch::default();
         let mut answered = 0;
+        // The first is waited for; whatever else has come by then is answered with it.
         while let Some(due) = queue.pop_front() {
             match due {
-                Due::Rejected(rejected) => batch.rejected.push(rejected),
-                Due::Open(open) => {
-                    let answer = open.answer.await.map_err(|_| BrokerError::Closed)?;
-                    batch.add(open.sequence, open.bulletin, open.header, answer);
+                Due::Rejected(rejected) => {
+                    batch.rejected.push(rejected);
+                    answered += 1;
+                }
+                Due::Open(open, mut answers) => {
+                    let answers = if batch.items.is_empty() {
+                        answers.await.map_err(|_| BrokerError::Closed)?
+                    } else {
+                        match answers.try_recv() {
+                            Ok(answers) => answers,
+                            Err(TryRecvError::Closed) => return Err(BrokerError::Closed.into()),
+                            Err(TryRecvError::Empty) => {
+                                queue.push_front(Due::Open(open, answers));
+                                break;
+                            }
+                        }
+                    };
+                    answered += open.len();
+                    for (open, answer) in open.into_iter().zip(answers) {
+                        batch.add(open.sequence, open.bulletin, open.header, answer);
+                    }
                 }
             }
-            answered += 1;
+            while let Ok(next) = waiting.try_recv() {
+                queue.push_back(next);
+            }
         }
         batch.write(&shared, ledger, &partner, &mut send).await?;
         lock(&window).answered(answered);

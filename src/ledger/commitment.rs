@@ -157,6 +157,13 @@ impl Commitment {
         entry
     }
 
+    /// Reads an entry; `None` where it is of another kind.
+    pub fn of_entry(entry: &[u8; ENTRY_BYTES]) -> Option<Self> {
+        let (tag, digest) = entry.split_first()?;
+        let digest = Digest::try_from(digest).ok()?;
+        (*tag == 1).then_some(Self(digest))
+    }
+
     /// The hash of the entry's leaf in the log's tree.
     pub fn leaf_hash(&self) -> Digest {
         merkle::leaf_hash(&[&self.entry()])

@@ -4,9 +4,11 @@
 //! either withholds stays withheld; a later agreement never widens an old item. The one exception is a
 //! backfill, which all parties sign: a release of its own, to who had none of the item.
 
+use std::borrow::Cow;
+
 use super::record::{Accepted, LaneRelease};
 use super::state::State;
-use crate::bulletin::PartClass;
+use crate::bulletin::{Labels, PartClass, PartLabels};
 use crate::clock::Timestamp;
 use crate::decision::{Release, Withheld, decide_for, withhold_mentions};
 
@@ -16,6 +18,23 @@ use crate::decision::{Release, Withheld, decide_for, withhold_mentions};
 pub struct Permit {
     release: Release,
     size: u64,
+}
+
+/// What a decision about a bulletin looks at.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    labels: Labels,
+    parts: Vec<PartLabels>,
+}
+
+impl Subject {
+    /// Of what was accepted.
+    pub fn of(accepted: &Accepted) -> Self {
+        Self {
+            labels: accepted.labels(),
+            parts: accepted.part_labels(),
+        }
+    }
 }
 
 impl Permit {
@@ -40,6 +59,18 @@ impl State {
     /// Permission to deliver what was released, at this moment; `None` where it no longer holds.
     pub fn permit(
         &self,
+        accepted: &Accepted,
+        released: &LaneRelease,
+        now: Timestamp,
+    ) -> Option<Permit> {
+        let subject = Subject::of(accepted);
+        self.permit_as(&subject, accepted, released, now)
+    }
+
+    /// As [`State::permit`], for who asks for several recipients: `subject` is of this bulletin.
+    pub fn permit_as(
+        &self,
+        subject: &Subject,
         accepted: &Accepted,
         released: &LaneRelease,
         now: Timestamp,
@@ -71,17 +102,18 @@ impl State {
         {
             return None;
         }
-        let (mut labels, parts) = (accepted.labels(), accepted.part_labels());
+        let Subject { labels, parts } = subject;
+        let mut labels = Cow::Borrowed(labels);
         // Who was not shown the name then is not shown it by a clause of today, and so gets nothing
         // under a clause that shows names.
-        let unnamed = (0u32..).zip(&parts).any(|(index, part)| {
+        let unnamed = (0u32..).zip(parts).any(|(index, part)| {
             part.class == Some(PartClass::Identity) && then.withheld.contains(&index)
         });
-        if let Some(disguise) = labels.disguise.as_mut().filter(|_| unnamed) {
+        if unnamed && let Some(disguise) = &mut labels.to_mut().disguise {
             disguise.reveal_to.remove(&then.recipient);
         }
         let recipient = &then.recipient;
-        let current = decide_for(self.rulebook(), None, &labels, &parts, at, recipient).ok()?;
+        let current = decide_for(self.rulebook(), None, &labels, parts, at, recipient).ok()?;
         let mut withheld: Withheld = then
             .withheld
             .iter()
@@ -89,8 +121,8 @@ impl State {
             .copied()
             .collect();
         // A part that was let through then and is now may name one that only then or only now is.
-        withhold_mentions(&mut withheld, &parts);
-        let mut told = (0u32..).zip(&parts).filter(|(index, part)| {
+        withhold_mentions(&mut withheld, parts);
+        let mut told = (0u32..).zip(parts).filter(|(index, part)| {
             part.class != Some(PartClass::Identity) && withheld.binary_search(index).is_err()
         });
         told.next()?;

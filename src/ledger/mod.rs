@@ -44,7 +44,7 @@ pub use commitment::{Commitment, ENTRY_BYTES, PieceKind, PieceProof};
 pub use consent::{Consent, ConsentError, Question, SignedConsent};
 pub use cover::{Cover, CoverKey, UnknownCover};
 pub use declaration::{Declaration, DeclarationError, SignedDeclaration, What};
-pub use delivery::Permit;
+pub use delivery::{Permit, Subject};
 pub use dossier::{Asked, Declared, Dossier, Dossiers, Held, Notice, Overdue};
 pub use engine::{Engine, EngineError, StoredRecord};
 pub use erasure::{

@@ -85,6 +85,11 @@ impl LaneSender {
             || (self.sent.len() < LANE_WINDOW_ITEMS && self.bytes < LANE_WINDOW_BYTES)
     }
 
+    /// Deliveries for which there is room, as far as their number goes.
+    pub fn room(&self) -> usize {
+        LANE_WINDOW_ITEMS.saturating_sub(self.sent.len())
+    }
+
     /// Bytes sent and not acknowledged.
     pub fn bytes_in_flight(&self) -> usize {
         self.bytes

@@ -26,4 +26,4 @@ pub use limits::{
 };
 pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS, UNREADABLE, WantedRecord};
 pub use publisher::{Answer, PublishWindow};
-pub use wire::{decode, encode};
+pub use wire::{DeliveryAround, decode, encode, put_delivery};

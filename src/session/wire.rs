@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::frame::{
@@ -12,7 +12,7 @@ use super::frame::{
 use super::hello::{Hello, LaneTail, Limits, Refusal, Welcome};
 use super::limits::{MAX_EVIDENCE_AGREEMENTS, MAX_TAIL};
 use super::log::{Fetch, Fetched, MAX_FETCH_RECORDS, WantedRecord};
-use crate::agreement::{AgreementId, SignedAgreement, SignedWithdrawal};
+use crate::agreement::{AgreementId, ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
 use crate::clock::Timestamp;
 use crate::ledger::{
@@ -36,6 +36,73 @@ pub fn encode(frame: &Frame) -> Bytes {
     }
     .encode_to_vec()
     .into()
+}
+
+/// A delivery without its bulletin, whose envelope is serialized already: the same for several recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryAround {
+    /// Where it stands in the log.
+    pub position: u64,
+    /// Position of the record that released it.
+    pub released: u64,
+    /// Time of the group that accepted it.
+    pub time: Timestamp,
+    /// The clauses under which it is shared.
+    pub clauses: Vec<ClauseRef>,
+    /// Whether it may be passed on.
+    pub onward: Onward,
+    /// What is owed for the clauses under which earlier givers had it.
+    pub inherited: Inherited,
+}
+
+/// Appends the bytes of [`Frame::Deliver`], which are those of [`encode`]; how many.
+pub fn put_delivery(
+    number: u64,
+    around: &DeliveryAround,
+    envelope: &[u8],
+    buffer: &mut BytesMut,
+) -> usize {
+    use prost::encoding::{
+        WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64,
+    };
+    // The fields' numbers in session.proto.
+    const FRAME_DELIVER: u32 = 8;
+    const DELIVER_NUMBER: u32 = 1;
+    const DELIVER_DELIVERY: u32 = 2;
+    const DELIVERY_ENVELOPE: u32 = 1;
+    let after = proto::Delivery {
+        envelope: None,
+        position: around.position,
+        released: around.released,
+        time: around.time.micros(),
+        clauses: around.clauses.iter().map(clause_to_wire).collect(),
+        onward: onward_to_wire(around.onward),
+        inherited: write_inherited(&around.inherited),
+    }
+    .encode_to_vec();
+    let field = |tag: u32, length: usize| key_len(tag) + encoded_len_varint(length as u64) + length;
+    let delivery = field(DELIVERY_ENVELOPE, envelope.len()) + after.len();
+    // As everywhere in protobuf, a number that is zero is left out.
+    let numbered = if number == 0 {
+        0
+    } else {
+        uint64::encoded_len(DELIVER_NUMBER, &number)
+    };
+    let deliver = numbered + field(DELIVER_DELIVERY, delivery);
+    let start = buffer.len();
+    let open = |tag: u32, length: usize, buffer: &mut BytesMut| {
+        encode_key(tag, WireType::LengthDelimited, buffer);
+        encode_varint(length as u64, buffer);
+    };
+    open(FRAME_DELIVER, deliver, buffer);
+    if number != 0 {
+        uint64::encode(DELIVER_NUMBER, &number, buffer);
+    }
+    open(DELIVER_DELIVERY, delivery, buffer);
+    open(DELIVERY_ENVELOPE, envelope.len(), buffer);
+    buffer.extend_from_slice(envelope);
+    buffer.extend_from_slice(&after);
+    buffer.len() - start
 }
 
 /// Reads a frame's bytes. Bodies are slices of them, not copies.

@@ -10,6 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const LENGTH: usize = 4;
 /// How much is read at once: memory grows with what came, not with what was announced.
 const CHUNK: usize = 64 * 1024;
+/// A frame up to this size gets memory of its own: it may be kept for long, and with it all that was read
+/// at once.
+const SMALL: usize = CHUNK / 4;
 
 /// A stream that cannot be read further.
 #[derive(Debug, Error)]
@@ -92,15 +95,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(None);
         }
         self.buffer.advance(LENGTH);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        if length > SMALL {
+            return Ok(Some(self.buffer.split_to(length).freeze()));
+        }
+        let frame = Bytes::copy_from_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        Ok(Some(frame))
     }
 }
 
 /// Writes a frame. May not be dropped while it waits: half a frame would be on the stream.
 pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
     let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(frame).await
+    if frame.len() > CHUNK {
+        stream.write_all(&length.to_be_bytes()).await?;
+        return stream.write_all(frame).await;
+    }
+    // One piece: every write wakes the connection.
+    let mut whole = Vec::with_capacity(LENGTH + frame.len());
+    whole.extend_from_slice(&length.to_be_bytes());
+    whole.extend_from_slice(frame);
+    stream.write_all(&whole).await
 }
 
 #[cfg(test)]

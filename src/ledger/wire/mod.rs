@@ -13,7 +13,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::backfill::{Backfilled, BackfilledBulletin};
-use super::commitment::Commitment;
+use super::commitment::{Commitment, ENTRY_BYTES};
 use super::consent::SignedConsent;
 use super::declaration::SignedDeclaration;
 use super::erasure::{ContentsErased, ErasureOrder, ErasureOrdered};
@@ -84,6 +84,22 @@ pub(super) fn fact_bytes(time: Timestamp, fact: &Fact) -> Bytes {
 impl Record {
     /// Reads a stored record and computes the commitment to it.
     pub fn from_bytes(bytes: &Bytes) -> Read<Self> {
+        Self::read(bytes, |wire, fact, releases| {
+            Ok(Pieces::stored(wire, fact, releases)?.tree().commitment())
+        })
+    }
+
+    /// Reads a stored record with the commitment to it that stands beside it, which is not compared: for
+    /// who hands on what it contains, and leaves the comparison to those who look for damage.
+    pub fn beside(bytes: &Bytes, entry: &[u8; ENTRY_BYTES]) -> Read<Self> {
+        let commitment = Commitment::of_entry(entry).ok_or(Malformed("entry"))?;
+        Self::read(bytes, |_, _, _| Ok(commitment))
+    }
+
+    fn read(
+        bytes: &Bytes,
+        commit: impl FnOnce(&proto::Record, &Fact, &[LaneRelease]) -> Read<Commitment>,
+    ) -> Read<Self> {
         let wire = proto::Record::decode(bytes.clone()).map_err(|_| Malformed("record"))?;
         if ![pieces::FORMAT_1, pieces::FORMAT].contains(&wire.format) {
             return Err(InvalidRecord::UnknownFormat(wire.format));
@@ -102,7 +118,7 @@ impl Record {
             .iter()
             .map(read_release)
             .collect::<Read<Vec<_>>>()?;
-        let commitment = Pieces::stored(&wire, &fact, &releases)?.tree().commitment();
+        let commitment = commit(&wire, &fact, &releases)?;
         Ok(Self {
             time,
             fact,
