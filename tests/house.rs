@@ -41,7 +41,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             .collect()
     };
     let programs = [&storeys_0_to_3[..], &["formats", "broker", "node", "audit"]].concat();
-    let doors = [&programs[..], &["deployment"]].concat();
+    let doors = [&programs[..], &["gateway", "deployment"]].concat();
     let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
     BTreeMap::from([
         ("proto", only(&[])),
@@ -106,6 +106,17 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "decision",
                 "ledger",
                 "store",
+            ]),
+        ),
+        (
+            "gateway",
+            only(&[
+                "clock",
+                "partner",
+                "bulletin",
+                "formats",
+                "node",
+                "transport",
             ]),
         ),
         ("deployment", without(&programs, &["proto", "formats"])),
