@@ -13,10 +13,25 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command) -> Result<(), CliError> {
     let Command::Run(file) = command;
-    let node = Node::start(file.load()?, clock())?;
+    let config = file.load()?;
+    let taxii = config.taxii.clone();
+    let node = Node::start(config, clock())?;
+    let exchange = match &taxii {
+        Some(taxii) => match super::taxii::serve(&node, taxii).await {
+            Ok(exchange) => Some(exchange),
+            Err(error) => {
+                node.shutdown().await;
+                return Err(error);
+            }
+        },
+        None => None,
+    };
     tokio::select! {
         () = interrupted()? => {
             node.shutdown().await;
+            if let Some(exchange) = exchange {
+                exchange.ended().await;
+            }
             Ok(())
         }
         () = node.failed() => Err(CliError::failed("the node stopped: its store failed")),

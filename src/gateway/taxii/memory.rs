@@ -207,7 +207,7 @@ fn held(raw: RawCollection) -> Result<Held, InvalidData> {
 }
 
 /// A random UUID (RFC 9562, version 4).
-pub(super) fn identifier(entropy: &dyn Entropy) -> Result<String, NoEntropy> {
+pub(in crate::gateway) fn identifier(entropy: &dyn Entropy) -> Result<String, NoEntropy> {
     Ok(Builder::from_random_bytes(random(entropy)?)
         .into_uuid()
         .to_string())

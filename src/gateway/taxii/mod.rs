@@ -20,6 +20,7 @@ mod store;
 mod version;
 
 pub use access::{Access, InvalidSecret, PasswordHash, Presented, Secret, TokenHash};
+pub(super) use memory::identifier;
 pub use memory::{InvalidData, MemoryStore};
 pub use resource::{ApiRoot, Collection, Discovery, Status, StatusDetails};
 pub use server::{Taxii, serve};
