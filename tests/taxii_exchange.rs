@@ -149,7 +149,7 @@ async fn sees(caller: &Caller, collection: &str, count: usize) -> Vec<String> {
 async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markings() {
     let scratch = Scratch::new().expect("a directory");
     let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
-    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\nkinds = [\"cyber\"]\ntopics = \
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
                    [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
     let writers = serve(
         &cluster,

@@ -11,9 +11,10 @@ use super::error::CliError;
 use super::files::{clock, entropy, read};
 use super::report::Report;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::poll::Poll;
 use crate::gateway::taxii::{Client, PasswordHash, Secret, TokenHash};
 use crate::identity::{read_private, write_private};
-use crate::node::{Node, TaxiiClientConfig, TaxiiConfig};
+use crate::node::{Node, PollConfig, TaxiiClientConfig, TaxiiConfig};
 use crate::transport::{Credentials, Tls};
 
 #[derive(Debug, clap::Subcommand)]
@@ -87,6 +88,20 @@ pub(super) async fn serve(node: &Node, config: &TaxiiConfig) -> Result<Exchange,
     };
     let started = Exchange::start(node.applications(), config, secrets, tls).await;
     started.map_err(CliError::failed)
+}
+
+/// What a node polls.
+pub(super) fn poll(node: &Node, config: &PollConfig) -> Result<Poll, CliError> {
+    let secret = config.secret.as_deref().map(read_private).transpose()?;
+    let roots = config.roots.as_deref().map(read).transpose()?;
+    let secret = secret.as_ref().map(|text| text.as_str());
+    let poll = Poll::new(
+        node.applications(),
+        config.clone(),
+        secret,
+        roots.as_deref(),
+    );
+    poll.map_err(|error| CliError::failed(format!("poll `{}`: {error}", config.name)))
 }
 
 fn secret(client: &TaxiiClientConfig) -> Result<Secret, CliError> {

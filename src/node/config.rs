@@ -1,9 +1,11 @@
 //! The node's configuration file.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 use super::error::NodeError;
 use crate::agreement::Purpose;
@@ -61,6 +63,9 @@ pub struct Config {
     /// The TAXII 2.1 server; absent: there is none.
     #[serde(default)]
     pub taxii: Option<TaxiiConfig>,
+    /// TAXII servers whose collections are published here.
+    #[serde(default)]
+    pub poll: Vec<PollConfig>,
 }
 
 /// `[tls]`
@@ -166,12 +171,20 @@ pub struct TaxiiClientConfig {
     pub exercise: bool,
 }
 
-/// `[[taxii.publish]]`: a collection through which STIX objects become bulletins with these labels.
+/// `[[taxii.publish]]`: a collection through which STIX objects become bulletins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishConfig {
     /// The collection's name.
     pub name: String,
+    /// The bulletins' labels.
+    pub labels: LabelsConfig,
+}
+
+/// `[taxii.publish.labels]`, `[poll.labels]`: what STIX has no room for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsConfig {
     /// `cyber`, `counterterrorism`.
     pub kinds: Vec<Kind>,
     /// Topics.
@@ -190,6 +203,31 @@ pub struct PublishConfig {
     /// Nothing of it is real.
     #[serde(default)]
     pub exercise: bool,
+}
+
+/// `[[poll]]`: a collection of another TAXII 2.1 server, whose objects are published here as they come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollConfig {
+    /// Names how far it has come: keep it, and nothing is published twice.
+    pub name: String,
+    /// The collection: `https://taxii.example/api1/collections/ID/`. Without TLS from this machine only.
+    pub url: String,
+    /// Seconds between two looks; default 300.
+    #[serde(default = "default_every")]
+    pub every: u32,
+    /// A file, mode 0600, with one line: `basic USER:PASSWORD` or `bearer TOKEN`. Absent: none is shown.
+    #[serde(default)]
+    pub secret: Option<PathBuf>,
+    /// The root certificates of the server's authority in PEM; absent: those that browsers trust.
+    #[serde(default)]
+    pub roots: Option<PathBuf>,
+    /// The bulletins' labels.
+    pub labels: LabelsConfig,
+}
+
+const fn default_every() -> u32 {
+    300
 }
 
 const fn routine() -> Precedence {
@@ -228,12 +266,12 @@ impl Config {
                     .to_owned(),
             });
         }
-        if let Some(taxii) = &config.taxii {
-            taxii.check().map_err(|message| NodeError::Config {
-                path: path.to_owned(),
-                message,
-            })?;
-        }
+        let doors = config.taxii.as_ref().map_or(Ok(()), TaxiiConfig::check);
+        let doors = doors.and_then(|()| check_polls(&config.poll));
+        doors.map_err(|message| NodeError::Config {
+            path: path.to_owned(),
+            message,
+        })?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let optional = config.broker_revocations.iter_mut();
         let optional = optional.chain(config.pseudonyms.iter_mut());
@@ -245,7 +283,9 @@ impl Config {
             let secrets = secrets.filter_map(|client| client.secret.as_mut());
             secrets.chain(&mut taxii.certificate).chain(&mut taxii.key)
         });
-        let optional = optional.chain(taxii);
+        let polls = config.poll.iter_mut();
+        let polls = polls.flat_map(|poll| poll.secret.iter_mut().chain(&mut poll.roots));
+        let optional = optional.chain(taxii).chain(polls);
         for relative in optional.chain(config.witness_policy.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,
@@ -274,7 +314,7 @@ impl TaxiiConfig {
                     .to_owned(),
             );
         }
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for client in &self.client {
             let of = format!("taxii.client `{}`", client.name);
             if client.name.is_empty() || client.name.contains(':') || !names.insert(&client.name) {
@@ -305,11 +345,9 @@ impl TaxiiConfig {
                 ));
             }
         }
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for publish in &self.publish {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            let named = (1..=64).contains(&publish.name.len()) && publish.name.bytes().all(plain);
-            if !named || !names.insert(&publish.name) {
+            if !is_plain(&publish.name) || !names.insert(&publish.name) {
                 return Err(format!(
                     "taxii.publish `{}`: each has a name of its own, of 1 to 64 letters, digits, - _ .",
                     publish.name
@@ -318,4 +356,42 @@ impl TaxiiConfig {
         }
         Ok(())
     }
+}
+
+/// A name that can stand in keys and logs.
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// What is wrong with what is polled, in words.
+fn check_polls(polls: &[PollConfig]) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for poll in polls {
+        let of = format!("poll `{}`", poll.name);
+        if !is_plain(&poll.name) || !names.insert(&poll.name) {
+            return Err(format!(
+                "{of}: each has a name of its own, of 1 to 64 letters, digits, - _ ."
+            ));
+        }
+        if poll.every == 0 {
+            return Err(format!("{of}: `every` is at least 1 second"));
+        }
+        let url = Url::parse(&poll.url).map_err(|error| format!("{of}: `url`: {error}"))?;
+        let here = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let guarded = url.scheme() == "https" || (url.scheme() == "http" && here);
+        let whole = url.path().ends_with('/') && url.query().is_none() && url.username().is_empty();
+        if !guarded || !whole {
+            return Err(format!(
+                "{of}: `url` is a collection such as https://taxii.example/api1/collections/ID/, with its \
+                 last slash and without a password; http is for this machine only"
+            ));
+        }
+    }
+    Ok(())
 }

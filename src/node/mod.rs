@@ -30,7 +30,8 @@ mod witness_http;
 
 pub use applications::{Applications, Outcome};
 pub use config::{
-    Config, PublishConfig, TaxiiClientConfig, TaxiiConfig, TlsConfig, WebhookConfig, WitnessConfig,
+    Config, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig, TaxiiConfig, TlsConfig,
+    WebhookConfig, WitnessConfig,
 };
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};

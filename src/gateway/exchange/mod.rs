@@ -10,7 +10,7 @@
 
 mod index;
 mod objects;
-mod publish;
+pub(super) mod publish;
 mod rights;
 mod rows;
 mod shelf;

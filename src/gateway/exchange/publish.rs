@@ -17,9 +17,9 @@ use crate::bulletin::{BulletinId, Content, Draft};
 use crate::clock::{Timestamp, random};
 use crate::formats::stix::{Labels, drafts, read_bundle};
 use crate::gateway::taxii::{
-    AddError, Fault, Place, Status, StatusDetails, Version, identifier, timestamp,
+    AddError, Fault, Status, StatusDetails, Version, identifier, timestamp,
 };
-use crate::node::{Applications, Outcome, PublishConfig};
+use crate::node::{Applications, LabelsConfig, Outcome};
 
 /// How long a settled status is kept; TAXII asks for 24 hours (section 4.3).
 const KEPT: Duration = Duration::from_hours(7 * 24);
@@ -32,12 +32,13 @@ struct Valid {
     digest: String,
 }
 
-/// Takes objects: see [`super::super::taxii::Store::add`].
-pub(super) fn add(
+/// Takes objects: see [`crate::gateway::taxii::Store::add`]. What was added before under the same
+/// `collection` is published once.
+pub(in crate::gateway) fn add(
     node: &Applications,
     client: &str,
-    at: &Place,
-    labelling: &PublishConfig,
+    collection: &str,
+    labelling: &LabelsConfig,
     objects: &[&RawValue],
 ) -> Result<Status, AddError> {
     let now = node.clock().now();
@@ -66,7 +67,7 @@ pub(super) fn add(
             // The same twice in one request: it is said once what became of it.
             Some(same) if same.digest == digest => continue,
             Some(_) => Some(other_content()),
-            None => known(node, at, &key, &digest)?,
+            None => known(node, collection, &key, &digest)?,
         };
         if let Some(became) = became {
             request.objects.push(Requested { became, ..told });
@@ -94,7 +95,7 @@ pub(super) fn add(
                 digest: valid.digest.clone(),
                 bulletin: id.to_string(),
             };
-            let row = rows::posted(&at.collection, &key.0, &key.1);
+            let row = rows::posted(collection, &key.0, &key.1);
             put.push((row, json(&posted)?));
         }
     }
@@ -107,8 +108,13 @@ pub(super) fn add(
         .map_err(Fault::from)?;
     let mut failed = BTreeMap::new();
     for (id, draft) in drafts {
-        if let Err(trouble) = node.publish(draft) {
-            failed.insert(id.to_string(), trouble.message);
+        match node.publish(draft) {
+            Ok(()) => {}
+            Err(trouble) if trouble.code == "invalid" => {
+                failed.insert(id.to_string(), trouble.message);
+            }
+            // The node's own trouble, such as a full disk: whoever adds it again has it published.
+            Err(trouble) => return Err(Fault::from(trouble).into()),
         }
     }
     if !failed.is_empty() {
@@ -206,11 +212,11 @@ fn refused(
 /// to be published. What was refused then is published anew: nobody has a receipt for it.
 fn known(
     node: &Applications,
-    at: &Place,
+    collection: &str,
     (id, version): &(String, String),
     digest: &str,
 ) -> Result<Option<Became>, Fault> {
-    let row = node.row(&rows::posted(&at.collection, id, version))?;
+    let row = node.row(&rows::posted(collection, id, version))?;
     let Some(row) = row else { return Ok(None) };
     let posted: Posted = serde_json::from_slice(&row).map_err(Fault::new)?;
     let outcome = posted.bulletin().map(|id| node.outcome(&id)).transpose()?;
@@ -233,7 +239,7 @@ fn version_of(json: &str) -> Option<String> {
     Version::of(&object).map(|version| version.as_str().to_owned())
 }
 
-fn labels(labelling: &PublishConfig) -> Labels {
+fn labels(labelling: &LabelsConfig) -> Labels {
     Labels {
         kinds: labelling.kinds.clone(),
         topics: labelling.topics.clone(),

@@ -15,7 +15,7 @@ use crate::gateway::taxii::{
     AddError, ApiRoot, Client, Collection, Discovery, Entry, Fault, Place, Position, SpecVersion,
     Status, Store, Version,
 };
-use crate::node::{Applications, PublishConfig, TaxiiConfig};
+use crate::node::{Applications, LabelsConfig, TaxiiConfig};
 use crate::transport::Trouble;
 
 /// The largest body of a request to add objects.
@@ -33,7 +33,7 @@ struct Shared {
     title: String,
     rights: BTreeMap<String, Rights>,
     /// By the names of their collections.
-    labellings: BTreeMap<String, PublishConfig>,
+    labellings: BTreeMap<String, LabelsConfig>,
     sight: Sight,
     /// Id of a collection -> its name, which never changes.
     known: Mutex<BTreeMap<String, String>>,
@@ -48,7 +48,7 @@ impl From<Trouble> for Fault {
 impl Shelf {
     pub(super) fn new(node: Applications, config: &TaxiiConfig) -> Self {
         let labellings = config.publish.iter();
-        let labellings = labellings.map(|one| (publishes(&one.name), one.clone()));
+        let labellings = labellings.map(|one| (publishes(&one.name), one.labels.clone()));
         Self(Arc::new(Shared {
             title: config.title.clone(),
             rights: rights::all(config),
@@ -249,7 +249,7 @@ impl Store for Shelf {
             .is_some_and(|rights| rights.writes(&name));
         let labelling = self.0.labellings.get(&name).filter(|_| writes);
         let labelling = labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
-        publish::add(&self.0.node, &client.0, at, labelling, objects)
+        publish::add(&self.0.node, &client.0, &at.collection, labelling, objects)
     }
 
     fn status(&self, client: &Client, _root: &str, id: &str) -> Result<Option<Value>, Fault> {

@@ -100,12 +100,11 @@ pub(super) fn wanted(mut entries: Vec<Entry>, filter: &Filter) -> Vec<Entry> {
         new
     });
     entries.retain(|entry| filter.matches(entry));
-    match &filter.spec_versions {
-        Some(named) => entries.retain(|entry| named.contains(&entry.spec_version)),
-        None => {
-            let latest = entries.iter().map(|entry| entry.spec_version).max();
-            entries.retain(|entry| Some(entry.spec_version) == latest);
-        }
+    if let Some(named) = &filter.spec_versions {
+        entries.retain(|entry| named.contains(&entry.spec_version));
+    } else {
+        let latest = entries.iter().map(|entry| entry.spec_version).max();
+        entries.retain(|entry| Some(entry.spec_version) == latest);
     }
     let Versions::Some { first, last, exact } = &filter.versions else {
         return entries;

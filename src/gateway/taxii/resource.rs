@@ -114,6 +114,7 @@ pub(super) struct Versions {
 
 /// What became of a request to add objects (4.3.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the specification's name")]
 pub struct Status {
     /// A UUID.
     pub id: String,
