@@ -42,6 +42,14 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     };
     let programs = [&storeys_0_to_3[..], &["formats", "broker", "node", "audit"]].concat();
     let doors = [&programs[..], &["gateway", "deployment"]].concat();
+    let door = [
+        "clock",
+        "partner",
+        "bulletin",
+        "formats",
+        "node",
+        "transport",
+    ];
     let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
     BTreeMap::from([
         ("proto", only(&[])),
@@ -108,17 +116,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "store",
             ]),
         ),
-        (
-            "gateway",
-            only(&[
-                "clock",
-                "partner",
-                "bulletin",
-                "formats",
-                "node",
-                "transport",
-            ]),
-        ),
+        ("gateway", only(&door)),
         ("deployment", without(&programs, &["proto", "formats"])),
         ("cli", without(&doors, &["proto"])),
         ("testing", without(&doors, &["proto"])),

@@ -1,6 +1,8 @@
 //! TAXII 2.1 as a server speaks it: every endpoint with each of its status codes, every filter, and pages
 //! that lose and repeat nothing. Over a real socket.
 
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
 #[path = "support/corpus.rs"]
 mod corpus;
 #[path = "support/taxii.rs"]
@@ -85,7 +87,7 @@ fn lab() -> String {
     collections[0]["alias"] = "both".into();
     collections[0]["objects"] = objects.iter().map(|(object, _)| object.clone()).collect();
     let record = |(object, date): &(Value, &str)| {
-        let version = object.get("modified").unwrap_or(&object["created"]);
+        let version = object.get("modified").unwrap_or_else(|| &object["created"]);
         let spec = object["spec_version"].as_str().unwrap_or("2.0");
         json!({
             "id": object["id"], "date_added": date, "version": version,
@@ -373,7 +375,7 @@ fn versions(said: &Said) -> Vec<String> {
     let value = said.ok();
     let objects = value["objects"].as_array().cloned().unwrap_or_default();
     let version = |object: &Value| {
-        let version = object.get("modified").or(object.get("created"));
+        let version = object.get("modified").or_else(|| object.get("created"));
         version.and_then(Value::as_str).expect("a version")[..10].to_owned()
     };
     objects.iter().map(version).collect()
@@ -907,9 +909,10 @@ fn walk(server: &Server, query: &str, limit: u64, by_next: bool) -> Vec<(String,
             return found;
         }
         assert!(!records.is_empty(), "{page}");
-        place = match by_next {
-            true => format!("&next={}", page["next"].as_str().expect("a page token")),
-            false => format!("&added_after={}", said.dates().expect("dates").1),
+        place = if by_next {
+            format!("&next={}", page["next"].as_str().expect("a page token"))
+        } else {
+            format!("&added_after={}", said.dates().expect("dates").1)
         };
     }
 }

@@ -8,6 +8,7 @@ mod alliance;
 #[path = "support/taxii.rs"]
 mod taxii;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -73,10 +74,11 @@ fn serve(cluster: &Cluster, of: &str, clients: &[(&str, &str)], more: &str) -> V
     let mut callers = Vec::new();
     for (name, lines) in clients {
         let (token, file) = token(config.parent().expect("a directory"), name);
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "[[taxii.client]]\nname = \"{name}\"\nsecret = \"{}\"\n{lines}\n",
             file.display()
-        ));
+        );
         callers.push(Caller { address, token });
     }
     configure(&config, "", &format!("{text}{more}"));

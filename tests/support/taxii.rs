@@ -3,9 +3,10 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -36,7 +37,7 @@ impl Server {
         let (token, hash) = TokenHash::draw(&entropy).expect("random");
         let password = Secret::Password {
             user: "admin".to_owned(),
-            hash: PasswordHash::new("Password0", &entropy).expect("random"),
+            hash: password().clone(),
         };
         let credentials = [
             (Client("admin".to_owned()), password),
@@ -111,6 +112,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// The hash of `Password0`, which takes a while to make.
+fn password() -> &'static PasswordHash {
+    static HASH: OnceLock<PasswordHash> = OnceLock::new();
+    HASH.get_or_init(|| PasswordHash::new("Password0", &SystemEntropy::new()).expect("random"))
 }
 
 /// The header of HTTP Basic.
@@ -195,10 +202,10 @@ pub(crate) fn talk(
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if method == "POST" {
-        head.push_str(&format!("content-length: {}\r\n", body.len()));
+        let _ = write!(head, "content-length: {}\r\n", body.len());
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes()).expect("sent");

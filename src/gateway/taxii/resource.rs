@@ -103,7 +103,7 @@ pub(super) struct ManifestRecord {
 
 /// The versions of an object (5.8.1); `next` as in [`Manifest`].
 #[derive(Debug, Serialize)]
-pub(super) struct Versions {
+pub(super) struct VersionList {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) more: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,6 @@ pub(super) struct Versions {
 
 /// What became of a request to add objects (4.3.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the specification's name")]
 pub struct Status {
     /// A UUID.
     pub id: String,

@@ -20,7 +20,7 @@ use super::filter::{Filter, InvalidQuery, Known};
 use super::media;
 use super::page::{self, Page};
 use super::resource::{
-    ApiRoot, Collection, Collections, Envelope, Manifest, ManifestRecord, Versions, error,
+    ApiRoot, Collection, Collections, Envelope, Manifest, ManifestRecord, VersionList, error,
 };
 use super::route::{Endpoint, Route, route};
 use super::store::{AddError, Client, Entry, Fault, Place, Store};
@@ -513,7 +513,7 @@ fn manifest(taxii: &Taxii, asked: &Asked, at: &Place) -> Result<Response, Refusa
 
 fn versions(filter: &Filter, page: &Page) -> Response {
     let text = |entry: &Entry| entry.version.as_str().to_owned();
-    let versions = Versions {
+    let versions = VersionList {
         more: more(page),
         next: next(filter, page),
         versions: page.entries.iter().map(text).collect(),
