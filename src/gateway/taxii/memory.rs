@@ -170,20 +170,26 @@ fn held(raw: RawCollection) -> Result<Held, InvalidData> {
         described: Some(raw.described),
         ..Held::default()
     };
-    let mut ties: BTreeMap<Timestamp, u32> = BTreeMap::new();
+    let mut read = Vec::with_capacity(raw.objects.len());
     for value in raw.objects {
         let nameless = || InvalidData::Object(collection.clone());
         let object = value.as_object().ok_or_else(nameless)?;
-        let text = |name: &str| object.get(name).and_then(Value::as_str);
+        let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
         let (id, kind) = text("id").zip(text("type")).ok_or_else(nameless)?;
-        let version = Version::of(object);
-        let record = raw.manifest.iter().find(|record| {
-            record.id == id
-                && version
-                    .as_ref()
-                    .is_none_or(|one| *one == Version::from(&*record.version))
+        let (version, spec_version) = (Version::of(object), SpecVersion::of(object));
+        let text = RawValue::from_string(value.to_string())?;
+        read.push((id, kind, version, spec_version, text));
+    }
+    // What was added at one moment stands in the manifest's order.
+    let mut ties: BTreeMap<Timestamp, u32> = BTreeMap::new();
+    for record in raw.manifest {
+        let named = Version::from(&*record.version);
+        let found = read.iter().find(|(id, _, version, ..)| {
+            *id == record.id && version.as_ref().is_none_or(|version| *version == named)
         });
-        let Some(record) = record else { continue };
+        let Some((id, kind, _, spec_version, text)) = found else {
+            continue;
+        };
         let date_added = read_timestamp(&record.date_added).ok_or_else(|| InvalidData::Date {
             collection: collection.clone(),
             date: record.date_added.clone(),
@@ -194,14 +200,13 @@ fn held(raw: RawCollection) -> Result<Held, InvalidData> {
                 date_added,
                 tie: *tie,
             },
-            id: id.to_owned(),
-            kind: kind.to_owned(),
-            spec_version: SpecVersion::of_media_type(&record.media_type)
-                .unwrap_or_else(|| SpecVersion::of(object)),
-            version: Version::from(&*record.version),
+            id: id.clone(),
+            kind: kind.clone(),
+            spec_version: SpecVersion::of_media_type(&record.media_type).unwrap_or(*spec_version),
+            version: named,
         };
         *tie += 1;
-        held.insert(entry, RawValue::from_string(value.to_string())?);
+        held.insert(entry, text.clone());
     }
     Ok(held)
 }
