@@ -8,6 +8,7 @@ mod alliance;
 #[path = "support/taxii.rs"]
 mod taxii;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use alliance::{PATIENCE, configure, entente, partner, plan, prepared, start};
 use entente::clock::SystemEntropy;
 use entente::deployment::{free_ports, until};
+use entente::node::{Command, Response};
 use entente::testing::{Cluster, Scratch};
 use serde_json::{Value, json};
 use taxii::{Said, TAXII, talk};
@@ -123,6 +125,13 @@ fn envelope() -> Value {
     ]})
 }
 
+/// The bulletin that an object of a status became part of.
+fn bulletin(object: &Value) -> &str {
+    let message = object["message"].as_str();
+    let bulletin = message.and_then(|text| text.strip_prefix("bulletin "));
+    bulletin.expect("a bulletin")
+}
+
 async fn complete(caller: &Caller, status: &Value) -> Value {
     let path = format!("/entente/status/{}/", status["id"].as_str().expect("an id"));
     let asked = until("a complete status", PATIENCE, || async {
@@ -221,6 +230,21 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
     assert_eq!(status["failures"][0]["id"], BAD);
     let reason = status["failures"][0]["message"].as_str().expect("a reason");
     assert!(reason.contains("pattern"), "{reason}");
+    // Complete is what is proved: the receipts are here already.
+    let successes = status["successes"].as_array().expect("a list");
+    let bulletins: BTreeSet<&str> = successes.iter().map(bulletin).collect();
+    assert_eq!(bulletins.len(), 2, "of two levels");
+    for about in bulletins {
+        let asked = Command::Receipts {
+            about: about.to_owned(),
+            wait: 0,
+        };
+        let receipts = cluster.ask_node(&partner("norland"), &asked).await;
+        assert!(
+            matches!(receipts, Ok(Response::Receipts(all)) if all.len() == 1),
+            "{about}"
+        );
+    }
     // It is the client's own, and nobody reads where one only writes.
     let path = format!("/entente/status/{}/", status["id"].as_str().expect("an id"));
     other.get(&path).refused(404);
@@ -310,7 +334,13 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
     );
     assert_eq!(said.json()["failures"][0]["id"], INDICATOR, "{said:?}");
 
-    // Places are kept when the node is killed.
+    // Places and statuses are kept when the nodes are killed.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    assert_eq!(complete(analyst, &accepted).await, status);
     let manifest = amber.get(&format!("{at}/manifest/")).ok();
     cluster
         .kill_node(&partner("estmark"))
@@ -321,17 +351,10 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
     assert_eq!(amber.get(&format!("{at}/manifest/")).ok(), manifest);
 
     // What its originator takes back is gone from every collection.
-    let bulletin = status["successes"]
-        .as_array()
-        .expect("a list")
+    let malware = successes
         .iter()
-        .find(|one| one["id"] == MALWARE);
-    let bulletin = bulletin.and_then(|one| {
-        one["message"]
-            .as_str()?
-            .strip_prefix("bulletin ")
-            .map(str::to_owned)
-    });
+        .find(|one| one["id"] == MALWARE)
+        .map(bulletin);
     let norland = cluster
         .layout()
         .node_config(&partner("norland"))
@@ -339,7 +362,7 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
         .to_string();
     let recall = [
         "recall",
-        &bulletin.expect("a bulletin"),
+        malware.expect("a bulletin"),
         "--reason",
         "wrong",
         "--config",

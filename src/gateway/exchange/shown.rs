@@ -17,7 +17,7 @@ use crate::node::{Applications, ItemView};
 /// How long what was looked at is believed. One request looks at the same bulletins many times.
 const BREATH: Duration = Duration::from_secs(1);
 /// Bulletins that are remembered.
-const MAX_ITEMS: usize = 64;
+const MAX_ITEMS: usize = 32;
 /// Objects of which it is remembered whether they are hidden.
 const MAX_MEMO: usize = 200_000;
 /// Objects that are followed from one; what reaches further is not shown.
