@@ -175,6 +175,32 @@ fn without_a_credential_every_endpoint_says_401_and_how() {
 }
 
 #[test]
+fn who_tries_passwords_keeps_nobody_out_who_has_logged_in() {
+    let server = server();
+    let right = basic("admin", "Password0");
+    let ask = |header: &str| {
+        let headers = [("authorization", header), ("accept", TAXII)];
+        server.send("GET", "/taxii2/", &headers, b"").status
+    };
+    assert_eq!(ask(&right), 200);
+    std::thread::scope(|scope| {
+        let tries = (0..24).map(|at| {
+            let wrong = basic("admin", &format!("Password{at}!"));
+            scope.spawn(move || ask(&wrong))
+        });
+        let tries: Vec<_> = tries.collect();
+        for _ in 0..20 {
+            assert_eq!(ask(&right), 200);
+        }
+        let ends: BTreeSet<u16> = tries
+            .into_iter()
+            .map(|one| one.join().expect("an end"))
+            .collect();
+        assert_eq!(ends, [401, 503].into());
+    });
+}
+
+#[test]
 fn every_endpoint_negotiates_its_media_type() {
     let server = server();
     let token = format!("Bearer {}", server.token);

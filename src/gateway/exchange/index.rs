@@ -15,7 +15,7 @@ use crate::node::{Applications, ItemView};
 use crate::transport::Trouble;
 
 /// Bulletins that are read at once.
-const PAGE: usize = 16;
+const PAGE: usize = 8;
 /// After the store failed.
 const BREATH: Duration = Duration::from_secs(5);
 /// Objects are up to so many microseconds apart that come together; how many is drawn, so that nobody counts

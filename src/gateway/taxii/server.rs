@@ -29,6 +29,9 @@ use crate::transport::{HttpLimits, PeerCertificate, Tls, serve_http, serve_https
 
 /// Names and passwords that are verified at once: each costs a good part of a second of a processor.
 const VERIFYING: usize = 2;
+/// And so many wait for that. More are turned away: whoever tries passwords keeps nobody out who has logged
+/// in before.
+const WAITING: usize = 8;
 /// Bodies are read up to so many times what is taken, and thrown away: a client that is told 413 only after
 /// it has sent everything hears it.
 const DRAINED: u64 = 4;
@@ -45,6 +48,7 @@ pub struct Taxii {
     /// Entries on a page at most.
     page: usize,
     verifying: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Taxii {
@@ -61,6 +65,7 @@ impl Taxii {
             access: Arc::new(access),
             page: page.max(1),
             verifying: Arc::new(Semaphore::new(VERIFYING)),
+            waiting: Arc::new(Semaphore::new(VERIFYING + WAITING)),
         }
     }
 }
@@ -104,6 +109,8 @@ enum Refusal {
     Unprocessable(String),
     /// 500.
     Fault(Fault),
+    /// 503.
+    Busy,
 }
 
 impl From<Fault> for Refusal {
@@ -183,6 +190,11 @@ impl Refusal {
                 "ProcessingError",
                 format!("While processing supplied content, an error occurred: {reason}"),
             ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "too many names and passwords are being verified; try again".to_owned(),
+            ),
             Self::Fault(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalServerError",
@@ -209,6 +221,9 @@ impl IntoResponse for Refusal {
                 if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
                     headers.insert(header::ALLOW, value);
                 }
+            }
+            Self::Busy => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Fault(fault) => tracing::error!(%fault, "a TAXII request cannot be answered"),
             _ => {}
@@ -296,6 +311,7 @@ async fn authenticate(taxii: &Taxii, request: &Parts) -> Result<Client, Refusal>
     let known = match taxii.access.recognise(Presented::read(header, certificate)) {
         Ok(known) => known,
         Err((user, password)) => {
+            let _waits = taxii.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
             // Ends with the server only.
             let place = Arc::clone(&taxii.verifying).acquire_owned().await.ok();
             let access = Arc::clone(&taxii.access);
