@@ -183,21 +183,25 @@ fn who_tries_passwords_keeps_nobody_out_who_has_logged_in() {
         server.send("GET", "/taxii2/", &headers, b"").status
     };
     assert_eq!(ask(&right), 200);
-    std::thread::scope(|scope| {
-        let tries = (0..24).map(|at| {
-            let wrong = basic("admin", &format!("Password{at}!"));
-            scope.spawn(move || ask(&wrong))
+    // So many at once that some have to be turned away; on a busy machine not in the first round.
+    let mut ends = BTreeSet::new();
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            let tries = (0..24).map(|at| {
+                let wrong = basic("admin", &format!("Password{at}!"));
+                scope.spawn(move || ask(&wrong))
+            });
+            let tries: Vec<_> = tries.collect();
+            for _ in 0..10 {
+                assert_eq!(ask(&right), 200);
+            }
+            ends.extend(tries.into_iter().map(|one| one.join().expect("an end")));
         });
-        let tries: Vec<_> = tries.collect();
-        for _ in 0..20 {
-            assert_eq!(ask(&right), 200);
+        if ends.contains(&503) {
+            break;
         }
-        let ends: BTreeSet<u16> = tries
-            .into_iter()
-            .map(|one| one.join().expect("an end"))
-            .collect();
-        assert_eq!(ends, [401, 503].into());
-    });
+    }
+    assert_eq!(ends, [401, 503].into());
 }
 
 #[test]
