@@ -11,7 +11,7 @@
 //! | 2 facts and conversation, pure | [`ledger`], [`session`] |
 //! | 3 engines | [`identity`], [`store`], [`transport`] |
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
-//! | 5 doors | [`deployment`], [`bench`], [`cli`], [`testing`] |
+//! | 5 doors | [`gateway`], [`deployment`], [`bench`], [`cli`], [`testing`] |
 //!
 //! Storeys 3 to 5 are the feature `programs`, which is on by default. Without it nothing here knows of
 //! tokio, sockets or files.
@@ -31,6 +31,8 @@ pub mod decision;
 #[cfg(feature = "programs")]
 pub mod deployment;
 pub mod formats;
+#[cfg(feature = "programs")]
+pub mod gateway;
 #[cfg(feature = "programs")]
 pub mod identity;
 pub mod ledger;

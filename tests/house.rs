@@ -41,7 +41,15 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             .collect()
     };
     let programs = [&storeys_0_to_3[..], &["formats", "broker", "node", "audit"]].concat();
-    let doors = [&programs[..], &["deployment"]].concat();
+    let doors = [&programs[..], &["gateway", "deployment"]].concat();
+    let door = [
+        "clock",
+        "partner",
+        "bulletin",
+        "formats",
+        "node",
+        "transport",
+    ];
     let benched = [&doors[..], &["testing"]].concat();
     let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
     BTreeMap::from([
@@ -109,6 +117,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "store",
             ]),
         ),
+        ("gateway", only(&door)),
         ("deployment", without(&programs, &["proto", "formats"])),
         ("bench", without(&benched, &["proto", "formats"])),
         (

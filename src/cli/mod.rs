@@ -22,6 +22,7 @@ mod pki;
 mod policy;
 mod report;
 mod status;
+mod taxii;
 mod treaty;
 mod volume;
 
@@ -116,6 +117,9 @@ enum Noun {
     Audit(audit::Command),
     /// Shows how a broker or node stands.
     Status(status::Args),
+    /// Makes the secrets of a node's TAXII clients.
+    #[command(subcommand)]
+    Taxii(taxii::Command),
     /// Writes the store of a stopped broker or node to one file.
     Backup(backup::Args),
     /// Brings back what `backup` wrote, where there is nothing yet.
@@ -182,6 +186,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Verify(args) => evidence::verify(&args, report),
         Noun::Audit(command) => audit::run(command, report).await,
         Noun::Status(args) => status::run(args, report).await,
+        Noun::Taxii(command) => taxii::run(&command, report),
         Noun::Backup(args) => backup::backup(&args, report),
         Noun::Restore(args) => backup::restore(&args, report),
         Noun::Bench(args) => bench::run(args, report).await,

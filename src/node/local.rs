@@ -276,7 +276,7 @@ fn fork(shared: &Shared) -> Result<Option<String>, StoreError> {
     Ok(others.pop().map(|(_, proof)| proof))
 }
 
-fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
+pub(super) fn publish(shared: &Shared, drafts: Vec<Draft>) -> Result<Response, Trouble> {
     let now = shared.clock.now();
     let originator = shared.config.spiffe_id.partner();
     let mut bursts: Vec<Burst> = Vec::new();
@@ -459,7 +459,7 @@ fn item(shared: &Shared, id: &BulletinId) -> Result<Response, Trouble> {
     )?)))
 }
 
-fn page(shared: &Shared, after: u64, limit: usize) -> Result<Vec<ItemView>, Trouble> {
+pub(super) fn page(shared: &Shared, after: u64, limit: usize) -> Result<Vec<ItemView>, Trouble> {
     let page = shared.store.inbox(after, limit.clamp(1, MAX_PAGE))?;
     let items = page
         .iter()

@@ -4,6 +4,7 @@
 //! Nothing the broker says is believed without a signature that leads back to a key set this
 //! partner compared itself: agreements through their pins, bulletins through the agreements.
 
+mod applications;
 mod config;
 mod declare;
 mod error;
@@ -27,7 +28,11 @@ mod webhook;
 mod witness;
 mod witness_http;
 
-pub use config::{Config, TlsConfig, WebhookConfig, WitnessConfig};
+pub use applications::{Applications, Outcome};
+pub use config::{
+    Config, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig, TaxiiConfig, TlsConfig,
+    WebhookConfig, WitnessConfig,
+};
 pub use error::NodeError;
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
@@ -217,6 +222,11 @@ impl Node {
             tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
         }
         Ok(Self { shared, tasks })
+    }
+
+    /// For doors of this process that applications come through in their own protocols.
+    pub fn applications(&self) -> Applications {
+        Applications::of(Arc::clone(&self.shared))
     }
 
     /// Waits until the node must stop by itself, because its store cannot be written any more.

@@ -46,6 +46,7 @@ fn keyspaces(kind: &str) -> Option<&'static [&'static str]> {
             "checkpoints",
             "kept",
             "carried",
+            "rows",
         ]),
         _ => None,
     }

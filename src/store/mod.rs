@@ -14,6 +14,7 @@ mod head;
 mod node;
 mod outbox;
 mod receipts;
+mod rows;
 
 pub use backup::{backup, restore};
 pub use carried::Carried;

@@ -110,6 +110,8 @@ pub struct NodeStore {
     /// Origin -> the checkpoint that this node's witness cosigned last.
     pub(super) witness: Keyspace,
     pub(super) meta: Keyspace,
+    /// Of doors that other tools come through.
+    pub(super) rows: Keyspace,
     pub(super) directory: Directory,
     disk: Arc<dyn Disk>,
     writer: Mutex<Writer>,
@@ -173,6 +175,7 @@ impl NodeStore {
             receipts: keyspace("receipts")?,
             checkpoints: keyspace("checkpoints")?,
             witness: keyspace("witness")?,
+            rows: keyspace("rows")?,
             meta,
             directory,
             disk,

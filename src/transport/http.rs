@@ -1,21 +1,25 @@
-//! HTTP for strangers: how many may connect, and how large and how slow their requests may be.
+//! HTTP for strangers, with TLS or without: how many may connect, and how large and how slow their requests
+//! may be.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::https::Tls;
 
 /// Headers of one request.
 const MAX_HEADERS: usize = 64;
@@ -65,6 +69,30 @@ pub async fn serve_http(
     body: usize,
     stop: CancellationToken,
 ) {
+    serve(listener, None, routes, limits, body, stop).await;
+}
+
+/// As [`serve_http`], over TLS. A request of a client that showed a certificate bears it as an extension,
+/// [`super::PeerCertificate`].
+pub async fn serve_https(
+    listener: TcpListener,
+    tls: Tls,
+    routes: Router,
+    limits: HttpLimits,
+    body: usize,
+    stop: CancellationToken,
+) {
+    serve(listener, Some(tls), routes, limits, body, stop).await;
+}
+
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    routes: Router,
+    limits: HttpLimits,
+    body: usize,
+    stop: CancellationToken,
+) {
     let working = Arc::new(Working {
         requests: Semaphore::new(usize::from(limits.requests.max(1))),
         time: limits.time(),
@@ -85,9 +113,12 @@ pub async fn serve_http(
         };
         match accepted {
             Some((place, Ok((stream, _)))) => {
-                let (routes, stop) = (routes.clone(), stop.clone());
+                let (tls, routes, stop) = (tls.clone(), routes.clone(), stop.clone());
                 tasks.spawn(async move {
-                    converse(stream, routes, limits, stop).await;
+                    match tls {
+                        None => converse(stream, routes, limits, stop).await,
+                        Some(tls) => guarded(stream, tls, routes, limits, stop).await,
+                    }
                     drop(place);
                 });
             }
@@ -103,7 +134,37 @@ pub async fn serve_http(
     tasks.wait().await;
 }
 
-async fn converse(stream: TcpStream, routes: Router, limits: HttpLimits, stop: CancellationToken) {
+/// Shakes hands first, in the time of a request's head.
+async fn guarded(
+    stream: TcpStream,
+    tls: Tls,
+    routes: Router,
+    limits: HttpLimits,
+    stop: CancellationToken,
+) {
+    let shaken = tokio::select! {
+        () = stop.cancelled() => return,
+        shaken = tokio::time::timeout(limits.time(), tls.accept(stream)) => shaken,
+    };
+    match shaken {
+        Ok(Ok((stream, certificate))) => {
+            let routes = match certificate {
+                Some(certificate) => routes.layer(Extension(certificate)),
+                None => routes,
+            };
+            converse(stream, routes, limits, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => {}
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    routes: Router,
+    limits: HttpLimits,
+    stop: CancellationToken,
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

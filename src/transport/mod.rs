@@ -17,6 +17,7 @@
 
 mod endpoint;
 mod http;
+mod https;
 mod local;
 mod peer;
 mod socket;
@@ -25,7 +26,8 @@ mod tls;
 mod verifier;
 
 pub use endpoint::{EndpointError, ResetSecret, client_endpoint, server_endpoint};
-pub use http::{HttpLimits, serve_http};
+pub use http::{HttpLimits, serve_http, serve_https};
+pub use https::{PeerCertificate, Tls};
 pub use local::{LocalError, LocalListener, Trouble, ask};
 pub use peer::{PeerError, PeerIdentity};
 pub use socket::{BUFFER_BYTES, BufferReport};

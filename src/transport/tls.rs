@@ -55,7 +55,7 @@ pub enum TlsError {
 }
 
 /// ring, with rustls's own aws-lc-rs lending the one group that ring lacks.
-fn provider(kex: Kex) -> CryptoProvider {
+pub(super) fn provider(kex: Kex) -> CryptoProvider {
     use rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768;
     use rustls::crypto::ring::kx_group::X25519;
     let kx_groups = match kex {
@@ -76,7 +76,7 @@ pub(super) fn algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
 
 /// Time from our clock.
 #[derive(Debug)]
-struct ClockTime(Arc<dyn Clock>);
+pub(super) struct ClockTime(pub(super) Arc<dyn Clock>);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {

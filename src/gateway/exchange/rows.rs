@@ -1,0 +1,130 @@
+//! What the exchange keeps in the node's store, and under which keys.
+//!
+//! ```text
+//! taxii/up_to                            the last number of the inbox that is indexed, u64
+//! taxii/last                             the last date_added, i64 microseconds
+//! taxii/name/NAME                        a collection's id
+//! taxii/at/COLLECTION/DATE               an indexed object (JSON); DATE is u64 microseconds
+//! taxii/of/COLLECTION/OBJECT 0 DATE      nothing; OBJECT in lower case
+//! taxii/status/ID                        a request (JSON)
+//! taxii/old/DATE ID                      nothing: requests by age
+//! taxii/posted/COLLECTION/OBJECT 0 VERSION   what was published (JSON)
+//! ```
+//!
+//! Numbers are big-endian, so that rows stand in their order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bulletin::{BulletinId, Tlp};
+use crate::clock::Timestamp;
+
+pub(super) const UP_TO: &[u8] = b"taxii/up_to";
+pub(super) const LAST: &[u8] = b"taxii/last";
+pub(super) const NAMES: &[u8] = b"taxii/name/";
+pub(super) const OLD: &[u8] = b"taxii/old/";
+
+/// An object of the inbox, in a collection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Indexed {
+    /// Of its bulletin, in the inbox.
+    pub(super) number: u64,
+    /// Of its part.
+    pub(super) part: usize,
+    pub(super) id: String,
+    pub(super) kind: String,
+    pub(super) spec_version: String,
+    pub(super) version: String,
+    /// How far its own markings let it go.
+    pub(super) tlp: Tlp,
+    /// Every id that it names.
+    pub(super) named: Vec<String>,
+}
+
+/// A request to add objects.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) client: String,
+    pub(super) at: Timestamp,
+    pub(super) objects: Vec<Requested>,
+}
+
+/// One object of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Requested {
+    pub(super) id: String,
+    pub(super) version: String,
+    pub(super) became: Became,
+}
+
+/// What it became.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Became {
+    /// Part of this bulletin, whose outcome is its own.
+    Bulletin(String),
+    /// Nothing, and why.
+    Failed(String),
+}
+
+/// A version of an object that was published through a collection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Posted {
+    /// SHA-256 of its text.
+    pub(super) digest: String,
+    pub(super) bulletin: String,
+}
+
+impl Posted {
+    pub(super) fn bulletin(&self) -> Option<BulletinId> {
+        self.bulletin.parse().ok()
+    }
+}
+
+fn date(at: Timestamp) -> [u8; 8] {
+    u64::try_from(at.micros()).unwrap_or(0).to_be_bytes()
+}
+
+/// The moment at the end of a key.
+pub(super) fn date_of(key: &[u8]) -> Option<Timestamp> {
+    let (_, date) = key.split_last_chunk()?;
+    Timestamp::from_micros(i64::try_from(u64::from_be_bytes(*date)).ok()?)
+}
+
+pub(super) fn name(name: &str) -> Vec<u8> {
+    [NAMES, name.as_bytes()].concat()
+}
+
+pub(super) fn in_collection(collection: &str) -> Vec<u8> {
+    format!("taxii/at/{collection}/").into_bytes()
+}
+
+pub(super) fn at(collection: &str, added: Timestamp) -> Vec<u8> {
+    [in_collection(collection), date(added).to_vec()].concat()
+}
+
+pub(super) fn of_object(collection: &str, object: &str) -> Vec<u8> {
+    let object = object.to_ascii_lowercase();
+    format!("taxii/of/{collection}/{object}\0").into_bytes()
+}
+
+pub(super) fn of(collection: &str, object: &str, added: Timestamp) -> Vec<u8> {
+    [of_object(collection, object), date(added).to_vec()].concat()
+}
+
+pub(super) fn status(id: &str) -> Vec<u8> {
+    format!("taxii/status/{id}").into_bytes()
+}
+
+pub(super) fn old(asked: Timestamp, id: &str) -> Vec<u8> {
+    [OLD, &date(asked), id.as_bytes()].concat()
+}
+
+/// Of a key of [`old`].
+pub(super) fn old_of(key: &[u8]) -> Option<(Timestamp, &str)> {
+    let (asked, id) = key.strip_prefix(OLD)?.split_first_chunk::<8>()?;
+    Some((date_of(asked)?, std::str::from_utf8(id).ok()?))
+}
+
+pub(super) fn posted(collection: &str, object: &str, version: &str) -> Vec<u8> {
+    format!("taxii/posted/{collection}/{object}\0{version}").into_bytes()
+}

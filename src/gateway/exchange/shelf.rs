@@ -1,0 +1,263 @@
+//! The node as a store of TAXII.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::rights::{self, Rights, publishes};
+use super::rows::{self, Indexed};
+use super::shown::{Sight, View};
+use super::{ROOT, index, publish};
+use crate::clock::Timestamp;
+use crate::gateway::taxii::{
+    AddError, ApiRoot, Client, Collection, Discovery, Entry, Fault, Place, Position, SpecVersion,
+    Status, Store, Version,
+};
+use crate::node::{Applications, LabelsConfig, TaxiiConfig};
+use crate::transport::Trouble;
+
+/// The largest body of a request to add objects.
+const MAX_CONTENT: u64 = 16 * 1024 * 1024;
+const TAXII: &str = "application/taxii+json;version=2.1";
+/// Collections at most.
+const MAX_COLLECTIONS: usize = 10_000;
+
+/// Everything that all requests share.
+#[derive(Clone)]
+pub(super) struct Shelf(Arc<Shared>);
+
+struct Shared {
+    node: Applications,
+    title: String,
+    rights: BTreeMap<String, Rights>,
+    /// By the names of their collections.
+    labellings: BTreeMap<String, LabelsConfig>,
+    sight: Sight,
+    /// Id of a collection -> its name, which never changes.
+    known: Mutex<BTreeMap<String, String>>,
+}
+
+impl From<Trouble> for Fault {
+    fn from(trouble: Trouble) -> Self {
+        Self::new(trouble.message)
+    }
+}
+
+impl Shelf {
+    pub(super) fn new(node: Applications, config: &TaxiiConfig) -> Self {
+        let labellings = config.publish.iter();
+        let labellings = labellings.map(|one| (publishes(&one.name), one.labels.clone()));
+        Self(Arc::new(Shared {
+            title: config.title.clone(),
+            rights: rights::all(config),
+            labellings: labellings.collect(),
+            sight: Sight::new(node.clone()),
+            known: Mutex::default(),
+            node,
+        }))
+    }
+
+    /// Gives every collection that the configuration names its id.
+    pub(super) fn make_collections(&self) -> Result<(), Trouble> {
+        let shared = &self.0;
+        let mut made = BTreeMap::new();
+        let named = shared.rights.values().flat_map(Rights::named);
+        for name in named.chain(shared.labellings.keys()) {
+            index::collection(&shared.node, &mut made, name)?;
+        }
+        let put = made
+            .into_iter()
+            .map(|(name, id)| (rows::name(&name), id.into_bytes()));
+        shared.node.keep(&put.collect::<Vec<_>>(), &[])
+    }
+
+    fn rights(&self, client: &Client) -> Option<&Rights> {
+        self.0.rights.get(&client.0)
+    }
+
+    /// Names and ids of all collections.
+    fn names(&self) -> Result<Vec<(String, String)>, Fault> {
+        let rows = self.0.node.rows(rows::NAMES, &[], MAX_COLLECTIONS)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let named = rows
+            .iter()
+            .filter_map(|(key, id)| Some((text(key.strip_prefix(rows::NAMES)?), text(id))));
+        Ok(named.collect())
+    }
+
+    /// The name of a collection.
+    fn name(&self, at: &Place) -> Result<String, Fault> {
+        let known = self.0.known.lock().ok();
+        let known = known.and_then(|known| known.get(&at.collection).cloned());
+        if let Some(name) = known {
+            return Ok(name);
+        }
+        let mut names = self.names()?.into_iter();
+        let found = names.find(|(_, id)| *id == at.collection);
+        let (name, id) = found.ok_or_else(|| Fault::new("the collection is gone"))?;
+        if let Ok(mut known) = self.0.known.lock() {
+            known.insert(id, name.clone());
+        }
+        Ok(name)
+    }
+
+    /// The client at a collection that it may read.
+    fn view<'a>(&'a self, client: &'a Client, at: &'a Place) -> Result<View<'a>, Fault> {
+        let name = self.name(at)?;
+        let rights = self.rights(client).filter(|rights| rights.reads(&name));
+        Ok(View {
+            sight: &self.0.sight,
+            client: &client.0,
+            rights: rights.ok_or_else(|| Fault::new("a client reads what it may not"))?,
+            at,
+        })
+    }
+}
+
+fn entry(added: Timestamp, row: Indexed) -> Entry {
+    Entry {
+        position: Position {
+            date_added: added,
+            tie: 0,
+        },
+        id: row.id,
+        kind: row.kind,
+        spec_version: row.spec_version.parse().unwrap_or(SpecVersion::V2_1),
+        version: Version::from(&*row.version),
+    }
+}
+
+/// What a collection is, for people.
+fn title(name: &str) -> String {
+    match name.split_once(':') {
+        Some(("agreement", name)) => format!("received under the agreement {name}"),
+        Some(("originator", name)) => format!("received from {name}"),
+        Some((_, name)) => format!("published as {name}"),
+        None => name.to_owned(),
+    }
+}
+
+impl Store for Shelf {
+    fn discovery(&self, _client: &Client) -> Result<Discovery, Fault> {
+        Ok(Discovery {
+            title: self.0.title.clone(),
+            description: None,
+            contact: None,
+            default: Some(format!("/{ROOT}/")),
+            api_roots: vec![format!("/{ROOT}/")],
+        })
+    }
+
+    fn api_root(&self, _client: &Client, root: &str) -> Result<Option<ApiRoot>, Fault> {
+        Ok((root == ROOT).then(|| ApiRoot {
+            title: self.0.title.clone(),
+            description: None,
+            versions: vec![TAXII.to_owned()],
+            max_content_length: MAX_CONTENT,
+        }))
+    }
+
+    fn collections(&self, client: &Client, _root: &str) -> Result<Vec<Collection>, Fault> {
+        let Some(rights) = self.rights(client) else {
+            return Ok(Vec::new());
+        };
+        let described = |(name, id): (String, String)| {
+            let (can_read, can_write) = (rights.reads(&name), rights.writes(&name));
+            (can_read || can_write).then(|| Collection {
+                id,
+                title: title(&name),
+                description: None,
+                alias: Some(name.replacen(':', "-", 1)),
+                can_read,
+                can_write,
+                media_types: vec![SpecVersion::V2_1.media_type()],
+                x_entente_markings: if can_read {
+                    rights.markings()
+                } else {
+                    Vec::new()
+                },
+            })
+        };
+        Ok(self.names()?.into_iter().filter_map(described).collect())
+    }
+
+    fn entries(
+        &self,
+        client: &Client,
+        at: &Place,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Fault> {
+        let view = self.view(client, at)?;
+        let prefix = rows::in_collection(&at.collection);
+        let mut after = rows::at(&at.collection, after.date_added);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let rows = self.0.node.rows(&prefix, &after, limit)?;
+            let full = rows.len() == limit;
+            for (key, row) in rows {
+                let row: Indexed = serde_json::from_slice(&row).map_err(Fault::new)?;
+                if found.len() < limit
+                    && let Some(added) = rows::date_of(&key)
+                    && view.sees(&row)?.is_some()
+                {
+                    found.push(entry(added, row));
+                }
+                if found.len() < limit {
+                    after = key;
+                }
+            }
+            if !full {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn versions(&self, client: &Client, at: &Place, object: &str) -> Result<Vec<Entry>, Fault> {
+        let view = self.view(client, at)?;
+        let mut found = Vec::new();
+        for (added, row) in self.0.sight.rows(at, object)? {
+            if row.id == object && view.sees(&row)?.is_some() {
+                found.push(entry(added, row));
+            }
+        }
+        Ok(found)
+    }
+
+    fn content(
+        &self,
+        client: &Client,
+        at: &Place,
+        entry: &Entry,
+    ) -> Result<Option<Box<RawValue>>, Fault> {
+        let view = self.view(client, at)?;
+        let Some(row) = self.0.sight.row(at, entry.position.date_added)? else {
+            return Ok(None);
+        };
+        let json = view.sees(&row)?;
+        json.map(|json| RawValue::from_string(json).map_err(Fault::new))
+            .transpose()
+    }
+
+    fn add(&self, client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError> {
+        let name = self.name(at)?;
+        let writes = self
+            .rights(client)
+            .is_some_and(|rights| rights.writes(&name));
+        let labelling = self.0.labellings.get(&name).filter(|_| writes);
+        let labelling = labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
+        publish::add(&self.0.node, &client.0, &at.collection, labelling, objects)
+    }
+
+    fn status(&self, client: &Client, _root: &str, id: &str) -> Result<Option<Value>, Fault> {
+        publish::status(&self.0.node, &client.0, id)
+    }
+
+    fn delete(&self, _client: &Client, _at: &Place, _entries: &[Entry]) -> Result<(), Fault> {
+        // No collection is both read and written, and only such a one is deleted from.
+        Err(Fault::new("nothing is deleted from what was received"))
+    }
+}

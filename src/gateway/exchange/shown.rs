@@ -1,0 +1,228 @@
+//! What a client sees of the index: objects within its rights that name nothing which is hidden from it.
+//!
+//! Looked at when it is asked, never kept for longer than a breath: what is taken back, downgraded or deleted
+//! is gone from every collection at once.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::objects::object;
+use super::rights::Rights;
+use super::rows::{self, Indexed};
+use crate::clock::Timestamp;
+use crate::gateway::taxii::{Fault, Place};
+use crate::node::{Applications, ItemView};
+
+/// How long what was looked at is believed. One request looks at the same bulletins many times.
+const BREATH: Duration = Duration::from_secs(1);
+/// Bulletins that are remembered.
+const MAX_ITEMS: usize = 32;
+/// Objects of which it is remembered whether they are hidden.
+const MAX_MEMO: usize = 200_000;
+/// Objects that are followed from one; what reaches further is not shown.
+const MAX_REACH: usize = 50_000;
+
+type Memo<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
+
+/// Looks at the node for clients.
+pub(super) struct Sight {
+    node: Applications,
+    items: Memo<u64, Option<Arc<ItemView>>>,
+    /// Client, collection and object.
+    hidden: Memo<(String, String, String), bool>,
+}
+
+/// One client at one collection.
+pub(super) struct View<'a> {
+    pub(super) sight: &'a Sight,
+    pub(super) client: &'a str,
+    pub(super) rights: &'a Rights,
+    pub(super) at: &'a Place,
+}
+
+/// An object that others name.
+#[derive(Default)]
+struct Reached {
+    /// What each of its versions names that the client may see otherwise.
+    versions: Vec<Vec<String>>,
+    hidden: bool,
+    /// It is known already whether it is.
+    settled: bool,
+}
+
+impl Sight {
+    pub(super) fn new(node: Applications) -> Self {
+        Self {
+            node,
+            items: Mutex::default(),
+            hidden: Mutex::default(),
+        }
+    }
+
+    fn item(&self, number: u64) -> Result<Option<Arc<ItemView>>, Fault> {
+        let now = self.node.clock().now();
+        if let Ok(items) = self.items.lock()
+            && let Some((at, item)) = items.get(&number)
+            && now.since(*at) < BREATH
+        {
+            return Ok(item.clone());
+        }
+        let item = self
+            .node
+            .item(number)
+            .map_err(|trouble| Fault::new(trouble.message))?;
+        let item = item.map(Arc::new);
+        if let Ok(mut items) = self.items.lock() {
+            if items.len() >= MAX_ITEMS {
+                items.clear();
+            }
+            items.insert(number, (now, item.clone()));
+        }
+        Ok(item)
+    }
+
+    /// What is indexed in a collection at a moment.
+    pub(super) fn row(&self, at: &Place, added: Timestamp) -> Result<Option<Indexed>, Fault> {
+        let row = self.node.row(&rows::at(&at.collection, added));
+        let row = row.map_err(|trouble| Fault::new(trouble.message))?;
+        row.map(|row| serde_json::from_slice(&row).map_err(Fault::new))
+            .transpose()
+    }
+
+    /// What is indexed of one object, however its id is written, with its moments.
+    pub(super) fn rows(
+        &self,
+        at: &Place,
+        object: &str,
+    ) -> Result<Vec<(Timestamp, Indexed)>, Fault> {
+        let prefix = rows::of_object(&at.collection, object);
+        let keys = self.node.rows(&prefix, &[], usize::MAX);
+        let keys = keys.map_err(|trouble| Fault::new(trouble.message))?;
+        let mut found = Vec::new();
+        for added in keys.iter().filter_map(|(key, _)| rows::date_of(key)) {
+            found.extend(self.row(at, added)?.map(|row| (added, row)));
+        }
+        Ok(found)
+    }
+}
+
+impl View<'_> {
+    /// The object's text, where this client sees it.
+    pub(super) fn sees(&self, row: &Indexed) -> Result<Option<String>, Fault> {
+        let Some(json) = self.may_see(row)? else {
+            return Ok(None);
+        };
+        let hidden = self.names_hidden(row)?;
+        Ok((!hidden).then_some(json))
+    }
+
+    /// The object's text, where the client's rights let it see that, whatever it names.
+    fn may_see(&self, row: &Indexed) -> Result<Option<String>, Fault> {
+        let Some(item) = self.sight.item(row.number)? else {
+            return Ok(None);
+        };
+        let part = item.parts.get(row.part);
+        let seen = self.rights.sees(&item)
+            && part.is_some_and(|part| self.rights.sees_part(&item, part, row.tlp));
+        Ok(object(&item, row.part).filter(|_| seen).map(str::to_owned))
+    }
+
+    fn known(&self, id: &str, now: Timestamp) -> Option<bool> {
+        let memo = self.sight.hidden.lock().ok()?;
+        let (at, hidden) = memo.get(&self.key(id))?;
+        (now.since(*at) < BREATH).then_some(*hidden)
+    }
+
+    fn key(&self, id: &str) -> (String, String, String) {
+        (
+            self.client.to_owned(),
+            self.at.collection.clone(),
+            id.to_owned(),
+        )
+    }
+
+    /// Whether an object names one that is in this collection and hidden from this client: by its own
+    /// markings, or since it names such a one in turn.
+    fn names_hidden(&self, row: &Indexed) -> Result<bool, Fault> {
+        let now = self.sight.node.clock().now();
+        let mut reached: HashMap<String, Reached> = HashMap::new();
+        let mut ahead: VecDeque<String> = row.named.iter().cloned().collect();
+        while let Some(id) = ahead.pop_front() {
+            if reached.contains_key(&id) {
+                continue;
+            }
+            if reached.len() >= MAX_REACH {
+                return Ok(true);
+            }
+            let one = self.reach(&id, now)?;
+            ahead.extend(one.versions.iter().flatten().cloned());
+            reached.insert(id, one);
+        }
+        spread(&mut reached);
+        let hidden = |id: &String| reached.get(id).is_some_and(|one| one.hidden);
+        let names = row.named.iter().any(hidden);
+        if let Ok(mut memo) = self.sight.hidden.lock() {
+            if memo.len() + reached.len() > MAX_MEMO {
+                memo.clear();
+            }
+            memo.extend(
+                reached
+                    .iter()
+                    .filter(|(_, one)| !one.settled)
+                    .map(|(id, one)| {
+                        let key = self.key(id);
+                        (key, (now, one.hidden))
+                    }),
+            );
+        }
+        Ok(names)
+    }
+
+    fn reach(&self, id: &str, now: Timestamp) -> Result<Reached, Fault> {
+        if let Some(hidden) = self.known(id, now) {
+            return Ok(Reached {
+                hidden,
+                settled: true,
+                ..Reached::default()
+            });
+        }
+        let rows = self.sight.rows(self.at, id)?;
+        let mut one = Reached::default();
+        for (_, row) in &rows {
+            if self.may_see(row)?.is_some() {
+                one.versions.push(row.named.clone());
+            }
+        }
+        // One that is not here at all is named as it came: it says nothing that is here.
+        one.hidden = !rows.is_empty() && one.versions.is_empty();
+        Ok(one)
+    }
+}
+
+/// What names a hidden object with every version that could be seen is hidden, too, and so on.
+fn spread(reached: &mut HashMap<String, Reached>) {
+    let mut named_by: HashMap<String, Vec<String>> = HashMap::new();
+    for (id, one) in reached.iter() {
+        let named: BTreeSet<&String> = one.versions.iter().flatten().collect();
+        for name in named {
+            named_by.entry(name.clone()).or_default().push(id.clone());
+        }
+    }
+    let hidden = reached.iter().filter(|(_, one)| one.hidden);
+    let mut ahead: Vec<String> = hidden.map(|(id, _)| id.clone()).collect();
+    while let Some(id) = ahead.pop() {
+        for other in named_by.get(&id).into_iter().flatten() {
+            let is_hidden = |id: &String| reached.get(id).is_some_and(|one| one.hidden);
+            let every =
+                |one: &Reached| one.versions.iter().all(|names| names.iter().any(is_hidden));
+            let falls = reached
+                .get(other)
+                .is_some_and(|one| !one.hidden && every(one));
+            if falls && let Some(one) = reached.get_mut(other) {
+                one.hidden = true;
+                ahead.push(other.clone());
+            }
+        }
+    }
+}

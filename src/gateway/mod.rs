@@ -1,0 +1,8 @@
+//! Doors for tools that people already have: they speak their own protocol, and meet what the node holds.
+//!
+//! In scope: TAXII 2.1 as a server, over memory or over what the node received, and as a client. Out of scope: what may be shared (agreements say, and the broker
+//! decides), what objects mean (`formats`), and where anything is kept (`node`).
+
+pub mod exchange;
+pub mod poll;
+pub mod taxii;

@@ -1,0 +1,114 @@
+//! What a door of the same process may do with a running node: read the inbox, publish, and keep rows of
+//! its own in the node's store. The local socket gives other processes the same.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::view::ItemView;
+use super::{Shared, local};
+use crate::bulletin::{BulletinId, Draft};
+use crate::clock::{Clock, Entropy};
+use crate::store::OutboxState;
+use crate::transport::Trouble;
+
+/// A running node, for applications. Methods block, and store durably what they store.
+#[derive(Clone, Debug)]
+pub struct Applications {
+    shared: Arc<Shared>,
+}
+
+/// What became of a bulletin that was published here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the outbox; the broker has not answered.
+    Pending,
+    /// In the broker's log, as it promised; the receipt is not here yet.
+    Promised,
+    /// In the broker's log, and the receipt is here that proves it.
+    Proved,
+    /// Refused for good, and why.
+    Rejected(String),
+}
+
+impl Applications {
+    pub(super) const fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Up to `limit` bulletins of the inbox after a number, quarantined ones included.
+    pub fn items(&self, after: u64, limit: usize) -> Result<Vec<ItemView>, Trouble> {
+        local::page(&self.shared, after, limit)
+    }
+
+    /// The bulletin of this number.
+    pub fn item(&self, number: u64) -> Result<Option<ItemView>, Trouble> {
+        let found = local::page(&self.shared, number.saturating_sub(1), 1)?;
+        Ok(found.into_iter().find(|item| item.number == number))
+    }
+
+    /// Counts what is added to the inbox.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.shared.inbox.subscribe()
+    }
+
+    /// Publishes a bulletin: it is in the outbox then, durably.
+    pub fn publish(&self, draft: Draft) -> Result<(), Trouble> {
+        local::publish(&self.shared, vec![draft]).map(|_| ())
+    }
+
+    /// What became of a bulletin; `None` where none of this id was published here.
+    pub fn outcome(&self, id: &BulletinId) -> Result<Option<Outcome>, Trouble> {
+        let Some(status) = self.shared.store.outbox_status(id)? else {
+            return Ok(None);
+        };
+        Ok(Some(match status.state {
+            OutboxState::Pending => Outcome::Pending,
+            OutboxState::Rejected { message, .. } => Outcome::Rejected(message),
+            OutboxState::Promised { position, .. } => {
+                if self.shared.store.has_receipt(&id.0, position)? {
+                    Outcome::Proved
+                } else {
+                    Outcome::Promised
+                }
+            }
+        }))
+    }
+
+    /// Puts and removes rows of an application's own, all of them with one sync.
+    pub fn keep(&self, put: &[(Vec<u8>, Vec<u8>)], gone: &[Vec<u8>]) -> Result<(), Trouble> {
+        Ok(self.shared.store.keep_rows(put, gone)?)
+    }
+
+    /// A row.
+    pub fn row(&self, key: &[u8]) -> Result<Option<Bytes>, Trouble> {
+        Ok(self.shared.store.row(key)?)
+    }
+
+    /// Up to `limit` rows whose keys begin with `prefix` and stand after `after`, by their keys.
+    pub fn rows(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, Trouble> {
+        Ok(self.shared.store.rows(prefix, after, limit)?)
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.shared.clock)
+    }
+
+    /// The node's random numbers.
+    pub fn entropy(&self) -> Arc<dyn Entropy> {
+        Arc::clone(&self.shared.entropy)
+    }
+
+    /// Cancelled when the node stops.
+    pub fn stop(&self) -> CancellationToken {
+        self.shared.stop.clone()
+    }
+}

@@ -1,0 +1,63 @@
+//! Tools of `PyPI` in a virtual environment that a test makes, once, below the target directory.
+
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "each test uses its part; skips are shown"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Shell;
+
+/// Runs a tool: what it says, or why it failed.
+pub(crate) fn run(shell: &mut Shell) -> Result<String, String> {
+    let output = shell.output().map_err(|error| error.to_string())?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    if output.status.success() {
+        Ok(text)
+    } else {
+        Err(text)
+    }
+}
+
+/// The environment's `python` with these packages, as `name==version`; `None`, with a word about it, where
+/// Python or the registry cannot be reached. `name` is the environment's own.
+pub(crate) fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let (python, made) = (home.join("bin/python"), home.join("made"));
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&made).is_ok_and(|there| there == wanted) {
+        return Some(python);
+    }
+    let venv = run(Shell::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&home));
+    let installed = venv.and_then(|_| {
+        run(Shell::new(&python)
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
+            .args(packages))
+    });
+    match installed {
+        Ok(_) => {
+            fs::write(made, wanted).expect("written");
+            Some(python)
+        }
+        Err(error) => {
+            eprintln!("skipped: no {} here: {error}", packages.join(", "));
+            None
+        }
+    }
+}
+
+/// A script of the project's.
+pub(crate) fn script(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

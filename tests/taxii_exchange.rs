@@ -1,0 +1,424 @@
+//! Nodes as TAXII servers: what is added at one is read at another, each client sees what its markings and
+//! collections let it, and nothing of the rest. Real processes, real disk.
+
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
+#[path = "support/alliance.rs"]
+mod alliance;
+#[path = "support/taxii.rs"]
+mod taxii;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use alliance::{PATIENCE, configure, entente, partner, plan, prepared, start};
+use entente::clock::SystemEntropy;
+use entente::deployment::{free_ports, until};
+use entente::node::{Command, Response};
+use entente::testing::{Cluster, Scratch};
+use serde_json::{Value, json};
+use taxii::{Said, TAXII, talk};
+
+const GREEN: &str = "marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb";
+const AMBER: &str = "marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421";
+const INDICATOR: &str = "indicator--00000000-0000-4000-8000-000000000001";
+const MALWARE: &str = "malware--00000000-0000-4000-8000-000000000002";
+const RELATIONSHIP: &str = "relationship--00000000-0000-4000-8000-000000000003";
+const NOTE: &str = "note--00000000-0000-4000-8000-000000000004";
+const REPORT: &str = "report--00000000-0000-4000-8000-000000000005";
+const BAD: &str = "indicator--00000000-0000-4000-8000-000000000006";
+
+/// A client of one server, by its token.
+struct Caller {
+    address: SocketAddr,
+    token: String,
+}
+
+impl Caller {
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> Said {
+        let token = format!("Bearer {}", self.token);
+        let headers = [
+            ("authorization", &*token),
+            ("accept", TAXII),
+            ("content-type", TAXII),
+        ];
+        talk(self.address, method, path, &headers, body)
+    }
+
+    fn get(&self, path: &str) -> Said {
+        self.send("GET", path, b"")
+    }
+
+    fn objects(&self, collection: &str) -> Vec<String> {
+        self.get(&format!("/entente/collections/{collection}/objects/"))
+            .ids()
+    }
+}
+
+/// Draws a token with the program; the file of its hash is the client's secret.
+fn token(directory: &Path, name: &str) -> (String, PathBuf) {
+    let file = directory.join(format!("{name}.secret"));
+    let (code, said) = entente(&["taxii", "token", &file.display().to_string(), "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    (said["token"].as_str().expect("a token").to_owned(), file)
+}
+
+/// Adds a TAXII server with these clients to a partner's node: name, and lines of its configuration.
+fn serve(cluster: &Cluster, of: &str, clients: &[(&str, &str)], more: &str) -> Vec<Caller> {
+    let loopback = Ipv4Addr::LOCALHOST.into();
+    let (_, address) = free_ports(loopback, &SystemEntropy::default()).expect("a port");
+    let config = cluster.layout().node_config(&partner(of));
+    let mut text = format!("\n[taxii]\nlisten = \"{address}\"\n");
+    let mut callers = Vec::new();
+    for (name, lines) in clients {
+        let (token, file) = token(config.parent().expect("a directory"), name);
+        let _ = write!(
+            text,
+            "[[taxii.client]]\nname = \"{name}\"\nsecret = \"{}\"\n{lines}\n",
+            file.display()
+        );
+        callers.push(Caller { address, token });
+    }
+    configure(&config, "", &format!("{text}{more}"));
+    callers
+}
+
+fn object(id: &str, marking: &str, more: Value) -> Value {
+    let (kind, _) = id.split_once("--").expect("an id");
+    let mut object = json!({
+        "type": kind, "spec_version": "2.1", "id": id, "created": "2026-01-15T09:30:00.000Z",
+        "modified": "2026-01-15T09:30:00.000Z", "object_marking_refs": [marking],
+    });
+    for (name, value) in more.as_object().expect("an object") {
+        object[name] = value.clone();
+    }
+    object
+}
+
+fn indicator() -> Value {
+    let more = json!({
+        "pattern": "[domain-name:value = 'update.grid-portal.example']", "pattern_type": "stix",
+        "valid_from": "2026-01-15T09:30:00Z", "name": "é \u{2014}",
+    });
+    object(INDICATOR, GREEN, more)
+}
+
+fn envelope() -> Value {
+    json!({"objects": [
+        indicator(),
+        object(MALWARE, AMBER, json!({"is_family": false, "name": "Gridfall"})),
+        object(RELATIONSHIP, GREEN, json!({
+            "relationship_type": "indicates", "source_ref": INDICATOR, "target_ref": MALWARE,
+        })),
+        object(NOTE, GREEN, json!({
+            "content": format!("compare with {MALWARE}, please"), "object_refs": [INDICATOR],
+        })),
+        // It names the relationship, which names what is hidden.
+        object(REPORT, GREEN, json!({
+            "name": "r", "published": "2026-01-15T09:30:00Z", "object_refs": [RELATIONSHIP],
+        })),
+        object(BAD, GREEN, json!({"pattern_type": "stix", "valid_from": "2026-01-15T09:30:00Z"})),
+    ]})
+}
+
+/// The bulletin that an object of a status became part of.
+fn bulletin(object: &Value) -> &str {
+    let message = object["message"].as_str();
+    let bulletin = message.and_then(|text| text.strip_prefix("bulletin "));
+    bulletin.expect("a bulletin")
+}
+
+async fn complete(caller: &Caller, status: &Value) -> Value {
+    let path = format!("/entente/status/{}/", status["id"].as_str().expect("an id"));
+    let asked = until("a complete status", PATIENCE, || async {
+        let now = caller.get(&path).ok();
+        (now["status"] == "complete").then_some(now)
+    });
+    asked.await.expect("it completes")
+}
+
+async fn sees(caller: &Caller, collection: &str, count: usize) -> Vec<String> {
+    let asked = until("objects", PATIENCE, || async {
+        let known = caller.get(&format!("/entente/collections/{collection}/"));
+        let ids = (known.status == 200).then(|| caller.objects(collection))?;
+        (ids.len() == count).then_some(ids)
+    });
+    let ids = asked.await;
+    ids.unwrap_or_else(|_| {
+        panic!(
+            "it sees {:?}",
+            caller.get(&format!("/entente/collections/{collection}/objects/"))
+        )
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markings() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let writers = serve(
+        &cluster,
+        "norland",
+        &[
+            ("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]"),
+            ("other", "tlp = \"TLP:RED\"\nread = [\"*\"]"),
+        ],
+        publish,
+    );
+    let [analyst, other] = writers.as_slice() else {
+        panic!("two")
+    };
+    let readers = serve(
+        &cluster,
+        "estmark",
+        &[
+            ("amber", "tlp = \"TLP:AMBER\"\nread = [\"*\"]"),
+            ("green", "tlp = \"TLP:GREEN\"\nread = [\"agreement:cyber\"]"),
+            (
+                "origin",
+                "tlp = \"TLP:AMBER\"\nread = [\"originator:norland.example\"]",
+            ),
+            ("nothing", "tlp = \"TLP:RED\""),
+        ],
+        "",
+    );
+    let [amber, green, origin, nothing] = readers.as_slice() else {
+        panic!("four")
+    };
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+
+    // A collection that is named is there before anything came.
+    let listening = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(green.address).ok()
+    });
+    listening.await.expect("it listens");
+    let described = green.get("/entente/collections/agreement-cyber/").ok();
+    assert_eq!(
+        described["x_entente_markings"],
+        json!(["TLP:CLEAR", "TLP:GREEN"])
+    );
+    assert_eq!(
+        green
+            .get("/entente/collections/agreement-cyber/objects/")
+            .ok(),
+        json!({})
+    );
+
+    // Adding: a status that is complete with the receipts, and names what failed.
+    let out = "/entente/collections/publish-cyber-out/objects/";
+    let body = envelope().to_string();
+    let said = analyst.send("POST", out, body.as_bytes());
+    assert_eq!(said.status, 202, "{said:?}");
+    let accepted = said.json();
+    assert_eq!(
+        (&accepted["total_count"], &accepted["failure_count"]),
+        (&json!(6), &json!(1))
+    );
+    let status = complete(analyst, &accepted).await;
+    assert_eq!(
+        (&status["success_count"], &status["failure_count"]),
+        (&json!(5), &json!(1)),
+        "{status}"
+    );
+    assert_eq!(status["failures"][0]["id"], BAD);
+    let reason = status["failures"][0]["message"].as_str().expect("a reason");
+    assert!(reason.contains("pattern"), "{reason}");
+    // Complete is what is proved: the receipts are here already.
+    let successes = status["successes"].as_array().expect("a list");
+    let bulletins: BTreeSet<&str> = successes.iter().map(bulletin).collect();
+    assert_eq!(bulletins.len(), 2, "of two levels");
+    for about in bulletins {
+        let asked = Command::Receipts {
+            about: about.to_owned(),
+            wait: 0,
+        };
+        let receipts = cluster.ask_node(&partner("norland"), &asked).await;
+        assert!(
+            matches!(receipts, Ok(Response::Receipts(all)) if all.len() == 1),
+            "{about}"
+        );
+    }
+    // It is the client's own, and nobody reads where one only writes.
+    let path = format!("/entente/status/{}/", status["id"].as_str().expect("an id"));
+    other.get(&path).refused(404);
+    analyst.get(out).refused(403);
+    other.send("POST", out, body.as_bytes()).refused(404);
+    analyst.send("POST", out, b"{").refused(422);
+
+    // Amber sees all that is valid, byte for byte.
+    let ids = sees(amber, "agreement-cyber", 5).await;
+    assert!(!ids.contains(&BAD.to_owned()), "{ids:?}");
+    assert_eq!(sees(origin, "originator-norland.example", 5).await.len(), 5);
+    let got = amber.get(&format!(
+        "/entente/collections/agreement-cyber/objects/{INDICATOR}/"
+    ));
+    assert!(got.body.contains(&indicator().to_string()), "{got:?}");
+
+    // Green sees nothing of what is AMBER: no reference, no error, no count.
+    assert_eq!(sees(green, "agreement-cyber", 1).await, [INDICATOR]);
+    let at = "/entente/collections/agreement-cyber";
+    let unknown = green.get(&format!(
+        "{at}/objects/malware--00000000-0000-4000-8000-0000000000ff/"
+    ));
+    for hidden in [MALWARE, RELATIONSHIP, NOTE, REPORT] {
+        for rest in ["", "versions/"] {
+            let said = green.get(&format!("{at}/objects/{hidden}/{rest}"));
+            said.refused(404);
+            assert_eq!(said.body, unknown.body, "as one that never was");
+        }
+        let of = green.get(&format!(
+            "{at}/manifest/?match[id]={hidden}&match[version]=all"
+        ));
+        assert_eq!(of.ok(), json!({}));
+    }
+    for path in [
+        "objects/?match[version]=all",
+        "objects/?limit=1",
+        "manifest/",
+        &format!("objects/{INDICATOR}/"),
+    ] {
+        let said = green.get(&format!("{at}/{path}"));
+        assert_eq!(said.ok()["more"], false, "{path}");
+        assert!(!said.body.contains("000000000002"), "{said:?}");
+    }
+
+    // Each has its own collections only.
+    let listed = |caller: &Caller| -> Vec<String> {
+        let all = caller.get("/entente/collections/").ok();
+        let all = all["collections"].as_array().cloned().unwrap_or_default();
+        all.iter()
+            .map(|one| one["alias"].as_str().expect("an alias").to_owned())
+            .collect()
+    };
+    assert_eq!(
+        listed(amber),
+        ["agreement-cyber", "originator-norland.example"]
+    );
+    assert_eq!(listed(green), ["agreement-cyber"]);
+    assert_eq!(listed(origin), ["originator-norland.example"]);
+    assert_eq!(listed(analyst), ["publish-cyber-out"]);
+    assert_eq!(nothing.get("/entente/collections/").ok(), json!({}));
+    origin.get(&format!("{at}/objects/")).refused(404);
+    nothing.get(&format!("{at}/objects/")).refused(404);
+    amber
+        .send("DELETE", &format!("{at}/objects/{INDICATOR}/"), b"")
+        .refused(403);
+
+    // The same again is published no second time; another content under the same version is refused.
+    let again = analyst.send("POST", out, body.as_bytes()).json();
+    let again = complete(analyst, &again).await;
+    assert_eq!(again["success_count"], 5);
+    let messages = |status: &Value| {
+        let all = status["successes"].as_array().cloned().unwrap_or_default();
+        let mut all: Vec<String> = all
+            .iter()
+            .map(|one| format!("{} {}", one["id"], one["message"]))
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(messages(&again), messages(&status), "the same bulletins");
+    let mut changed = indicator();
+    changed["name"] = "other".into();
+    let said = analyst.send(
+        "POST",
+        out,
+        json!({"objects": [changed]}).to_string().as_bytes(),
+    );
+    assert_eq!(said.json()["failures"][0]["id"], INDICATOR, "{said:?}");
+
+    // Places and statuses are kept when the nodes are killed.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    assert_eq!(complete(analyst, &accepted).await, status);
+    let manifest = amber.get(&format!("{at}/manifest/")).ok();
+    cluster
+        .kill_node(&partner("estmark"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["estmark"]).await;
+    assert_eq!(sees(amber, "agreement-cyber", 5).await.len(), 5);
+    assert_eq!(amber.get(&format!("{at}/manifest/")).ok(), manifest);
+
+    // What its originator takes back is gone from every collection.
+    let malware = successes
+        .iter()
+        .find(|one| one["id"] == MALWARE)
+        .map(bulletin);
+    let norland = cluster
+        .layout()
+        .node_config(&partner("norland"))
+        .display()
+        .to_string();
+    let recall = [
+        "recall",
+        malware.expect("a bulletin"),
+        "--reason",
+        "wrong",
+        "--config",
+        &norland,
+    ];
+    let (code, said) = entente(&recall);
+    assert_eq!(code, 0, "{said}");
+    let ids = sees(amber, "agreement-cyber", 1).await;
+    assert_eq!(ids, [INDICATOR], "what names it is gone with it");
+    amber.get(&format!("{at}/objects/{MALWARE}/")).refused(404);
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_serve_others_than_this_machine_without_tls() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let config = cluster.layout().node_config(&partner("norland"));
+    let plain = fs::read_to_string(&config).expect("a configuration");
+    for (more, word) in [
+        ("listen = \"0.0.0.0:0\"", "certificate"),
+        (
+            "listen = \"127.0.0.1:0\"\ncertificate = \"x.pem\"",
+            "go together",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\n[[taxii.client]]\nname = \"a\"\ntlp = \"TLP:GREEN\"",
+            "needs a `secret`",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\n[[taxii.client]]\nname = \"a\"\nsecret = \"s\"\ntlp = \"TLP:GREEN\"\nwrite = [\"x\"]",
+            "no [[taxii.publish]]",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\n[[taxii.client]]\nname = \"a\"\nsecret = \"s\"\ntlp = \"TLP:GREEN\"\nread = [\"cyber\"]",
+            "nothing to read",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\n[[taxii.client]]\nname = \"a\"\nsecret = \"none\"\ntlp = \"TLP:GREEN\"",
+            "none",
+        ),
+    ] {
+        fs::write(&config, format!("{plain}\n[taxii]\n{more}\n")).expect("written");
+        let (code, said) = entente(&["node", "run", "--config", &config.display().to_string()]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    // A secret that others can read is none.
+    let (_, file) = token(scratch.path(), "exposed");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(&file, mode).expect("set");
+    let client = format!(
+        "listen = \"127.0.0.1:0\"\n[[taxii.client]]\nname = \"a\"\nsecret = \"{}\"\ntlp = \"TLP:GREEN\"",
+        file.display()
+    );
+    fs::write(&config, format!("{plain}\n[taxii]\n{client}\n")).expect("written");
+    let (code, said) = entente(&["node", "run", "--config", &config.display().to_string()]);
+    assert_eq!((code, said.contains("chmod 600")), (1, true), "{said}");
+}

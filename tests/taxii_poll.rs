@@ -1,0 +1,142 @@
+//! A node polls another TAXII server and publishes what is new there: all of it, and nothing twice, whatever
+//! is killed. Real processes, real disk; the other server is in this process.
+
+#[path = "support/alliance.rs"]
+mod alliance;
+#[path = "support/taxii.rs"]
+mod taxii;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use alliance::{PATIENCE, configure, entente, partner, plan, prepared, start};
+use entente::bulletin::Content;
+use entente::clock::SystemClock;
+use entente::deployment::until;
+use entente::testing::{Cluster, Scratch};
+use serde_json::{Value, json};
+use taxii::{Server, TAXII};
+
+const COLLECTION: &str = "1b4f1f39-1b3a-4b6e-9f0e-3d5f1f7b1a01";
+
+fn domain(number: usize) -> Value {
+    json!({
+        "type": "indicator", "spec_version": "2.1",
+        "id": format!("indicator--00000000-0000-4000-8000-{number:012}"),
+        "created": "2026-01-15T09:30:00.000Z", "modified": "2026-01-15T09:30:00.000Z",
+        "pattern": format!("[domain-name:value = 'n{number}.example']"), "pattern_type": "stix",
+        "valid_from": "2026-01-15T09:30:00Z",
+    })
+}
+
+/// Twelve objects, of which each three were added at the same moment: pages of five end between such.
+fn data() -> String {
+    let objects: Vec<Value> = (0..12).map(domain).collect();
+    let record = |(at, object): (usize, &Value)| {
+        json!({
+            "id": object["id"], "version": object["modified"], "media_type": "application/stix+json;version=2.1",
+            "date_added": format!("2026-01-15T10:00:{:02}.000000Z", at / 3),
+        })
+    };
+    let manifest: Vec<Value> = objects.iter().enumerate().map(record).collect();
+    json!({
+        "/discovery": {"title": "lab"},
+        "lab": {
+            "information": {"title": "Lab", "versions": [TAXII], "max_content_length": 100_000},
+            "collections": [{
+                "id": COLLECTION, "title": "1", "can_read": true, "can_write": true,
+                "objects": objects, "manifest": manifest,
+            }],
+        },
+    })
+    .to_string()
+}
+
+/// The objects that a partner received, each as often as it did.
+async fn received(cluster: &Cluster, of: &str) -> Vec<Value> {
+    let inbox = cluster.inbox(&partner(of)).await.expect("an inbox");
+    let parts = inbox.into_iter().flat_map(|item| item.parts);
+    let json = parts.filter_map(|part| match part.content {
+        Some(Content::Stix(stix)) => Some(serde_json::from_str(&stix.json).expect("JSON")),
+        _ => None,
+    });
+    json.collect()
+}
+
+async fn receives(cluster: &Cluster, expected: &[Value]) {
+    let found = until("what was polled", PATIENCE, || async {
+        let found = received(cluster, "estmark").await;
+        (found.len() >= expected.len()).then_some(found)
+    });
+    let found = found.await.expect("it arrives");
+    let texts = |all: &[Value]| -> BTreeSet<String> { all.iter().map(Value::to_string).collect() };
+    assert_eq!(texts(&found), texts(expected));
+    assert_eq!(found.len(), expected.len(), "nothing came twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_at_a_polled_server_is_published_once_whatever_is_killed() {
+    let server = tokio::task::spawn_blocking(|| Server::of(&data(), Arc::new(SystemClock), 5));
+    let server = server.await.expect("a server");
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let secret = scratch.path().join("lab.secret");
+    fs::write(&secret, "basic admin:Password0\n").expect("written");
+    let config = cluster.layout().node_config(&partner("norland"));
+    let poll = format!(
+        "\n[[poll]]\nname = \"lab\"\nurl = \"http://{}/lab/collections/{COLLECTION}/\"\nevery = 1\nsecret = \
+         \"{}\"\n[poll.labels]\nkinds = [\"cyber\"]\ntopics = [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n",
+        server.address,
+        secret.display()
+    );
+    let plain = fs::read_to_string(&config).expect("a configuration");
+    configure(&config, "", &poll);
+
+    // A secret that others can read is none, and a password never goes out without TLS.
+    let run = || entente(&["node", "run", "--config", &config.display().to_string()]);
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o644)).expect("set");
+    let (code, said) = run();
+    assert_eq!((code, said.contains("chmod 600")), (1, true), "{said}");
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).expect("set");
+    let elsewhere = poll.replace(&server.address.to_string(), "taxii.example");
+    fs::write(&config, format!("{plain}{elsewhere}")).expect("written");
+    let (code, said) = run();
+    assert_eq!((code, said.contains("https")), (1, true), "{said}");
+    fs::write(&config, format!("{plain}{poll}")).expect("written");
+
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let mut expected: Vec<Value> = (0..12).map(domain).collect();
+    receives(&cluster, &expected).await;
+
+    // What is added later, with a new version of what was there, and the same again.
+    let mut renewed = domain(3);
+    renewed["modified"] = "2026-01-16T09:30:00.000Z".into();
+    let add = |objects: &[Value]| {
+        let path = format!("/lab/collections/{COLLECTION}/objects/");
+        let body = json!({ "objects": objects }).to_string();
+        assert_eq!(server.post(&path, body.as_bytes()).status, 202);
+    };
+    add(&[domain(12), renewed.clone(), domain(0)]);
+    expected.extend([domain(12), renewed]);
+    receives(&cluster, &expected).await;
+
+    // Killed and started again, it goes on where it was.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    add(&[domain(13)]);
+    start(&mut cluster, &["norland"]).await;
+    expected.push(domain(13));
+    receives(&cluster, &expected).await;
+    add(&[domain(14)]);
+    expected.push(domain(14));
+    receives(&cluster, &expected).await;
+    cluster.stop().await.expect("stopped");
+    tokio::task::spawn_blocking(move || drop(server))
+        .await
+        .expect("stopped");
+}
