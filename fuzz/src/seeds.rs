@@ -106,6 +106,17 @@ fn files(seeds: &mut Seeds, world: &World) {
          [[part]]\ntype = \"ip\"\nvalue = \"198.51.100.7\"\n[[part]]\ntype = \"narrative\"\ntext = \"words\"\n\
          tlp = \"TLP:AMBER\"\n[[part]]\ntype = \"url\"\nvalue = \"https://a.example/b\"\n",
     );
+    seeds.add(
+        "pattern",
+        "choice",
+        "[domain-name:value = 'a.example' OR file:hashes.'SHA-256' = 'aa' OR url:value = 'http://it\\'s.test/']",
+    );
+    seeds.add(
+        "pattern",
+        "sequence",
+        "([a:b[*].c NOT IN (1, -2.5)] FOLLOWEDBY [EXISTS a:d] WITHIN 5 SECONDS) START t'2026-01-01T00:00:00Z' \
+         STOP t'2026-01-02T00:00:00Z' /* end */",
+    );
     seeds.add("stix", "bundle", STIX);
     seeds.add("stix", "object", OBJECT);
 }

@@ -13,5 +13,7 @@ mod marking;
 mod rules;
 mod tables;
 
+pub mod pattern;
+
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
 pub use drafts::{Labels, drafts};
