@@ -11,7 +11,10 @@ fuzz_target!(|data: &[u8]| {
     let pattern = match parse(text) {
         Ok(pattern) => pattern,
         Err(error) => {
-            assert!((1..=text.chars().count() + 1).contains(&error.at), "{error}");
+            assert!(
+                (1..=text.chars().count() + 1).contains(&error.at),
+                "{error}"
+            );
             return;
         }
     };

@@ -1,3 +1,7 @@
-//! Other people's formats, to and from bulletins. Pure: bytes in, drafts out.
+//! Other people's formats, to and from bulletins. Pure: bytes in, drafts out; what a reader has of a
+//! bulletin in, bytes out.
 
+mod disclosed;
 pub mod stix;
+
+pub use disclosed::{Disclosed, DisclosedPart};

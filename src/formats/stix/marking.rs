@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::bulletin::Tlp;
 
 /// The TLP 2.0 extension of OASIS.
-const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d";
+pub(super) const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d";
 
 /// The standard marking definitions of TLP 2.0 and TLP 1, and OpenCTI's own AMBER+STRICT. TLP 1
 /// WHITE is CLEAR; TLP 1 AMBER let clients know, as TLP 2.0 AMBER does.
@@ -53,6 +53,22 @@ const KNOWN: [(&str, Tlp); 10] = [
         Tlp::AmberStrict,
     ),
 ];
+
+/// The standard marking definition of a level, of TLP 2.0.
+pub(super) fn standard_id(tlp: Tlp) -> &'static str {
+    // Its rows begin with those of TLP 2.0, in the order of the levels.
+    KNOWN[tlp as usize].0
+}
+
+/// The strictest of the standard markings that an object as a whole bears by id: what any other
+/// reader understands of it alone.
+pub(super) fn standard_tlp(object: &Map<String, Value>) -> Option<Tlp> {
+    let refs = object.get("object_marking_refs").and_then(Value::as_array);
+    let refs = refs.into_iter().flatten().filter_map(Value::as_str);
+    refs.filter_map(|id| KNOWN.iter().find(|(known, _)| *known == id))
+        .map(|(_, tlp)| *tlp)
+        .max()
+}
 
 /// What a marking definition says about how far a marked object may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +246,17 @@ mod tests {
         assert_eq!(with(strict), Some(Tlp::AmberStrict));
         let new = json!({"extensions": {TLP_2: {"tlp_2_0": "infrared"}}});
         assert_eq!(with(new), Some(Tlp::Red));
+    }
+
+    #[test]
+    fn each_level_has_its_standard_id() {
+        for tlp in Tlp::ALL {
+            assert_eq!(tlp_by_id(standard_id(*tlp)), Some(*tlp));
+        }
+    }
+
+    fn tlp_by_id(id: &str) -> Option<Tlp> {
+        standard_tlp(json!({"object_marking_refs": [id]}).as_object().unwrap())
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod bundle;
 mod class;
 mod drafts;
+pub mod export;
 mod json;
 mod marking;
 mod rules;
