@@ -1,9 +1,9 @@
 //! STIX 2.1 (OASIS Standard, errata 01): bundles become bulletins, each object kept as its own
-//! bytes.
+//! bytes; and bulletins become objects (`export`).
 //!
-//! In scope: the structural MUSTs, the class under which agreements withhold an object, and its
+//! In scope: the MUSTs that one object can be held to, the class under which agreements withhold an object, and its
 //! markings, which fail closed: what cannot be read as a TLP level counts as TLP:RED. Out of scope:
-//! the grammar of patterns, and what the objects mean together.
+//! vocabularies and registries that are not ours, and what the objects mean together.
 
 mod bundle;
 mod class;
@@ -13,6 +13,7 @@ mod json;
 mod marking;
 mod rules;
 mod tables;
+mod values;
 
 pub mod pattern;
 

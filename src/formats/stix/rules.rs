@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::tables::{
     BOOLEANS, COMMON, Category, HASHES, LISTS, ORDERED, STRINGS, TARGETS, TIMESTAMPS, TYPES,
 };
+use super::values;
 
 /// A rule that an object breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Violation {
     }
 }
 
-type Checked<T = ()> = Result<T, Violation>;
+pub(super) type Checked<T = ()> = Result<T, Violation>;
 type Properties = Map<String, Value>;
 
 /// Checks an object; returns its type and id.
@@ -67,8 +68,15 @@ pub(super) fn check(object: &Properties) -> Checked<(&str, &str)> {
             return Err(Violation::of(any[0], reason));
         }
         check_known(kind, object)?;
+        values::check(kind, object)?;
     }
     Ok((kind, id))
+}
+
+/// Whether a type of the specification has versions.
+pub(super) fn is_versioned(kind: &str) -> bool {
+    let rule = TYPES.iter().find(|(name, ..)| *name == kind);
+    rule.is_some_and(|(_, category, ..)| *category == Category::Versioned)
 }
 
 /// STIX 2.0 objects have no `spec_version` of their own: they are refused by name.
@@ -100,14 +108,15 @@ fn check_common(object: &Properties, category: Category, known: bool) -> Checked
     }
     for (name, value) in object {
         let well_named = (1..=250).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name
                 .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !well_named {
             let shown: String = name.chars().take(60).collect();
             return Err(Violation::of(
                 shown,
-                "a property's name is 1 to 250 of a-z 0-9 _",
+                "a property's name is 1 to 250 of a-z 0-9 _, from a letter on",
             ));
         }
         if value.is_null() {
@@ -222,7 +231,7 @@ fn check_id(property: &str, id: &str, kind: Option<&str>) -> Checked {
 }
 
 /// A timestamp is RFC 3339 in UTC, with `T` and `Z` (section 2.15).
-fn moment(text: &str) -> Option<OffsetDateTime> {
+pub(super) fn moment(text: &str) -> Option<OffsetDateTime> {
     let formed = text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T');
     formed.then(|| OffsetDateTime::parse(text, &Rfc3339).ok())?
 }
@@ -250,6 +259,13 @@ fn check_hashes(path: &str, hashes: Option<&Value>) -> Checked {
             .iter()
             .find(|(name, _)| name == algorithm)
             .map(|(_, length)| *length);
+        // The keys of a dictionary (section 2.7).
+        if !(3..=250).contains(&algorithm.len()) {
+            return Err(Violation::of(
+                at,
+                "an algorithm's name has 3 to 250 characters",
+            ));
+        }
         if let Some(length) = length {
             let right = value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit());
             if !right {
@@ -290,6 +306,7 @@ fn check_references(object: &Properties) -> Checked {
     each("external_references", &|path, item| {
         has(path, item, "source_name")?;
         check_hashes(&format!("{path}.hashes"), item.get("hashes"))?;
+        check_external_id(path, item)?;
         if ["description", "url", "external_id"]
             .iter()
             .any(|name| item.contains_key(*name))
@@ -305,6 +322,41 @@ fn check_references(object: &Properties) -> Checked {
         has(path, item, "kill_chain_name")?;
         has(path, item, "phase_name")
     })
+}
+
+/// Ids of CVE and CAPEC are written as their authorities write them (section 2.5).
+fn check_external_id(path: &str, item: &Properties) -> Checked {
+    let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+    let digits =
+        |text: &str, least: usize| text.len() >= least && text.bytes().all(|b| b.is_ascii_digit());
+    let (source, id) = (text("source_name"), text("external_id"));
+    let (right, example) = match source.to_ascii_lowercase().as_str() {
+        "cve" => {
+            let number = id
+                .strip_prefix("CVE-")
+                .and_then(|rest| rest.split_once('-'));
+            let right = |(year, number): (&str, &str)| {
+                year.len() == 4 && digits(year, 4) && digits(number, 4)
+            };
+            (
+                source == "cve" && number.is_some_and(right),
+                "cve: CVE-2026-12345",
+            )
+        }
+        "capec" => {
+            let number = id.strip_prefix("CAPEC-");
+            let right = number.is_some_and(|number| digits(number, 1));
+            (source == "capec" && right, "capec: CAPEC-163")
+        }
+        _ => return Ok(()),
+    };
+    if right {
+        return Ok(());
+    }
+    Err(Violation::of(
+        format!("{path}.external_id"),
+        format!("source and id are written as in {example}"),
+    ))
 }
 
 /// Granular markings (section 7.2.3): what they select must be there.

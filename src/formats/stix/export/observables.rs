@@ -8,6 +8,7 @@ use crate::bulletin::Content;
 use crate::bulletin::content::{
     Attachment, Certificate, Email, File, IpAddress, Line, Md5, Sha1, Sha256, Sha512,
 };
+use crate::formats::stix::values::is_media_type;
 
 /// The object that a value is; `None` where STIX has no observable for it.
 pub(super) fn of_content(content: &Content) -> Option<Map<String, Value>> {
@@ -130,28 +131,6 @@ pub(super) fn of_attachment(one: &Attachment) -> Option<[Map<String, Value>; 2]>
         ],
     )?;
     Some([artifact, file])
-}
-
-/// `type/subtype` under a top-level type of IANA's.
-fn is_media_type(text: &str) -> bool {
-    let known = [
-        "application",
-        "audio",
-        "font",
-        "image",
-        "message",
-        "model",
-        "multipart",
-        "text",
-        "video",
-    ];
-    text.split_once('/').is_some_and(|(first, second)| {
-        known.contains(&first)
-            && !second.is_empty()
-            && second
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-+._".contains(&b))
-    })
 }
 
 fn with_id<const N: usize>(
