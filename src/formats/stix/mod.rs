@@ -14,8 +14,10 @@ mod marking;
 mod rules;
 mod tables;
 mod values;
+mod versions;
 
 pub mod pattern;
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
 pub use drafts::{Labels, drafts};
+pub use versions::{Published, Renewal, renew};
