@@ -10,9 +10,31 @@
 #[path = "support/corpus.rs"]
 mod corpus;
 
+#[path = "support/disclosed.rs"]
+mod support;
+
+use std::collections::HashSet;
+
 use corpus::{corpus, files};
-use entente::formats::stix::{export, pattern, read_bundle};
+use entente::bulletin::{Precedence, Tlp};
+use entente::formats::stix::{Labels, Object, drafts, export, pattern, read_bundle};
 use serde_json::Value;
+use support::disclosed;
+
+/// The sets of STIX 2.1.
+const SETS: [&str; 11] = [
+    "stix21/attack-ics-18.1-and-17.1",
+    "stix21/disarm-influence-operations",
+    "stix21/mvt-spyware-indicators",
+    "stix21/oasis-documentation-examples",
+    "stix21/oasis-elevator-idioms-2.1-valid",
+    "stix21/oasis-json-schemas-examples",
+    "stix21/oasis-marking-extensions-acs-iep-cui",
+    "stix21/oca-iob-behaviour-bundles",
+    "stix21/opencti-geo-sectors",
+    "stix21/stix4doge-markings-identities",
+    "misp/eset-as-stix21-by-misp-stix",
+];
 
 /// The lines of a set of labelled cases.
 fn cases(set: &str) -> Vec<Value> {
@@ -104,7 +126,7 @@ fn observables_have_the_ids_that_others_give_them() {
     ] {
         for (name, bytes) in files(set)
             .iter()
-            .filter(|(name, _)| !name.ends_with(".jsonl"))
+            .filter(|(name, _)| !name.contains(".jsonl"))
         {
             let bundle: Value = serde_json::from_slice(bytes).unwrap_or_default();
             for object in bundle["objects"].as_array().into_iter().flatten() {
@@ -185,4 +207,61 @@ fn objects_are_judged_as_the_oasis_validator_does() {
         cases.len()
     );
     assert!(corpus().is_none() || agreed >= 350, "{agreed}");
+}
+
+/// Every real bundle goes in and comes out, object by object as its own bytes, and so as the same JSON.
+#[test]
+fn what_comes_in_goes_out_again() {
+    let labels = Labels {
+        kinds: vec!["cyber".parse().expect("a kind")],
+        topics: vec!["cyber".parse().expect("a topic")],
+        regions: Vec::new(),
+        tlp: Tlp::Green,
+        precedence: Precedence::Routine,
+        releasable_to: Vec::new(),
+        exercise: false,
+    };
+    let (mut total, mut reports) = (0, 0);
+    for set in SETS {
+        for (name, bytes) in files(set) {
+            let Ok(bundle) = read_bundle(&bytes) else {
+                continue;
+            };
+            let mut wanted: Vec<String> =
+                bundle.objects.iter().map(|one| one.json.clone()).collect();
+            wanted.sort();
+            // The same text twice is one object.
+            wanted.dedup();
+            let versions: HashSet<(String, Value)> = bundle.objects.iter().map(version).collect();
+            let mut out: Vec<String> = Vec::new();
+            for (number, draft) in (0..).zip(drafts(bundle, &labels)) {
+                for object in export::objects(&disclosed(draft, number)) {
+                    if wanted.binary_search(&object.json).is_ok() {
+                        out.push(object.json);
+                    } else {
+                        let ours = ["report", "identity", "marking-definition"];
+                        assert!(ours.contains(&object.kind.as_str()), "{name}: {object:?}");
+                        reports += usize::from(object.kind == "report");
+                    }
+                }
+            }
+            out.sort();
+            out.dedup();
+            // Of one version that a bundle has in several texts, one goes out.
+            assert!(
+                out.len() >= versions.len(),
+                "{name}: {} of {}",
+                out.len(),
+                versions.len()
+            );
+            total += out.len();
+        }
+    }
+    println!("{total} objects, {reports} reports about them");
+    assert!(corpus().is_none() || total > 20_000);
+}
+
+fn version(object: &Object) -> (String, Value) {
+    let value: Value = serde_json::from_str(&object.json).expect("JSON");
+    (object.id.clone(), value["modified"].clone())
 }

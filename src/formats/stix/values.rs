@@ -76,10 +76,11 @@ pub(super) fn check(kind: &str, object: &Properties) -> Checked {
     if let Some(extensions) = object.get("extensions") {
         check_extensions(extensions)?;
     }
-    for name in ["extensions", "x509_v3_extensions"] {
-        check_inner_times(name, object.get(name))?;
-    }
-    Ok(())
+    let inner = ["extensions", "x509_v3_extensions"];
+    inner
+        .iter()
+        .filter_map(|name| object.get(*name))
+        .try_for_each(check_inner_times)
 }
 
 /// An address, or with a prefix length of decimal digits a range.
@@ -248,8 +249,7 @@ fn check_extensions(extensions: &Value) -> Checked {
 }
 
 /// Times within extensions; as deep as JSON is read, which has a limit.
-fn check_inner_times(path: &str, value: Option<&Value>) -> Checked {
-    let Some(value) = value else { return Ok(()) };
+fn check_inner_times(value: &Value) -> Checked {
     match value {
         Value::Object(map) => map.iter().try_for_each(|(name, inner)| {
             let time = inner
@@ -261,11 +261,9 @@ fn check_inner_times(path: &str, value: Option<&Value>) -> Checked {
                     "it must be a time such as 2026-11-23T12:00:00Z",
                 ));
             }
-            check_inner_times(path, Some(inner))
+            check_inner_times(inner)
         }),
-        Value::Array(list) => list
-            .iter()
-            .try_for_each(|inner| check_inner_times(path, Some(inner))),
+        Value::Array(list) => list.iter().try_for_each(check_inner_times),
         _ => Ok(()),
     }
 }

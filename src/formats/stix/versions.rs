@@ -113,7 +113,9 @@ pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Rene
     let mut newest: HashMap<String, Version> = HashMap::new();
     for object in &bundle.objects {
         let version = Version::of(&object.json);
-        let known = newest.entry(object.id.clone()).or_insert(version.clone());
+        let known = newest
+            .entry(object.id.clone())
+            .or_insert_with(|| version.clone());
         if known.modified < version.modified {
             *known = version;
         }

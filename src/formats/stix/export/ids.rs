@@ -1,14 +1,12 @@
 //! Ids that depend on nothing but what they name.
 
-use ring::digest;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::formats::derived::{derived, uuid5};
+
 /// The namespace of deterministic ids of cyber-observable objects (STIX 2.1, section 2.9).
 const OBSERVABLES: Uuid = Uuid::from_u128(0x00ab_edb4_aa42_466c_9c01_fed2_3315_a9b7);
-/// Ours, for objects whose ids the specification leaves to their maker, who must not use the other.
-const ENTENTE: Uuid = Uuid::from_u128(0x6d0f_5a1c_8c47_4c0e_9f0b_2d5f_3f7e_91d4);
-
 /// The properties that contribute to an observable's id, by type (section 6).
 const CONTRIBUTING: &[(&str, &[&str])] = &[
     ("artifact", &["hashes", "payload_bin"]),
@@ -51,16 +49,6 @@ const CONTRIBUTING: &[(&str, &[&str])] = &[
 /// Of several hashes one contributes: the first of these, or else the first by name.
 const PREFERRED: [&str; 4] = ["MD5", "SHA-1", "SHA-256", "SHA-512"];
 
-/// A version 5 UUID (RFC 9562, section 5.5).
-fn uuid5(namespace: Uuid, name: &[u8]) -> Uuid {
-    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(namespace.as_bytes());
-    context.update(name);
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&context.finish().as_ref()[..16]);
-    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
-}
-
 /// The one written form of a JSON value (RFC 8785).
 pub(super) fn canonical(value: &Value) -> String {
     // A value without floats out of range has one; ours come from JSON, which has none.
@@ -96,12 +84,8 @@ pub fn observable_id(kind: &str, object: &Map<String, Value>) -> Option<String> 
 
 /// The id of an object of ours, which depends on these words.
 pub(super) fn own_id(kind: &str, words: &[&str]) -> String {
-    // Each with its length, so that no two lists of words are one text.
-    let mut name = format!("{kind}\n");
-    for word in words {
-        name.push_str(&format!("{}:{word}\n", word.len()));
-    }
-    format!("{kind}--{}", uuid5(ENTENTE, name.as_bytes()))
+    let words: Vec<&str> = std::iter::once(kind).chain(words.iter().copied()).collect();
+    format!("{kind}--{}", derived(&words))
 }
 
 #[cfg(test)]
@@ -121,11 +105,5 @@ mod tests {
         let one = id("file", json!({"name": "a", "size": 7}));
         assert_eq!(one, id("file", json!({"size": 8, "name": "a"})));
         assert_ne!(one, id("file", json!({"name": "b"})));
-    }
-
-    #[test]
-    fn words_are_told_apart() {
-        assert_ne!(own_id("note", &["a", "b"]), own_id("note", &["ab", ""]));
-        assert_eq!(own_id("note", &["a"]), own_id("note", &["a"]));
     }
 }

@@ -7,6 +7,7 @@ use crate::bulletin::{PartClass, Tlp};
 use crate::formats::stix::bundle::Object;
 use crate::formats::stix::marking::{TLP_2, standard_id};
 use crate::formats::{Disclosed, DisclosedPart};
+use crate::partner::PartnerId;
 
 /// The ids of what marks a part, or the bulletin as a whole, and the definitions behind them.
 pub(super) fn marking_refs(
@@ -50,7 +51,7 @@ fn statements(bulletin: &Disclosed, part: Option<&DisclosedPart>) -> Vec<String>
         statements.push(format!("Caveats: {}", list(words.collect())));
     }
     if !bulletin.releasable_to.is_empty() {
-        let names = bulletin.releasable_to.iter().map(|one| one.as_str());
+        let names = bulletin.releasable_to.iter().map(PartnerId::as_str);
         statements.push(format!("Releasable only to: {}", list(names.collect())));
     }
     statements

@@ -1,0 +1,542 @@
+//! Bulletins as events.
+
+use data_encoding::BASE64;
+use serde_json::{Map, Value, json};
+use time::macros::format_description;
+
+use crate::bulletin::content::{
+    Context, DetectionRule, File, Line, Md5, Narrative, Person, RuleLanguage, Sha1, Sha256, Sha512,
+    TlsMethod,
+};
+use crate::bulletin::{Content, Precedence, Tlp};
+use crate::clock::Timestamp;
+use crate::formats::derived::derived;
+use crate::formats::stix::pattern;
+use crate::formats::{Disclosed, DisclosedPart};
+
+/// MISP's templates of objects (misp-objects), by name and version.
+const FILE_TEMPLATE: (&str, &str) = ("688c46fb-5edb-40a3-8273-1af7923e2215", "24");
+const PERSON_TEMPLATE: (&str, &str) = ("a15b0477-e9d1-4b9c-9546-abe78a4f4248", "20");
+
+/// The event that says what a reader has of a bulletin: `{"Event": {...}}`, as a feed holds it.
+/// Its UUID depends on which parts are there: a reader with fewer has another event, and not one that
+/// would overwrite the whole. `None` where no part is there.
+pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
+    if bulletin.parts.is_empty() {
+        return None;
+    }
+    let id = bulletin.id.to_string();
+    let mut leaves: Vec<&str> = bulletin.parts.iter().map(|part| &*part.leaf).collect();
+    leaves.sort_unstable();
+    let words: Vec<&str> = ["misp-event", &id].into_iter().chain(leaves).collect();
+    let mut export = Export {
+        bulletin,
+        timestamp: unix(bulletin.taken_back.unwrap_or(bulletin.created)),
+        attributes: Vec::new(),
+        objects: Vec::new(),
+        tags: Vec::new(),
+        count: 0,
+    };
+    for part in &bulletin.parts {
+        export.part(part);
+    }
+    let name = bulletin.originator.as_deref().unwrap_or("undisclosed");
+    let threat = match bulletin.precedence {
+        Precedence::Flash | Precedence::Immediate => "1",
+        Precedence::Priority => "2",
+        Precedence::Routine => "3",
+    };
+    let date = time::OffsetDateTime::from(bulletin.created)
+        .format(format_description!("[year]-[month]-[day]"))
+        .unwrap_or_default();
+    let tags = export.all_tags();
+    Some(json!({"Event": {
+        "uuid": derived(&words).to_string(),
+        "info": info(bulletin),
+        "date": date,
+        "timestamp": export.timestamp,
+        "publish_timestamp": export.timestamp,
+        "published": true,
+        "analysis": "2",
+        "threat_level_id": threat,
+        "extends_uuid": "",
+        "Orgc": {"uuid": derived(&["misp-organisation", name]).to_string(), "name": name},
+        "Tag": tags,
+        "Attribute": export.attributes,
+        "Object": export.objects,
+    }}))
+}
+
+/// The title of a narrative that goes as far as the bulletin itself.
+fn info(bulletin: &Disclosed) -> String {
+    let title = bulletin.parts.iter().find_map(|part| match &part.content {
+        Content::Narrative(one) if bulletin.tlp_of(part) == bulletin.tlp => one
+            .title
+            .as_ref()
+            .map(Line::as_str)
+            .filter(|title| !title.starts_with("MISP ")),
+        _ => None,
+    });
+    let title = title.map_or_else(|| format!("Bulletin {}", bulletin.id), str::to_owned);
+    if bulletin.exercise {
+        return format!("EXERCISE: {title}");
+    }
+    title
+}
+
+fn unix(at: Timestamp) -> String {
+    (at.micros() / 1_000_000).to_string()
+}
+
+/// RFC 3339 with an offset in digits, as MISP writes it.
+fn seen(at: Timestamp) -> String {
+    let format = format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]+00:00"
+    );
+    let text = time::OffsetDateTime::from(at).format(format);
+    text.unwrap_or_default()
+}
+
+fn tlp_tag(tlp: Tlp) -> Value {
+    let colour = match tlp {
+        Tlp::Clear => "#ffffff",
+        Tlp::Green => "#339900",
+        Tlp::Amber | Tlp::AmberStrict => "#ffc000",
+        Tlp::Red => "#cc0033",
+    };
+    tag(&tlp.as_str().to_ascii_lowercase(), colour)
+}
+
+fn tag(name: &str, colour: &str) -> Value {
+    json!({"name": name, "colour": colour, "exportable": true})
+}
+
+struct Export<'a> {
+    bulletin: &'a Disclosed,
+    timestamp: String,
+    attributes: Vec<Value>,
+    objects: Vec<Value>,
+    /// Tags that travelled as parts.
+    tags: Vec<String>,
+    /// Attributes so far, which tells those of one part apart.
+    count: usize,
+}
+
+impl Export<'_> {
+    fn all_tags(&self) -> Vec<Value> {
+        let bulletin = self.bulletin;
+        let mut tags = vec![tlp_tag(bulletin.tlp)];
+        let mut named = |name: String| tags.push(tag(&name, "#0088cc"));
+        if let Some(grade @ 1..=6) = bulletin.admiralty.reliability {
+            let letter = char::from(b'a' - 1 + grade);
+            named(format!("admiralty-scale:source-reliability=\"{letter}\""));
+        }
+        if let Some(grade @ 1..=6) = bulletin.admiralty.credibility {
+            named(format!(
+                "admiralty-scale:information-credibility=\"{grade}\""
+            ));
+        }
+        if let Some(classification) = &bulletin.classification {
+            named(format!("classification:{classification}"));
+        }
+        for caveat in &bulletin.caveats {
+            named(format!("caveat:{caveat}"));
+        }
+        if bulletin.exercise {
+            named("exercise:generic=\"exercise\"".to_owned());
+        }
+        for name in &self.tags {
+            named(name.clone());
+        }
+        tags
+    }
+
+    /// An attribute of a part.
+    fn attribute(
+        &mut self,
+        part: &DisclosedPart,
+        kind: &str,
+        value: &str,
+        context: Option<&Context>,
+    ) -> Value {
+        let bulletin = self.bulletin.id.to_string();
+        self.count += 1;
+        let number = self.count.to_string();
+        let words = [
+            "misp-attribute",
+            &bulletin,
+            &part.leaf,
+            kind,
+            value,
+            &number,
+        ];
+        let comment = context.and_then(|context| context.comment.as_ref());
+        // What has no confidence at all is not for detection; nor is what was taken back, or an
+        // exercise.
+        let doubted = context.is_some_and(|context| context.confidence == Some(0));
+        let real = self.bulletin.taken_back.is_none() && !self.bulletin.exercise;
+        let mut attribute = Map::from_iter([
+            ("uuid".to_owned(), derived(&words).to_string().into()),
+            ("type".to_owned(), kind.into()),
+            ("category".to_owned(), category(kind).into()),
+            ("value".to_owned(), value.into()),
+            (
+                "to_ids".to_owned(),
+                (is_indicator(kind) && !doubted && real).into(),
+            ),
+            (
+                "comment".to_owned(),
+                comment.map_or("", |text| text.as_str()).into(),
+            ),
+            (
+                "deleted".to_owned(),
+                self.bulletin.taken_back.is_some().into(),
+            ),
+            ("timestamp".to_owned(), self.timestamp.clone().into()),
+        ]);
+        if let Some(at) = context.and_then(|context| context.first_seen) {
+            attribute.insert("first_seen".into(), seen(at).into());
+        }
+        if let Some(at) = context.and_then(|context| context.last_seen) {
+            attribute.insert("last_seen".into(), seen(at).into());
+        }
+        let tlp = self.bulletin.tlp_of(part);
+        if tlp != self.bulletin.tlp {
+            attribute.insert("Tag".into(), json!([tlp_tag(tlp)]));
+        }
+        attribute.into()
+    }
+
+    fn add(&mut self, part: &DisclosedPart, kind: &str, value: &str, context: Option<&Context>) {
+        let attribute = self.attribute(part, kind, value, context);
+        self.attributes.push(attribute);
+    }
+
+    fn part(&mut self, part: &DisclosedPart) {
+        match &part.content {
+            Content::Stix(stix) => {
+                // An indicator of a simple pattern; other objects have no place in an event.
+                for content in indicators_of(&stix.json) {
+                    self.content(part, &content);
+                }
+            }
+            content => self.content(part, content),
+        }
+    }
+
+    fn content(&mut self, part: &DisclosedPart, content: &Content) {
+        match content {
+            Content::Ip(one) => self.add(part, "ip-dst", one.value.as_str(), one.context.as_ref()),
+            Content::IpRange(one) => {
+                self.add(part, "ip-dst", one.value.as_str(), one.context.as_ref());
+            }
+            Content::Domain(one) => {
+                self.add(part, "domain", one.value.as_str(), one.context.as_ref());
+            }
+            Content::Url(one) => self.add(part, "url", one.value.as_str(), one.context.as_ref()),
+            Content::Email(one) => {
+                self.add(part, "email", one.value.as_str(), one.context.as_ref());
+            }
+            Content::AsNumber(one) => {
+                let value = format!("AS{}", one.value);
+                self.add(part, "AS", &value, one.context.as_ref());
+            }
+            Content::File(file) => self.file(part, file),
+            Content::Certificate(one) => {
+                let kind = "x509-fingerprint-sha256";
+                self.add(part, kind, one.sha256.as_str(), one.context.as_ref());
+            }
+            Content::TlsFingerprint(one) => {
+                let context = one.context.as_ref();
+                match one.method {
+                    TlsMethod::Ja3 => {
+                        self.add(part, "ja3-fingerprint-md5", one.value.as_str(), context);
+                    }
+                    TlsMethod::Jarm => {
+                        self.add(part, "jarm-fingerprint", one.value.as_str(), context);
+                    }
+                    method => {
+                        let value = format!("{}: {}", method.as_str(), one.value);
+                        self.add(part, "other", &value, context);
+                    }
+                }
+            }
+            Content::Vulnerability(one) => {
+                self.add(part, "vulnerability", one.id.as_str(), one.context.as_ref());
+            }
+            Content::DetectionRule(one) => self.rule(part, one),
+            Content::Person(one) => self.person(part, one),
+            Content::Telephone(one) => self.add(part, "phone-number", one.number.as_str(), None),
+            Content::BankAccount(one) => match (&one.iban, &one.number) {
+                (Some(iban), _) => self.add(part, "iban", iban.as_str(), None),
+                (None, Some(number)) => {
+                    let (kind, value) = account(number.as_str());
+                    self.add(part, kind, value, None);
+                }
+                (None, None) => {}
+            },
+            Content::Narrative(one) => self.narrative(part, one),
+            Content::Action(one) if is_pap(one.text.as_str()) => {
+                self.tags.push(one.text.to_string());
+            }
+            Content::Attachment(one) => {
+                let mut attribute = self.attribute(part, "attachment", one.name.as_str(), None);
+                attribute["data"] = BASE64.encode(&one.data).into();
+                self.attributes.push(attribute);
+            }
+            Content::Audience(_) | Content::Identity(_) | Content::Stix(_) => {}
+            // No type of MISP's says it: its fields, for analysts.
+            content => {
+                let text = serde_json::to_value(content).unwrap_or_default();
+                let text = lines(&text);
+                self.add(part, "text", &text, None);
+            }
+        }
+    }
+
+    /// `filename|sha256` where that is all, and a file object otherwise.
+    fn file(&mut self, part: &DisclosedPart, file: &File) {
+        let known = [
+            ("filename", file.name.as_ref().map(Line::as_str)),
+            ("md5", file.md5.as_ref().map(Md5::as_str)),
+            ("sha1", file.sha1.as_ref().map(Sha1::as_str)),
+            ("sha256", file.sha256.as_ref().map(Sha256::as_str)),
+            ("sha512", file.sha512.as_ref().map(Sha512::as_str)),
+        ];
+        let known: Vec<(&str, &str)> = known
+            .into_iter()
+            .filter_map(|(kind, value)| Some((kind, value?)))
+            .collect();
+        let context = file.context.as_ref();
+        match (known.as_slice(), file.size) {
+            ([(kind, value)], None) => self.add(part, kind, value, context),
+            ([("filename", name), (hash, value)], None) if !name.contains('|') => {
+                let (kind, value) = (format!("filename|{hash}"), format!("{name}|{value}"));
+                self.add(part, &kind, &value, context);
+            }
+            (known, size) => {
+                let mut attributes = Vec::new();
+                for (kind, value) in known {
+                    let mut attribute = self.attribute(part, kind, value, context);
+                    attribute["object_relation"] = (*kind).into();
+                    attributes.push(attribute);
+                }
+                if let Some(size) = size {
+                    let kind = "size-in-bytes";
+                    let mut attribute = self.attribute(part, kind, &size.to_string(), None);
+                    attribute["object_relation"] = kind.into();
+                    attributes.push(attribute);
+                }
+                self.object(part, "file", "file", FILE_TEMPLATE, attributes);
+            }
+        }
+    }
+
+    fn person(&mut self, part: &DisclosedPart, one: &Person) {
+        let mut fields = vec![("full-name", "full-name", one.name.to_string())];
+        for alias in &one.aliases {
+            fields.push(("alias", "text", alias.to_string()));
+        }
+        if let Some(born) = &one.born {
+            fields.push(("date-of-birth", "date-of-birth", born.to_string()));
+        }
+        for country in &one.nationalities {
+            fields.push(("nationality", "nationality", country.to_string()));
+        }
+        if let Some(text) = &one.description {
+            // An attribute by itself, where it came as one.
+            if let Some(kind) = text
+                .as_str()
+                .strip_prefix("MISP ")
+                .filter(|kind| is_type(kind))
+            {
+                self.add(part, kind, one.name.as_str(), None);
+                return;
+            }
+            fields.push(("text", "text", text.to_string()));
+        }
+        let mut attributes = Vec::new();
+        for (relation, kind, value) in fields {
+            let mut attribute = self.attribute(part, kind, &value, None);
+            attribute["object_relation"] = relation.into();
+            attributes.push(attribute);
+        }
+        self.object(part, "person", "misc", PERSON_TEMPLATE, attributes);
+    }
+
+    fn object(
+        &mut self,
+        part: &DisclosedPart,
+        name: &str,
+        category: &str,
+        (template, version): (&str, &str),
+        attributes: Vec<Value>,
+    ) {
+        let bulletin = self.bulletin.id.to_string();
+        let uuid = derived(&[
+            "misp-object",
+            &bulletin,
+            &part.leaf,
+            &self.count.to_string(),
+        ]);
+        self.objects.push(json!({
+            "uuid": uuid.to_string(),
+            "name": name,
+            "meta-category": category,
+            "description": "",
+            "template_uuid": template,
+            "template_version": version,
+            "timestamp": self.timestamp,
+            "deleted": self.bulletin.taken_back.is_some(),
+            "Attribute": attributes,
+        }));
+    }
+
+    fn rule(&mut self, part: &DisclosedPart, one: &DetectionRule) {
+        let (rule, context) = (one.rule.as_str(), one.context.as_ref());
+        match one.language {
+            RuleLanguage::Yara => self.add(part, "yara", rule, context),
+            RuleLanguage::Sigma => self.add(part, "sigma", rule, context),
+            RuleLanguage::Snort | RuleLanguage::Suricata => self.add(part, "snort", rule, context),
+            RuleLanguage::Stix => self.add(part, "stix2-pattern", rule, context),
+            RuleLanguage::Other => match typed(rule) {
+                Some((kind, value)) => self.add(part, kind, value, context),
+                None => self.add(part, "other", rule, context),
+            },
+            language => {
+                let value = format!("{}: {rule}", language.as_str());
+                self.add(part, "other", &value, context);
+            }
+        }
+    }
+
+    fn narrative(&mut self, part: &DisclosedPart, one: &Narrative) {
+        let title = one.title.as_ref().map(Line::as_str).unwrap_or_default();
+        match title.strip_prefix("MISP ") {
+            Some("tags") => self
+                .tags
+                .extend(one.text.as_str().lines().map(str::to_owned)),
+            Some(kind) if is_type(kind) => self.add(part, kind, one.text.as_str(), None),
+            _ => {
+                let text = format!("{title}\n\n{}", one.text);
+                self.add(part, "text", text.trim(), None);
+            }
+        }
+    }
+}
+
+/// The typed indicators of a STIX indicator with a simple pattern.
+fn indicators_of(json: &str) -> Vec<Content> {
+    let object: Value = serde_json::from_str(json).unwrap_or_default();
+    if object["type"] != "indicator" || object["pattern_type"] != "stix" {
+        return Vec::new();
+    }
+    let pattern = object["pattern"]
+        .as_str()
+        .and_then(|text| pattern::parse(text).ok());
+    pattern
+        .and_then(|pattern| pattern::indicators(&pattern))
+        .unwrap_or_default()
+}
+
+/// `MISP type: value`, as the import writes what has no type of ours.
+fn typed(text: &str) -> Option<(&str, &str)> {
+    let (kind, value) = text.strip_prefix("MISP ")?.split_once(": ")?;
+    is_type(kind).then_some((kind, value))
+}
+
+/// `btc: ...`, as the import writes it; a number alone is an account's.
+fn account(number: &str) -> (&str, &str) {
+    match number.split_once(": ") {
+        Some((kind, value)) if is_type(kind) => (kind, value),
+        _ => ("bank-account-nr", number),
+    }
+}
+
+fn is_type(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'|' | b'_');
+    (1..=60).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_pap(text: &str) -> bool {
+    matches!(
+        text,
+        "PAP:RED" | "PAP:AMBER" | "PAP:GREEN" | "PAP:CLEAR" | "PAP:WHITE"
+    )
+}
+
+/// Types that are good for detection, where nothing says otherwise.
+fn is_indicator(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "text"
+            | "comment"
+            | "link"
+            | "other"
+            | "full-name"
+            | "phone-number"
+            | "vulnerability"
+            | "attachment"
+            | "size-in-bytes"
+            | "AS"
+            | "date-of-birth"
+            | "nationality"
+    ) && !matches!(
+        category(kind),
+        "Person" | "Other" | "Targeting data" | "Financial fraud"
+    )
+}
+
+/// A category in which MISP takes this type.
+fn category(kind: &str) -> &'static str {
+    match kind {
+        "ip-dst"
+        | "domain"
+        | "url"
+        | "AS"
+        | "hostname"
+        | "user-agent"
+        | "uri"
+        | "snort"
+        | "ja3-fingerprint-md5"
+        | "jarm-fingerprint"
+        | "x509-fingerprint-sha256"
+        | "stix2-pattern"
+        | "email" => "Network activity",
+        "vulnerability" | "link" => "External analysis",
+        "yara" | "sigma" | "regkey" | "regkey|value" | "mutex" | "pdb" => "Artifacts dropped",
+        "full-name"
+        | "phone-number"
+        | "first-name"
+        | "middle-name"
+        | "last-name"
+        | "date-of-birth"
+        | "place-of-birth"
+        | "gender"
+        | "nationality"
+        | "passport-number"
+        | "identity-card-number"
+        | "visa-number" => "Person",
+        "iban" | "bank-account-nr" | "btc" | "xmr" | "dash" | "cc-number" | "bin" | "prtn"
+        | "aba-rtn" => "Financial fraud",
+        "target-user" | "target-email" | "target-org" | "target-machine" | "target-location"
+        | "target-external" => "Targeting data",
+        "campaign-name" | "campaign-id" | "threat-actor" => "Attribution",
+        "text" | "comment" | "other" | "size-in-bytes" | "hex" | "port" | "datetime"
+        | "counter" | "float" | "boolean" | "cpe" => "Other",
+        _ => "Payload delivery",
+    }
+}
+
+/// The fields of a content, one on a line.
+fn lines(content: &Value) -> String {
+    let fields = content.as_object().into_iter().flatten();
+    let mut lines: Vec<String> = fields
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name}: {text}"),
+            value => format!("{name}: {value}"),
+        })
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}

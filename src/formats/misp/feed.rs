@@ -1,0 +1,66 @@
+//! The files of a feed directory, which MISP and `PyMISP` read as it stands.
+
+use md5::{Digest, Md5};
+use serde_json::{Map, Value, json};
+
+use super::export::event_of;
+use crate::formats::Disclosed;
+
+/// What a feed directory holds.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// `manifest.json`.
+    pub manifest: String,
+    /// `UUID.json`, by UUID.
+    pub events: Vec<(String, String)>,
+    /// `hashes.csv`.
+    pub hashes: String,
+}
+
+/// The feed of these bulletins. What was taken back stays in it, with its attributes marked as
+/// deleted, so that whoever has read it before forgets it.
+pub fn feed<'a>(bulletins: impl IntoIterator<Item = &'a Disclosed>) -> Feed {
+    let mut feed = Feed::default();
+    let mut manifest = Map::new();
+    for bulletin in bulletins {
+        let Some(whole) = event_of(bulletin) else {
+            continue;
+        };
+        let event = &whole["Event"];
+        let uuid = event["uuid"].as_str().unwrap_or_default().to_owned();
+        let names = [
+            "Orgc",
+            "Tag",
+            "info",
+            "date",
+            "analysis",
+            "threat_level_id",
+            "timestamp",
+        ];
+        let entry = names.map(|name| (name.to_owned(), event[name].clone()));
+        manifest.insert(uuid.clone(), Map::from_iter(entry).into());
+        let inner = event["Object"].as_array().into_iter().flatten();
+        let inner = inner.flat_map(|object| object["Attribute"].as_array().into_iter().flatten());
+        let outer = event["Attribute"].as_array().into_iter().flatten();
+        for attribute in outer.chain(inner) {
+            for value in parts_of(attribute) {
+                let hash = data_encoding::HEXLOWER.encode(&Md5::digest(value.as_bytes()));
+                feed.hashes.extend([&hash, ",", &uuid, "\n"]);
+            }
+        }
+        feed.events.push((uuid, whole.to_string()));
+    }
+    feed.manifest = json!(manifest).to_string();
+    feed
+}
+
+/// A composite value's parts each have a line of their own.
+fn parts_of(attribute: &Value) -> Vec<&str> {
+    let text = |name: &str| attribute[name].as_str().unwrap_or_default();
+    let (kind, value) = (text("type"), text("value"));
+    if kind.contains('|') || kind == "malware-sample" {
+        value.split('|').collect()
+    } else {
+        vec![value]
+    }
+}

@@ -1,0 +1,17 @@
+//! MISP events (MISP core format), to and from bulletins; and feeds of them.
+//!
+//! In scope: events, attributes and objects as typed parts, tags as labels, sightings, and the files of
+//! a feed directory. Out of scope: MISP's own API, and where files lie. What an event says and a
+//! bulletin cannot, and the reverse, is listed in `docs/misp.md`; what must not be shared on, by its
+//! distribution, is left out with the reason.
+
+mod attributes;
+mod event;
+mod export;
+mod feed;
+mod import;
+
+pub use event::{Event, MAX_EVENT_BYTES, MispError, read_event};
+pub use export::event_of;
+pub use feed::{Feed, feed};
+pub use import::{Imported, Labels, LeftOut, drafts};
