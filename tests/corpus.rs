@@ -34,8 +34,9 @@ const SETS: [(&str, usize); 12] = [
     ("stix21/disarm-influence-operations", 0),
     ("stix21/mvt-spyware-indicators", 0),
     ("stix21/oasis-documentation-examples", 0),
-    // Relationships without a target, ids with colons, a report without a name, a property with hyphens.
-    ("stix21/oasis-elevator-idioms-2.1-valid", 67),
+    // Relationships without a target, ids with colons or of no version of UUIDs, a report without a name,
+    // a property with hyphens.
+    ("stix21/oasis-elevator-idioms-2.1-valid", 79),
     ("stix21/oasis-json-schemas-examples", 0),
     ("stix21/oasis-marking-extensions-acs-iep-cui", 0),
     // Ids that are no UUIDs, empty references, a version 2.1 written otherwise.

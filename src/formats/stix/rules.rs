@@ -226,8 +226,13 @@ fn check_id(property: &str, id: &str, kind: Option<&str>) -> Checked {
     let right = kind.is_none_or(|kind| found == kind)
         && !found.is_empty()
         && uuid.len() == 36
-        && Uuid::try_parse(uuid).is_ok();
+        && Uuid::try_parse(uuid).is_ok_and(|uuid| is_rfc(&uuid));
     if right { Ok(()) } else { Err(wrong()) }
+}
+
+/// A UUID of RFC 9562, of any of its versions: other tools refuse what only looks like one.
+fn is_rfc(uuid: &Uuid) -> bool {
+    uuid.get_variant() == uuid::Variant::RFC4122 && (1..=8).contains(&uuid.get_version_num())
 }
 
 /// A timestamp is RFC 3339 in UTC, with `T` and `Z` (section 2.15).

@@ -427,10 +427,9 @@ part = [
     fn what_came_as_stix_goes_out_as_it_came() {
         let object = |tlp: Tlp| {
             format!(
-                "{{ \"type\":\"tool\", \"spec_version\":\"2.1\",\"id\":\"tool--{}\", \
+                "{{ \"type\":\"tool\", \"spec_version\":\"2.1\",\"id\":\"tool--00000000-0000-4000-8000-000000000001\", \
                  \"created\":\"2026-01-01T00:00:00Z\",\"modified\":\"2026-01-01T00:00:00Z\",\
                  \"name\":\"t\\u0041\",\"object_marking_refs\":[\"{}\"]}}",
-                uuid::Uuid::nil(),
                 standard_id(tlp)
             )
         };
