@@ -19,7 +19,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use corpus::files;
+use corpus::{files, misp_events};
 use entente::bulletin::{Draft, Precedence, Tlp};
 use entente::formats::{Disclosed, misp, stix};
 use entente::testing::Scratch;
@@ -103,14 +103,12 @@ fn from_misp() -> Vec<Disclosed> {
         exercise: false,
     };
     let mut all = Vec::new();
-    for set in ["misp/eset-malware-ioc-events", "misp/misp-training-events"] {
-        for (_, bytes) in files(set) {
-            let event = misp::read_event(&bytes).ok();
-            let made = event.and_then(|event| misp::drafts(&event, &labels, &[]).ok());
-            for draft in made.into_iter().flat_map(|made| made.drafts) {
-                let number = u8::try_from(all.len() % 256).expect("a byte");
-                all.push(disclosed(draft, number));
-            }
+    for (_, event) in misp_events() {
+        let event = misp::read_event(event.to_string().as_bytes()).ok();
+        let made = event.and_then(|event| misp::drafts(&event, &labels, &[]).ok());
+        for draft in made.into_iter().flat_map(|made| made.drafts) {
+            let number = u8::try_from(all.len() % 256).expect("a byte");
+            all.push(disclosed(draft, number));
         }
     }
     all

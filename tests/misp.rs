@@ -14,7 +14,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corpus::{corpus, files};
+use corpus::{corpus, misp_events};
 use entente::bulletin::{Content, PartClass, Precedence, Tlp};
 use entente::formats::misp::{Labels, LeftOut, MispError, drafts, event_of, feed, read_event};
 use serde_json::{Value, json};
@@ -30,30 +30,6 @@ fn labels() -> Labels {
         releasable_to: Vec::new(),
         exercise: false,
     }
-}
-
-/// Every event of the corpus, with its file's name.
-fn events() -> Vec<(String, Value)> {
-    let mut events = Vec::new();
-    for set in [
-        "misp/eset-malware-ioc-events",
-        "misp/misp-training-events",
-        "misp/misp-stix-event-pairs",
-    ] {
-        for (name, bytes) in files(set) {
-            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let list = match &value {
-                Value::Array(list) => list.clone(),
-                Value::Object(map) if map.contains_key("response") => {
-                    map["response"].as_array().cloned().unwrap_or_default()
-                }
-                value => vec![value.clone()],
-            };
-            let list = list.into_iter().filter(|one| one["Event"].is_object());
-            events.extend(list.map(|one| (name.clone(), one)));
-        }
-    }
-    events
 }
 
 /// What the attributes of an event say, one value each: composite types taken apart, and types that
@@ -103,7 +79,7 @@ fn said(event: &Value) -> BTreeSet<(String, String)> {
 #[test]
 fn real_events_come_back_with_what_they_said() {
     let (mut values, mut left_out) = (0, BTreeMap::new());
-    let events = events();
+    let events = misp_events();
     for (name, event) in &events {
         let read = read_event(event.to_string().as_bytes());
         let read = read.unwrap_or_else(|error| panic!("{name}: {error}"));

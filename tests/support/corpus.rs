@@ -10,6 +10,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// The corpus, or `None` with a word about it.
 pub(crate) fn corpus() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
@@ -42,6 +44,30 @@ pub(crate) fn files(set: &str) -> Vec<(String, Vec<u8>)> {
         }
     }
     files
+}
+
+/// Every MISP event, whether its file holds one or several, with the file's name.
+pub(crate) fn misp_events() -> Vec<(String, Value)> {
+    let mut events = Vec::new();
+    for set in [
+        "misp/eset-malware-ioc-events",
+        "misp/misp-training-events",
+        "misp/misp-stix-event-pairs",
+    ] {
+        for (name, bytes) in files(set) {
+            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let list = match &value {
+                Value::Array(list) => list.clone(),
+                Value::Object(map) if map.contains_key("response") => {
+                    map["response"].as_array().cloned().unwrap_or_default()
+                }
+                value => vec![value.clone()],
+            };
+            let list = list.into_iter().filter(|one| one["Event"].is_object());
+            events.extend(list.map(|one| (name.clone(), one)));
+        }
+    }
+    events
 }
 
 fn walk(directory: &Path) -> Vec<(String, Vec<u8>)> {

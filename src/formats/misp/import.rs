@@ -3,34 +3,13 @@
 use super::attributes::{self, contents};
 use super::event::{Attribute, Event, MispError, MispObject, Tag, seconds};
 use crate::bulletin::content::{Action, Context, File, Narrative, Person, Sighting};
-use crate::bulletin::{
-    BulletinId, Content, Draft, DraftPart, Kind, Marking, Precedence, Region, Tlp, Topic,
-};
-use crate::partner::PartnerId;
+use crate::bulletin::{BulletinId, Content, Draft, DraftPart, Marking, Tlp};
+use crate::formats::Labels;
 
 /// Parts of one bulletin, as for STIX.
 const MAX_PARTS: usize = 1_000;
 /// Bytes of files and texts of one bulletin.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-
-/// The labels of bulletins made from events: the publisher's business, where tags say nothing.
-#[derive(Clone, Debug)]
-pub struct Labels {
-    /// What it is about.
-    pub kinds: Vec<Kind>,
-    /// About what exactly.
-    pub topics: Vec<Topic>,
-    /// Where.
-    pub regions: Vec<Region>,
-    /// The least TLP; what is tagged stricter keeps its own.
-    pub tlp: Tlp,
-    /// How urgent.
-    pub precedence: Precedence,
-    /// To whom it is releasable; none: no restriction beyond the agreements.
-    pub releasable_to: Vec<PartnerId>,
-    /// Nothing of it is real.
-    pub exercise: bool,
-}
 
 /// Something of an event that does not go along, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,26 +334,9 @@ impl Import {
         let credibility = machine(&event.tags, "admiralty-scale:information-credibility");
         let credibility = credibility.and_then(|grade| grade.parse().ok());
         Draft {
-            id: None,
-            kinds: labels.kinds.clone(),
-            topics: labels.topics.clone(),
-            regions: labels.regions.clone(),
-            tlp: self.tlp,
-            classification: None,
-            releasable_to: labels.releasable_to.clone(),
-            hide_audience: false,
-            caveats: Vec::new(),
-            precedence: labels.precedence,
-            exercise: labels.exercise,
             reliability: reliability.filter(|grade| ('A'..='F').contains(grade)),
             credibility: credibility.filter(|grade| (1..=6).contains(grade)),
-            valid_from: None,
-            valid_until: None,
-            supersedes: Vec::new(),
-            retracts: Vec::new(),
-            pseudonym: None,
-            as_of: None,
-            parts,
+            ..labels.draft(self.tlp, parts)
         }
     }
 }

@@ -11,7 +11,8 @@ mod export;
 mod feed;
 mod import;
 
+pub use super::Labels;
 pub use event::{Event, MAX_EVENT_BYTES, MispError, read_event};
 pub use export::event_of;
 pub use feed::{Feed, feed};
-pub use import::{Imported, Labels, LeftOut, drafts};
+pub use import::{Imported, LeftOut, drafts};

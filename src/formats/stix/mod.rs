@@ -18,6 +18,7 @@ mod versions;
 
 pub mod pattern;
 
+pub use super::Labels;
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
-pub use drafts::{Labels, drafts};
+pub use drafts::drafts;
 pub use versions::{Published, Renewal, renew};

@@ -8,9 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::bundle::{Bundle, Object, RefusedObject};
-use super::drafts::{Labels, drafts};
+use super::drafts::drafts;
 use crate::bulletin::{BulletinId, Draft};
 use crate::clock::Timestamp;
+use crate::formats::Labels;
 
 /// Which bulletins carry which versions of which objects.
 #[derive(Clone, Debug, Default)]
