@@ -5,9 +5,11 @@ pub mod cap;
 mod derived;
 mod disclosed;
 mod labels;
+pub mod list;
 pub mod misp;
 pub mod stanag4774;
 pub mod stix;
+pub mod warninglist;
 mod xml;
 
 pub use disclosed::{Disclosed, DisclosedPart};

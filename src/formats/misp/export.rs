@@ -11,7 +11,7 @@ use crate::bulletin::content::{
 use crate::bulletin::{Content, Precedence, Tlp};
 use crate::clock::Timestamp;
 use crate::formats::derived::derived;
-use crate::formats::stix::pattern;
+use crate::formats::stix::typed_indicator;
 use crate::formats::{Disclosed, DisclosedPart};
 
 /// MISP's templates of objects (misp-objects), by name and version.
@@ -216,7 +216,10 @@ impl Export<'_> {
         match &part.content {
             Content::Stix(stix) => {
                 // An indicator of a simple pattern; other objects have no place in an event.
-                for content in indicators_of(&stix.json) {
+                for content in typed_indicator(&stix.json)
+                    .into_iter()
+                    .flat_map(|one| one.contents)
+                {
                     self.content(part, &content);
                 }
             }
@@ -423,20 +426,6 @@ impl Export<'_> {
             }
         }
     }
-}
-
-/// The typed indicators of a STIX indicator with a simple pattern.
-fn indicators_of(json: &str) -> Vec<Content> {
-    let object: Value = serde_json::from_str(json).unwrap_or_default();
-    if object["type"] != "indicator" || object["pattern_type"] != "stix" {
-        return Vec::new();
-    }
-    let pattern = object["pattern"]
-        .as_str()
-        .and_then(|text| pattern::parse(text).ok());
-    pattern
-        .and_then(|pattern| pattern::indicators(&pattern))
-        .unwrap_or_default()
 }
 
 /// `MISP type: value`, as the import writes what has no type of ours.

@@ -1,0 +1,303 @@
+//! Lists of indicators for firewalls and SIEMs: plain, a value on a line, or CSV; and plain lists in.
+//!
+//! What has expired, was taken back, is an exercise or is not for detection (confidence 0) is in no
+//! list. A list has no room for markings: CSV tells the TLP of each value, and a plain list is for what
+//! its reader has sorted out before.
+
+use std::collections::BTreeMap;
+
+use super::stix::typed_indicator;
+use super::{Disclosed, DisclosedPart};
+use crate::bulletin::content::{Context, Indicator, Line, Md5, Sha1, Sha256, Sha512};
+use crate::bulletin::{BulletinId, Content, Tlp};
+use crate::clock::Timestamp;
+
+/// The most lines of a list that is read.
+pub const MAX_LINES: usize = 1_000_000;
+/// The largest list that is read.
+pub const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
+
+/// A value in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is: `ip`, `ip-range`, `domain`, `url`, `email`, `md5`, `sha1`, `sha256`, `sha512`.
+    pub kind: &'static str,
+    /// The value.
+    pub value: String,
+    /// From then on it is not good any more.
+    pub expires: Timestamp,
+    /// How far it may go.
+    pub tlp: Tlp,
+    /// 0 to 100, where that was said.
+    pub confidence: Option<u8>,
+    /// Where it comes from.
+    pub bulletin: BulletinId,
+    /// For analysts.
+    pub comment: String,
+}
+
+/// The values of these bulletins that are good now, each once: of several, that which is good longest,
+/// and at the strictest level of them.
+pub fn entries<'a>(
+    bulletins: impl IntoIterator<Item = &'a Disclosed>,
+    now: Timestamp,
+) -> Vec<Entry> {
+    let mut found: BTreeMap<(&'static str, String), Entry> = BTreeMap::new();
+    for bulletin in bulletins {
+        let good =
+            bulletin.taken_back.is_none() && !bulletin.exercise && bulletin.valid_from <= now;
+        if !good {
+            continue;
+        }
+        for part in &bulletin.parts {
+            for entry in entries_of(bulletin, part) {
+                if entry.expires <= now || entry.confidence == Some(0) {
+                    continue;
+                }
+                let key = (entry.kind, entry.value.clone());
+                match found.get_mut(&key) {
+                    None => {
+                        found.insert(key, entry);
+                    }
+                    Some(known) => {
+                        let tlp = known.tlp.max(entry.tlp);
+                        if known.expires < entry.expires {
+                            *known = entry;
+                        }
+                        known.tlp = tlp;
+                    }
+                }
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+fn entries_of(bulletin: &Disclosed, part: &DisclosedPart) -> Vec<Entry> {
+    let (contents, until) = match &part.content {
+        Content::Stix(stix) => match typed_indicator(&stix.json) {
+            Some(typed) => (typed.contents, typed.valid_until),
+            None => return Vec::new(),
+        },
+        content => (vec![content.clone()], None),
+    };
+    let expires = until.map_or(bulletin.valid_until, |until| {
+        until.min(bulletin.valid_until)
+    });
+    let mut entries = Vec::new();
+    for content in &contents {
+        let (values, context) = values_of(content);
+        for (kind, value) in values {
+            let comment = context.and_then(|context| context.comment.as_ref());
+            entries.push(Entry {
+                kind,
+                value,
+                expires,
+                tlp: bulletin.tlp_of(part),
+                confidence: context.and_then(|context| context.confidence),
+                bulletin: bulletin.id,
+                comment: comment.map(ToString::to_string).unwrap_or_default(),
+            });
+        }
+    }
+    entries
+}
+
+/// What of a content a list can say. Of several hashes of a file each is a value; its name is none,
+/// which would be found everywhere.
+fn values_of(content: &Content) -> (Vec<(&'static str, String)>, Option<&Context>) {
+    fn one<'a, T: ToString>(
+        kind: &'static str,
+        one: &'a Indicator<T>,
+    ) -> (Vec<(&'static str, String)>, Option<&'a Context>) {
+        (vec![(kind, one.value.to_string())], one.context.as_ref())
+    }
+    match content {
+        Content::Ip(ip) => one("ip", ip),
+        Content::IpRange(range) => one("ip-range", range),
+        Content::Domain(domain) => one("domain", domain),
+        Content::Url(url) => one("url", url),
+        Content::Email(email) => one("email", email),
+        Content::File(file) => {
+            let hashes = [
+                ("md5", file.md5.as_ref().map(Md5::as_str)),
+                ("sha1", file.sha1.as_ref().map(Sha1::as_str)),
+                ("sha256", file.sha256.as_ref().map(Sha256::as_str)),
+                ("sha512", file.sha512.as_ref().map(Sha512::as_str)),
+            ];
+            let hashes = hashes
+                .into_iter()
+                .filter_map(|(kind, hash)| Some((kind, hash?.to_owned())));
+            (hashes.collect(), file.context.as_ref())
+        }
+        _ => (Vec::new(), None),
+    }
+}
+
+/// A plain list: the values of one kind, a line each.
+pub fn plain(entries: &[Entry], kind: &str) -> String {
+    let values = entries.iter().filter(|entry| entry.kind == kind);
+    values.map(|entry| format!("{}\n", entry.value)).collect()
+}
+
+/// All values as CSV (RFC 4180) with a header. A cell that a spreadsheet would take for a formula
+/// begins with an apostrophe.
+pub fn csv(entries: &[Entry]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = [
+        "type",
+        "value",
+        "expires",
+        "tlp",
+        "confidence",
+        "bulletin",
+        "comment",
+    ];
+    // Writing to memory does not fail.
+    let _ = writer.write_record(header);
+    for entry in entries {
+        let cells = [
+            entry.kind.to_owned(),
+            entry.value.clone(),
+            entry.expires.to_string(),
+            entry.tlp.to_string(),
+            entry
+                .confidence
+                .map(|grade| grade.to_string())
+                .unwrap_or_default(),
+            entry.bulletin.to_string(),
+            entry.comment.clone(),
+        ];
+        let _ = writer.write_record(cells.map(|cell| inert(&cell)));
+    }
+    let bytes = writer.into_inner().unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A cell that no spreadsheet runs.
+fn inert(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
+}
+
+/// What a plain list says.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// The indicators.
+    pub contents: Vec<Content>,
+    /// Lines that are none, by number from 1.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// Reads a plain list, one value on a line; `#` begins a comment. What a value is, its form tells.
+/// `None`: it is larger than what is read.
+pub fn read_plain(text: &str) -> Option<Listed> {
+    if text.len() > MAX_LIST_BYTES {
+        return None;
+    }
+    let mut listed = Listed::default();
+    for (number, line) in (1..).zip(text.lines()) {
+        if number > MAX_LINES {
+            return None;
+        }
+        let value = line.split(" #").next().unwrap_or_default().trim();
+        if value.is_empty() || value.starts_with('#') {
+            continue;
+        }
+        match content_of(value) {
+            Some(content) => listed.contents.push(content),
+            None => listed.refused.push((
+                number,
+                value.chars().filter(|c| !c.is_control()).take(80).collect(),
+            )),
+        }
+    }
+    Some(listed)
+}
+
+/// An indicator by its form.
+fn content_of(text: &str) -> Option<Content> {
+    fn of<T: std::str::FromStr>(text: &str) -> Option<Indicator<T>> {
+        let value = text.parse().ok()?;
+        Some(Indicator {
+            value,
+            context: None,
+        })
+    }
+    let file = |name: &str| {
+        let json = serde_json::json!({"type": "file", name: text});
+        serde_json::from_value(json).ok()
+    };
+    let hexadecimal = text.bytes().all(|b| b.is_ascii_hexdigit());
+    match (hexadecimal, text.len()) {
+        (true, 32) => return file("md5"),
+        (true, 40) => return file("sha1"),
+        (true, 64) => return file("sha256"),
+        (true, 128) => return file("sha512"),
+        _ => {}
+    }
+    of(text)
+        .map(Content::Ip)
+        .or_else(|| of(text).map(Content::IpRange))
+        .or_else(|| of(text).map(Content::Url))
+        .or_else(|| of(text).map(Content::Email))
+        .or_else(|| {
+            // A domain, and no name of a file with a version in it.
+            text.parse::<Line>().ok()?;
+            of(text).map(Content::Domain)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_list_is_read_by_the_form_of_its_values() {
+        let text = format!(
+            "# a list\n198.51.100.7\n203.0.113.0/24 # a range\nc2.example\nhttps://c2.example/a#b\n\
+             a@c2.example\n{}\nno value\n\n",
+            "a".repeat(64)
+        );
+        let listed = read_plain(&text).unwrap();
+        let kinds: Vec<&str> = listed
+            .contents
+            .iter()
+            .flat_map(|one| values_of(one).0)
+            .map(|(kind, _)| kind)
+            .collect();
+        assert_eq!(
+            kinds,
+            ["ip", "ip-range", "domain", "url", "email", "sha256"]
+        );
+        assert_eq!(listed.refused, [(8, "no value".to_owned())]);
+        assert!(read_plain(&"\n".repeat(MAX_LINES + 2)).is_none());
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let entry = |value: &str, comment: &str| Entry {
+            kind: "url",
+            value: value.into(),
+            expires: Timestamp::MAX,
+            tlp: Tlp::Green,
+            confidence: Some(80),
+            bulletin: BulletinId([7; 16]),
+            comment: comment.into(),
+        };
+        let text = csv(&[
+            entry("https://a.example/", "=cmd|' /C calc'!A0"),
+            entry("@a", "x,\"y\""),
+        ]);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        for record in reader.records() {
+            for cell in record.unwrap().iter() {
+                assert!(!cell.starts_with(['=', '+', '-', '@']), "{cell}");
+            }
+        }
+        assert!(text.contains("\"x,\"\"y\"\"\""), "{text}");
+    }
+}
