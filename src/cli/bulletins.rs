@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::error::CliError;
-use super::files::{NodeFile, read, read_text, unexpected};
+use super::files::{NodeFile, read_text, unexpected};
 use super::report::{Report, dash, list, table, titled_table};
 use crate::agreement::Purpose;
 use crate::bulletin::{
     BulletinId, Content, Draft, Kind, MAX_PART_BYTES, Precedence, Region, TOPICS, Tlp, Topic,
 };
-use crate::formats::stix;
+use crate::formats::Labels;
 use crate::node::{Command, HeaderView, ItemView, Response};
 use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
@@ -30,6 +30,16 @@ pub(super) struct PublishArgs {
     /// STIX 2.1 bundles: each object becomes a part, kept byte for byte.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     stix: Vec<PathBuf>,
+    /// MISP events: attributes become parts, tags labels.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    misp: Vec<PathBuf>,
+    /// CAP 1.2 alerts: each becomes a warning.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    cap: Vec<PathBuf>,
+    /// Leaves out what is on one of the lists of this directory, which are in the JSON format of
+    /// MISP's warninglists: resolvers, reserved ranges, hashes of empty files.
+    #[arg(long, value_name = "DIRECTORY")]
+    warninglists: Option<PathBuf>,
     #[command(flatten)]
     labels: StixLabels,
     /// Lists the topics of the taxonomy, and publishes nothing.
@@ -42,33 +52,33 @@ pub(super) struct PublishArgs {
     node: NodeFile,
 }
 
-/// The labels of bulletins made from STIX.
+/// The labels of bulletins made from other formats.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct StixLabels {
-    /// Kinds of the bulletins made from STIX.
+    /// Kinds of the bulletins made from other formats.
     #[arg(long, value_delimiter = ',', default_value = "cyber")]
     pub(super) kinds: Vec<Kind>,
-    /// Topics of the bulletins made from STIX.
+    /// Topics of the bulletins made from other formats.
     #[arg(long, value_delimiter = ',', default_value = "cyber")]
     pub(super) topics: Vec<Topic>,
-    /// Regions of the bulletins made from STIX.
+    /// Regions of the bulletins made from other formats.
     #[arg(long, value_delimiter = ',')]
     pub(super) regions: Vec<Region>,
-    /// The least TLP of what is made from STIX; objects marked stricter keep their own.
+    /// The least TLP of what is made from other formats; what is marked stricter keeps its own.
     #[arg(long, default_value = "TLP:AMBER")]
     pub(super) tlp: Tlp,
-    /// Precedence of the bulletins made from STIX.
+    /// Precedence of the bulletins made from other formats.
     #[arg(long, default_value = "ROUTINE")]
     pub(super) precedence: Precedence,
-    /// Partners to whom what is made from STIX is releasable; TLP:RED goes to nobody else.
+    /// Partners to whom what is made from other formats is releasable; TLP:RED goes to nobody else.
     #[arg(long, value_delimiter = ',', value_name = "PARTNERS")]
     pub(super) releasable_to: Vec<PartnerId>,
-    /// Marks what is made from STIX as an exercise.
+    /// Marks what is made from other formats as an exercise.
     #[arg(long)]
     pub(super) exercise: bool,
 }
 
-impl From<StixLabels> for stix::Labels {
+impl From<StixLabels> for Labels {
     fn from(labels: StixLabels) -> Self {
         Self {
             kinds: labels.kinds,
@@ -109,10 +119,11 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
             table(["topic", "about"], rows)
         });
     }
-    if args.files.is_empty() && args.stix.is_empty() {
+    let others = [&args.stix, &args.misp, &args.cap];
+    if args.files.is_empty() && others.iter().all(|files| files.is_empty()) {
         return Err(CliError::refused(
             "nothing",
-            "name a bulletin file, or a bundle after --stix",
+            "name a bulletin file, or files of other tools after --stix, --misp or --cap",
         ));
     }
     let mut published = Published::default();
@@ -120,20 +131,21 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     for file in &args.files {
         drafts.push(read_draft(file)?);
     }
-    let labels = stix::Labels::from(args.labels);
+    let labels = Labels::from(args.labels);
+    let mut import = super::import::Import::new(labels, args.warninglists.as_deref())?;
     for file in &args.stix {
-        let bundle = stix::read_bundle(&read(file)?).map_err(|error| {
-            CliError::refused("invalid", format!("{}: {error}", file.display()))
-        })?;
-        for refused in &bundle.refused {
-            let reason = refused.to_string();
-            report.note(&format!("{}: {reason}", file.display()));
-            published.refused.push(RefusedView {
-                file: file.clone(),
-                reason,
-            });
-        }
-        drafts.extend(stix::drafts(bundle, &labels));
+        drafts.extend(import.stix(file)?);
+    }
+    for file in &args.misp {
+        drafts.extend(import.misp(file)?);
+    }
+    for file in &args.cap {
+        drafts.push(import.cap(file)?);
+    }
+    import.leave_out_known(&mut drafts);
+    for (file, reason) in import.left_out {
+        report.note(&format!("{}: {reason}", file.display()));
+        published.refused.push(RefusedView { file, reason });
     }
     let mut ids: Vec<BulletinId> = Vec::new();
     for draft in drafts {
@@ -159,8 +171,8 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     report.show(&published, || {
         let refused = match published.refused.len() {
             0 => String::new(),
-            1 => "One object was refused; the rest is published.\n".to_owned(),
-            some => format!("{some} objects were refused; the rest is published.\n"),
+            1 => "One thing was left out; the rest is published.\n".to_owned(),
+            some => format!("{some} things were left out; the rest is published.\n"),
         };
         outbox_table(&published.bulletins) + &refused
     })?;

@@ -14,6 +14,8 @@ mod error;
 mod evidence;
 mod export;
 mod files;
+mod formats;
+mod import;
 mod node;
 mod notices;
 mod onward;
@@ -88,6 +90,8 @@ enum Noun {
     Outbox(bulletins::OutboxArgs),
     /// Lists what was received here, or shows one bulletin.
     Inbox(bulletins::InboxArgs),
+    /// Writes what was received here in the formats of other tools.
+    Export(formats::ExportArgs),
     /// Hands each bulletin received here to an application, once.
     Watch(bulletins::WatchArgs),
     /// Takes back a bulletin that was published here, from exactly those who received it.
@@ -174,6 +178,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Publish(args) => bulletins::publish(args, report).await,
         Noun::Outbox(args) => bulletins::outbox(args, report).await,
         Noun::Inbox(args) => bulletins::inbox(args, report).await,
+        Noun::Export(args) => formats::export(args, report).await,
         Noun::Watch(args) => bulletins::watch(args, report).await,
         Noun::Recall(args) => notices::recall(args, report).await,
         Noun::Supersede(args) => notices::supersede(args, report).await,

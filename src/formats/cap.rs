@@ -11,8 +11,8 @@ use time::macros::format_description;
 use super::derived::derived;
 use super::xml::{self, Element, XmlError, escaped};
 use super::{Disclosed, Labels};
-use crate::bulletin::content::{Action, Warning};
-use crate::bulletin::{BulletinId, Content, Draft, DraftPart, Kind, Precedence, Tlp};
+use crate::bulletin::content::{Action, Line, Warning};
+use crate::bulletin::{BulletinId, Content, Draft, DraftPart, Kind, Precedence, Region, Tlp};
 use crate::clock::Timestamp;
 
 /// The namespace of CAP 1.2.
@@ -454,8 +454,8 @@ fn put_info(out: &mut String, bulletin: &Disclosed, warning: &Warning) {
     let region = warning.region.or_else(|| bulletin.regions.first().copied());
     if warning.place.is_some() || region.is_some() || warning.latitude.is_some() {
         out.push_str("<area>\n");
-        let place = warning.place.as_ref().map(|place| place.as_str());
-        let place = place.or(region.map(|region| region.as_str()));
+        let place = warning.place.as_ref().map(Line::as_str);
+        let place = place.or_else(|| region.map(Region::as_str));
         put(
             out,
             "areaDesc",

@@ -137,7 +137,9 @@ fn values_of(content: &Content) -> (Vec<(&'static str, String)>, Option<&Context
 /// A plain list: the values of one kind, a line each.
 pub fn plain(entries: &[Entry], kind: &str) -> String {
     let values = entries.iter().filter(|entry| entry.kind == kind);
-    values.map(|entry| format!("{}\n", entry.value)).collect()
+    values
+        .flat_map(|entry| [entry.value.as_str(), "\n"])
+        .collect()
 }
 
 /// All values as CSV (RFC 4180) with a header. A cell that a spreadsheet would take for a formula
@@ -294,7 +296,7 @@ mod tests {
         ]);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         for record in reader.records() {
-            for cell in record.unwrap().iter() {
+            for cell in &record.unwrap() {
                 assert!(!cell.starts_with(['=', '+', '-', '@']), "{cell}");
             }
         }

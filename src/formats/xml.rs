@@ -109,7 +109,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Element, XmlError> {
             Event::CData(text) => append(&mut open, &text.xml10_content())?,
             Event::GeneralRef(entity) => {
                 let resolved = entity.resolve_char_ref().map_err(malformed)?;
-                let c = resolved.or(match &*entity.xml10_content() {
+                let c = resolved.or_else(|| match &*entity.xml10_content() {
                     "lt" => Some('<'),
                     "gt" => Some('>'),
                     "amp" => Some('&'),
@@ -174,7 +174,7 @@ fn close(
     open: &mut [Element],
     root: &mut Option<Element>,
 ) -> Result<(), XmlError> {
-    done.text = done.text.trim().to_owned();
+    done.text = done.text.trim().into();
     match open.last_mut() {
         Some(parent) => parent.children.push(done),
         None if root.is_none() => *root = Some(done),

@@ -12,7 +12,7 @@ use super::obligations::owed;
 use super::{LinkStatus, Shared, evidence};
 use crate::agreement::{Purpose, RatifiedAgreement};
 use crate::bulletin::{
-    BulletinId, Caveat, Classification, Content, Header, Kind, OpenPart, Part, PartClass,
+    BulletinId, Caveat, Classification, Content, Header, Kind, Level, OpenPart, Part, PartClass,
     Precedence, Reference, Region, Relation, Tlp, Topic,
 };
 use crate::clock::Timestamp;
@@ -240,6 +240,9 @@ pub struct PartView {
     /// A stricter TLP than the bulletin's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tlp: Option<Tlp>,
+    /// A stricter level of classification than the bulletin's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// What it says; absent where it is withheld, or of a class that this version does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
@@ -289,6 +292,7 @@ fn part(part: &Part) -> PartView {
             class: None,
             withheld: true,
             tlp: None,
+            level: None,
             content: None,
             leaf,
         },
@@ -296,6 +300,7 @@ fn part(part: &Part) -> PartView {
             class: Some(open.class.clone()),
             withheld: false,
             tlp: open.marking.tlp,
+            level: open.marking.level,
             content: content(open),
             leaf,
         },

@@ -47,6 +47,17 @@ pub fn objects(bulletin: &Disclosed) -> Vec<Object> {
     export.finish()
 }
 
+/// The id of a bundle of these objects: the same for the same ones.
+pub fn bundle_id(objects: &[Object]) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for object in objects {
+        context.update(object.json.as_bytes());
+        context.update(b"\n");
+    }
+    let digest = data_encoding::HEXLOWER.encode(context.finish().as_ref());
+    ids::own_id("bundle", &[&digest])
+}
+
 /// What is written so far.
 struct Export<'a> {
     bulletin: &'a Disclosed,

@@ -1,0 +1,116 @@
+//! The commands on real nodes: files of other tools are published on one side, and what arrives is
+//! exported on the other, without a trace of what was withheld.
+
+#[path = "support/alliance.rs"]
+mod alliance;
+
+use std::fs;
+
+use alliance::{entente, plan, prepared, settled, start, written};
+use entente::testing::Scratch;
+use serde_json::Value;
+
+const EVENT: &str = r#"{"Event": {"uuid": "b2f4c1de-0a11-4d0e-9d5a-3a1c0f6f7a10", "info": "A campaign",
+    "date": "2026-01-15", "threat_level_id": "2", "analysis": "2", "distribution": "3",
+    "Tag": [{"name": "tlp:amber"}], "Attribute": [
+    {"type": "domain", "category": "Network activity", "value": "c2.example", "to_ids": true},
+    {"type": "domain", "category": "Network activity", "value": "not good.example", "to_ids": true},
+    {"type": "ip-dst", "category": "Network activity", "value": "8.8.8.8", "to_ids": true}]}}"#;
+
+const DRAFT: &str = r#"
+kinds = ["cyber"]
+topics = ["cyber/malware"]
+tlp = "TLP:CLEAR"
+precedence = "FLASH"
+part = [
+    { type = "warning", text = "Implants at two utilities.", place = "the north" },
+    { type = "source", description = "a utility that must not be named" },
+]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_tools_write_is_published_and_what_arrives_is_exported() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let config = |name: &str| {
+        let config = cluster.layout().node_config(&alliance::partner(name));
+        config.to_str().expect("a path").to_owned()
+    };
+    let (norland, estmark) = (config("norland"), config("estmark"));
+
+    let event = written(&scratch, "event.json", EVENT);
+    let bulletin = written(&scratch, "warning.toml", DRAFT);
+    let lists = scratch.path().join("lists");
+    fs::create_dir(&lists).expect("a directory");
+    let list = r#"{"name": "resolvers", "type": "cidr", "list": ["8.8.8.0/24"]}"#;
+    fs::write(lists.join("list.json"), list).expect("a list");
+    let [event, bulletin, lists] =
+        [&event, &bulletin, &lists].map(|path| path.to_str().expect("a path"));
+    let publish = [
+        "publish",
+        bulletin,
+        "--misp",
+        event,
+        "--warninglists",
+        lists,
+        "-c",
+        &norland,
+    ];
+    let (code, said) = entente(&publish);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("8.8.8.8 is on: resolvers"), "{said}");
+    assert!(
+        said.contains("not good.example"),
+        "what is no domain is named: {said}"
+    );
+    settled(&cluster, "estmark", |status| status.received == 2).await;
+
+    let out = |name: &str| scratch.path().join(name).display().to_string();
+    let export = |format: &str, more: &[&str]| {
+        let target = out(format);
+        let all = [&["export", format, "--out", &target, "-c", &estmark], more].concat();
+        let (code, said) = entente(&all);
+        assert_eq!(code, 0, "{said}");
+        target
+    };
+    let stix = fs::read_to_string(export("stix", &[])).expect("a bundle");
+    let bundle: Value = serde_json::from_str(&stix).expect("JSON");
+    let indicators = bundle["objects"].as_array().expect("objects").iter();
+    let patterns: Vec<&str> = indicators
+        .filter_map(|one| one["pattern"].as_str())
+        .collect();
+    assert_eq!(patterns, ["[domain-name:value = 'c2.example']"]);
+    assert!(
+        !stix.contains("must not be named"),
+        "the source was withheld"
+    );
+
+    let feed = export("misp", &[]);
+    let manifest = fs::read_to_string(format!("{feed}/manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    let events = manifest.as_object().expect("events");
+    assert_eq!(events.len(), 2);
+    assert!(events.values().any(|event| event["info"] == "A campaign"));
+
+    let csv = fs::read_to_string(export("csv", &[])).expect("a list");
+    assert!(
+        csv.contains("domain,c2.example,") && !csv.contains("8.8.8.8"),
+        "{csv}"
+    );
+    let plain = fs::read_to_string(export("list", &["--kind", "domain"])).expect("a list");
+    assert_eq!(plain, "c2.example\n");
+
+    let alerts = export("cap", &["--sender", "warnings@estmark.example"]);
+    let alerts: Vec<_> = fs::read_dir(alerts).expect("alerts").collect();
+    let [Ok(alert)] = alerts.as_slice() else {
+        panic!("one alert: {alerts:?}");
+    };
+    let alert = fs::read(alert.path()).expect("an alert");
+    let alert = entente::formats::cap::read_alert(&alert).expect("our own alert");
+    assert_eq!(
+        alert.warnings[0].place.as_ref().expect("a place").as_str(),
+        "the north"
+    );
+}
