@@ -1,4 +1,4 @@
-//! What is exported, judged by independent tools from PyPI: the OASIS validator and library, `PyMISP`,
+//! What is exported, judged by independent tools from the Python registry: the OASIS validator and library, `PyMISP`,
 //! and MISP's converter. Without Python, the registry or the corpus these tests say that they skip.
 
 #![allow(

@@ -117,9 +117,34 @@ fn files(seeds: &mut Seeds, world: &World) {
         "([a:b[*].c NOT IN (1, -2.5)] FOLLOWEDBY [EXISTS a:d] WITHIN 5 SECONDS) START t'2026-01-01T00:00:00Z' \
          STOP t'2026-01-02T00:00:00Z' /* end */",
     );
+    seeds.add("misp", "event", EVENT);
+    seeds.add("cap", "alert", ALERT);
+    seeds.add("cap", "label", LABEL);
+    seeds.add("list", "plain", PLAIN);
+    seeds.add("list", "warninglist", WARNINGLIST);
     seeds.add("stix", "bundle", STIX);
     seeds.add("stix", "object", OBJECT);
 }
+
+/// A seed of `misp`.
+const EVENT: &str = r##"{"Event":{"uuid":"b2f4c1de-0a11-4d0e-9d5a-3a1c0f6f7a10","info":"A campaign","date":"2026-01-15","distribution":"3","Tag":[{"name":"tlp:amber"}],"Attribute":[{"type":"domain","value":"c2.example","to_ids":true,"Sighting":[{"type":"0","date_sighting":"1768435200"}]}],"Object":[{"name":"file","Attribute":[{"type":"sha1","object_relation":"sha1","value":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}]}]}}"##;
+
+/// A seed of `cap`.
+const ALERT: &str = r##"<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>a-1</identifier><sender>s</sender><sent>2026-11-23T12:00:00-00:00</sent><status>Actual</status><msgType>Alert</msgType><scope>Public</scope><info><category>Security</category><event>e</event><urgency>Immediate</urgency><severity>Severe</severity><certainty>Likely</certainty><area><areaDesc>market</areaDesc><circle>59.4,24.7 1</circle></area></info></alert>"##;
+
+/// A seed of `cap`.
+const LABEL: &str = r##"<s:originatorConfidentialityLabel xmlns:s="urn:nato:stanag:4774:confidentialitymetadatalabel:1:0"><s:ConfidentialityInformation><s:PolicyIdentifier>NATO</s:PolicyIdentifier><s:Classification>SECRET</s:Classification><s:Category TagName="Releasable To" Type="PERMISSIVE"><s:GenericValue>EST</s:GenericValue></s:Category></s:ConfidentialityInformation><s:CreationDateTime>2026-01-15T00:00:00Z</s:CreationDateTime></s:originatorConfidentialityLabel>"##;
+
+/// A seed of `list`.
+const PLAIN: &str = r##"# a list
+198.51.100.7
+203.0.113.0/24 # a range
+c2.example
+https://c2.example/a
+"##;
+
+/// A seed of `list`.
+const WARNINGLIST: &str = r##"{"name":"x","type":"cidr","list":["8.8.8.0/24"]}"##;
 
 /// An object by itself.
 const OBJECT: &str = "{\"type\":\"indicator\",\"spec_version\":\"2.1\",\"id\":\

@@ -18,6 +18,11 @@ use crate::clock::Timestamp;
 /// The namespace of CAP 1.2.
 const NAMESPACE: &str = "urn:oasis:names:tc:emergency:cap:1.2";
 
+/// The most areas of an alert.
+const MAX_AREAS: usize = 1_000;
+/// The most bytes of an info's text, taken as often as it has areas.
+const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
+
 /// An alert that is not taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CapError {
@@ -226,6 +231,12 @@ fn read_info(info: &Element, warnings: &mut Vec<Warning>, actions: &mut Vec<Acti
         method: None,
         target: None,
     };
+    // Each area repeats the text.
+    let count = info.all("area").count();
+    if warnings.len() + count > MAX_AREAS || text.len() * count > MAX_TEXT_BYTES {
+        let reason = format!("there are more than {MAX_AREAS}, or their texts are too long");
+        return Err(invalid("area", reason));
+    }
     let mut areas = Vec::new();
     for area in info.all("area") {
         let place = required(area, "areaDesc")?;
@@ -546,6 +557,15 @@ mod tests {
         ] {
             assert!(matches!(alert(&[change]), Err(CapError::NotShared(_))));
         }
+        let areas = "<area><areaDesc>market</areaDesc></area>".repeat(MAX_AREAS);
+        let many = alert(&[("</info>", &format!("{areas}</info>"))]);
+        assert!(matches!(
+            many,
+            Err(CapError::Invalid {
+                element: "area",
+                ..
+            })
+        ));
         let older = alert(&[("cap:1.2", "cap:1.1")]);
         assert!(matches!(older, Err(CapError::NoAlert { .. })), "{older:?}");
     }

@@ -8,6 +8,8 @@ use crate::formats::Labels;
 
 /// Parts of one bulletin, as for STIX.
 const MAX_PARTS: usize = 1_000;
+/// Aliases and nationalities of one person; more are parts of their own.
+const MAX_NAMES: usize = 64;
 /// Bytes of files and texts of one bulletin.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -282,13 +284,13 @@ impl Import {
             nationalities: Vec::new(),
             description: None,
         };
-        for one in of("alias") {
+        for one in of("alias").take(MAX_NAMES) {
             if let Ok(alias) = one.value.parse() {
                 person.aliases.push(alias);
                 used.push(one);
             }
         }
-        for one in of("nationality") {
+        for one in of("nationality").take(MAX_NAMES) {
             if let Ok(country) = one.value.parse() {
                 person.nationalities.push(country);
                 used.push(one);
