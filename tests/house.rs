@@ -52,6 +52,49 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     ];
     let benched = [&doors[..], &["testing"]].concat();
     let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
+    let mut all = pure_arrows();
+    all.extend([
+        // It puts bulletins into PEM, for who verifies them elsewhere.
+        ("identity", only(&["clock", "proof", "partner", "bulletin"])),
+        (
+            "store",
+            only(&["clock", "proof", "partner", "bulletin", "ledger"]),
+        ),
+        (
+            "transport",
+            only(&["clock", "proof", "partner", "identity"]),
+        ),
+        ("broker", without(&storeys_0_to_3, &["proto"])),
+        // The recipient proves; it does not decide for others.
+        ("node", without(&storeys_0_to_3, &["proto", "decision"])),
+        (
+            "audit",
+            only(&[
+                "clock",
+                "proof",
+                "partner",
+                "bulletin",
+                "agreement",
+                "decision",
+                "ledger",
+                "store",
+            ]),
+        ),
+        ("gateway", only(&door)),
+        ("deployment", without(&programs, &["proto", "formats"])),
+        ("bench", without(&benched, &["proto", "formats"])),
+        (
+            "cli",
+            without(&[&doors[..], &["bench"]].concat(), &["proto"]),
+        ),
+        ("testing", without(&doors, &["proto"])),
+    ]);
+    all
+}
+
+/// Of the rooms that are pure.
+fn pure_arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let only = |rooms: &[&'static str]| rooms.iter().copied().collect();
     BTreeMap::from([
         ("proto", only(&[])),
         ("clock", only(&[])),
@@ -91,40 +134,6 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "ledger",
             ]),
         ),
-        // It puts bulletins into PEM, for who verifies them elsewhere.
-        ("identity", only(&["clock", "proof", "partner", "bulletin"])),
-        (
-            "store",
-            only(&["clock", "proof", "partner", "bulletin", "ledger"]),
-        ),
-        (
-            "transport",
-            only(&["clock", "proof", "partner", "identity"]),
-        ),
-        ("broker", without(&storeys_0_to_3, &["proto"])),
-        // The recipient proves; it does not decide for others.
-        ("node", without(&storeys_0_to_3, &["proto", "decision"])),
-        (
-            "audit",
-            only(&[
-                "clock",
-                "proof",
-                "partner",
-                "bulletin",
-                "agreement",
-                "decision",
-                "ledger",
-                "store",
-            ]),
-        ),
-        ("gateway", only(&door)),
-        ("deployment", without(&programs, &["proto", "formats"])),
-        ("bench", without(&benched, &["proto", "formats"])),
-        (
-            "cli",
-            without(&[&doors[..], &["bench"]].concat(), &["proto"]),
-        ),
-        ("testing", without(&doors, &["proto"])),
     ])
 }
 

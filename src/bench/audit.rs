@@ -112,7 +112,9 @@ async fn audited(program: &Path, world: &World) -> Result<(f64, f64, u64), Bench
     }
     let told: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(BenchError::worker)?;
-    let records = told.get("records").and_then(serde_json::Value::as_f64);
+    let records = told
+        .pointer("/audit/records")
+        .and_then(serde_json::Value::as_f64);
     let records = records.ok_or_else(|| BenchError::worker("the audit counts no records"))?;
     Ok((records, seconds, peak))
 }

@@ -27,7 +27,8 @@ pub struct UrgentPlan {
 /// First on an idle broker, then while the backlog drains.
 pub async fn urgent(plan: &UrgentPlan) -> Result<Vec<Figures>, BenchError> {
     let scratch = Scratch::new().map_err(BenchError::worker)?;
-    let world = World::build(scratch.path(), 2, plan.recipients).await?;
+    let quiet = scratch.path().join("idle");
+    let world = World::build(&quiet, 2, plan.recipients).await?;
     let server = world.start(&plan.program).await?;
     let idle = Receive {
         expect: plan.flashes,
@@ -35,6 +36,10 @@ pub async fn urgent(plan: &UrgentPlan) -> Result<Vec<Figures>, BenchError> {
         ..plan.receive()
     };
     let idle = plan.flash(&world, idle, plan.flashes).await?;
+    server.stop().await?;
+
+    let world = World::build(&scratch.path().join("draining"), 2, plan.recipients).await?;
+    let server = world.start(&plan.program).await?;
     plan.fill(&world).await?;
     // As many as a drain of a minute would see; the drain ends the run.
     let flashes = f64_to_u32(plan.rate * 60.0);

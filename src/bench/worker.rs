@@ -237,13 +237,11 @@ impl Worker {
 
     async fn hear(&mut self) -> Result<String, BenchError> {
         let line = self.output.next_line().await.map_err(BenchError::worker)?;
-        match line {
-            Some(line) => Ok(line),
-            None => {
-                let status = self.child.wait().await.map_err(BenchError::worker)?;
-                Err(BenchError::worker(format!("it ended ({status})")))
-            }
+        if let Some(line) = line {
+            return Ok(line);
         }
+        let status = self.child.wait().await.map_err(BenchError::worker)?;
+        Err(BenchError::worker(format!("it ended ({status})")))
     }
 
     /// Lets workers begin together; the moment from which they count.

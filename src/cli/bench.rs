@@ -1,5 +1,6 @@
 //! `entente bench`: workloads with figures, beside the peer's.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -261,6 +262,24 @@ impl Bench<'_> {
 
 /// A table of the runs, what only this workload has, and how the systems compare.
 fn shown(runs: &[Figures]) -> String {
+    let any = runs.iter().any(|run| run.throughput.is_some());
+    let mut text = if any { figures(runs) } else { String::new() };
+    for run in runs.iter().filter(|run| !run.more.is_empty()) {
+        let more: Vec<String> = run
+            .more
+            .iter()
+            .map(|(name, value)| match value.as_f64() {
+                Some(value) => format!("{name} {}", short(value)),
+                None => format!("{name} {value}"),
+            })
+            .collect();
+        let _ = writeln!(text, "{}: {}", run.system, more.join(", "));
+    }
+    text.push_str(&compared(runs));
+    text
+}
+
+fn figures(runs: &[Figures]) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), short);
     let rows = runs.iter().map(|run| {
         [
@@ -276,33 +295,18 @@ fn shown(runs: &[Figures]) -> String {
                 .map_or_else(|| "-".into(), |kib| (kib / 1024).to_string()),
         ]
     });
-    let mut text = table(
-        [
-            "",
-            "system",
-            "per second",
-            "CPU µs",
-            "p50 µs",
-            "p99 µs",
-            "p99.9 µs",
-            "max µs",
-            "MiB",
-        ],
-        rows,
-    );
-    for run in runs.iter().filter(|run| !run.more.is_empty()) {
-        let more: Vec<String> = run
-            .more
-            .iter()
-            .map(|(name, value)| match value.as_f64() {
-                Some(value) => format!("{name} {}", short(value)),
-                None => format!("{name} {value}"),
-            })
-            .collect();
-        text.push_str(&format!("{}: {}\n", run.system, more.join(", ")));
-    }
-    text.push_str(&compared(runs));
-    text
+    let head = [
+        "",
+        "system",
+        "per second",
+        "CPU µs",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+        "max µs",
+        "MiB",
+    ];
+    table(head, rows)
 }
 
 /// Three digits that count.
@@ -345,11 +349,8 @@ fn compared(runs: &[Figures]) -> String {
                 Some(format!("{name} {}", short(ours / theirs)))
             })
             .collect();
-        text.push_str(&format!(
-            "{} / {other}, medians: {}\n",
-            first.system,
-            ratios.join(", ")
-        ));
+        let ratios = ratios.join(", ");
+        let _ = writeln!(text, "{} / {other}, medians: {ratios}", first.system);
     }
     text
 }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const LENGTH: usize = 4;
 /// How much is read at once: memory grows with what came, not with what was announced.
 const CHUNK: usize = 64 * 1024;
+/// How much is read first, where nothing is there yet: what a connection costs on which nothing happens.
+const FIRST: usize = 2 * 1024;
 /// A frame up to this size gets memory of its own: it may be kept for long, and with it all that was read
 /// at once.
 const SMALL: usize = CHUNK / 4;
@@ -68,7 +70,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = self.take()? {
                 return Ok(Some(frame));
             }
-            self.buffer.reserve(CHUNK);
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::with_capacity(FIRST);
+            } else {
+                self.buffer.reserve(CHUNK);
+            }
             if self.inner.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)

@@ -1,29 +1,33 @@
 //! Frames to and from protobuf.
 
+mod delivery;
+
+pub use delivery::{DeliveryAround, put_delivery};
+
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 use super::frame::{
-    Asking, AskingItem, Delivery, Evidence, Frame, FrameError, HoldItem, KeySetVersions,
-    OverdueItem, RecipientState, Rejected, Statement,
+    Asking, AskingItem, Evidence, Frame, FrameError, HoldItem, KeySetVersions, OverdueItem,
+    RecipientState, Rejected, Statement,
 };
 use super::hello::{Hello, LaneTail, Limits, Refusal, Welcome};
 use super::limits::{MAX_EVIDENCE_AGREEMENTS, MAX_TAIL};
 use super::log::{Fetch, Fetched, MAX_FETCH_RECORDS, WantedRecord};
-use crate::agreement::{AgreementId, ClauseRef, Onward, SignedAgreement, SignedWithdrawal};
+use crate::agreement::{AgreementId, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{BulletinId, Precedence, Refused, Sealed};
 use crate::clock::Timestamp;
 use crate::ledger::{
-    CertificatesRevoked, Inherited, LaneAck, LedgerId, Question, RecordOpening, SignedAck,
-    SignedConsent, SignedDeclaration, SignedHoldDecision, SignedPromise, clause_from_wire,
-    clause_to_wire, onward_from_wire, onward_to_wire,
+    CertificatesRevoked, LaneAck, LedgerId, Question, RecordOpening, SignedAck, SignedConsent,
+    SignedDeclaration, SignedHoldDecision, SignedPromise,
 };
 use crate::partner::{PartnerId, SignedKeySet, signature_from_wire, signature_to_wire};
 use crate::proof::Digest;
 use crate::proto;
 use crate::proto::frame::Frame as Wire;
+use delivery::{read_delivery, write_delivery};
 
 use FrameError::Malformed;
 
@@ -36,73 +40,6 @@ pub fn encode(frame: &Frame) -> Bytes {
     }
     .encode_to_vec()
     .into()
-}
-
-/// A delivery without its bulletin, whose envelope is serialized already: the same for several recipients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryAround {
-    /// Where it stands in the log.
-    pub position: u64,
-    /// Position of the record that released it.
-    pub released: u64,
-    /// Time of the group that accepted it.
-    pub time: Timestamp,
-    /// The clauses under which it is shared.
-    pub clauses: Vec<ClauseRef>,
-    /// Whether it may be passed on.
-    pub onward: Onward,
-    /// What is owed for the clauses under which earlier givers had it.
-    pub inherited: Inherited,
-}
-
-/// Appends the bytes of [`Frame::Deliver`], which are those of [`encode`]; how many.
-pub fn put_delivery(
-    number: u64,
-    around: &DeliveryAround,
-    envelope: &[u8],
-    buffer: &mut BytesMut,
-) -> usize {
-    use prost::encoding::{
-        WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64,
-    };
-    // The fields' numbers in session.proto.
-    const FRAME_DELIVER: u32 = 8;
-    const DELIVER_NUMBER: u32 = 1;
-    const DELIVER_DELIVERY: u32 = 2;
-    const DELIVERY_ENVELOPE: u32 = 1;
-    let after = proto::Delivery {
-        envelope: None,
-        position: around.position,
-        released: around.released,
-        time: around.time.micros(),
-        clauses: around.clauses.iter().map(clause_to_wire).collect(),
-        onward: onward_to_wire(around.onward),
-        inherited: write_inherited(&around.inherited),
-    }
-    .encode_to_vec();
-    let field = |tag: u32, length: usize| key_len(tag) + encoded_len_varint(length as u64) + length;
-    let delivery = field(DELIVERY_ENVELOPE, envelope.len()) + after.len();
-    // As everywhere in protobuf, a number that is zero is left out.
-    let numbered = if number == 0 {
-        0
-    } else {
-        uint64::encoded_len(DELIVER_NUMBER, &number)
-    };
-    let deliver = numbered + field(DELIVER_DELIVERY, delivery);
-    let start = buffer.len();
-    let open = |tag: u32, length: usize, buffer: &mut BytesMut| {
-        encode_key(tag, WireType::LengthDelimited, buffer);
-        encode_varint(length as u64, buffer);
-    };
-    open(FRAME_DELIVER, deliver, buffer);
-    if number != 0 {
-        uint64::encode(DELIVER_NUMBER, &number, buffer);
-    }
-    open(DELIVER_DELIVERY, delivery, buffer);
-    open(DELIVERY_ENVELOPE, envelope.len(), buffer);
-    buffer.extend_from_slice(envelope);
-    buffer.extend_from_slice(&after);
-    buffer.len() - start
 }
 
 /// Reads a frame's bytes. Bodies are slices of them, not copies.
@@ -639,62 +576,6 @@ fn read_refusal(wire: proto::Refuse) -> Refusal {
     }
 }
 
-fn write_delivery(item: &Delivery) -> proto::Delivery {
-    proto::Delivery {
-        envelope: Some(item.bulletin.to_wire()),
-        position: item.position,
-        released: item.released,
-        time: item.time.micros(),
-        clauses: item.clauses.iter().map(clause_to_wire).collect(),
-        onward: onward_to_wire(item.onward),
-        inherited: write_inherited(&item.inherited),
-    }
-}
-
-/// Nothing where nothing is owed.
-fn write_inherited(owed: &Inherited) -> Option<proto::Inherited> {
-    let purposes = owed.purposes.iter().flatten();
-    (*owed != Inherited::default()).then(|| proto::Inherited {
-        keep_until: owed.keep_until.map_or(0, Timestamp::micros),
-        bound: owed.purposes.is_some(),
-        purposes: purposes.map(ToString::to_string).collect(),
-        legal_bases: owed.legal_bases.clone(),
-    })
-}
-
-fn read_inherited(wire: Option<proto::Inherited>) -> Read<Inherited> {
-    let Some(wire) = wire else {
-        return Ok(Inherited::default());
-    };
-    let until = Some(wire.keep_until).filter(|until| *until != 0);
-    let purposes = wire.purposes.iter().map(|word| word.parse());
-    let purposes: Result<_, _> = purposes.collect();
-    let purposes = purposes.map_err(|_| Malformed("purposes"))?;
-    Ok(Inherited {
-        keep_until: until.map(read_time).transpose()?,
-        purposes: wire.bound.then_some(purposes),
-        legal_bases: wire.legal_bases,
-    })
-}
-
-fn read_delivery(wire: proto::Delivery) -> Read<Delivery> {
-    let envelope = wire.envelope.ok_or(Malformed("bulletin"))?;
-    let clauses = wire
-        .clauses
-        .iter()
-        .map(clause_from_wire)
-        .collect::<Option<_>>();
-    Ok(Delivery {
-        bulletin: Sealed::from_wire(envelope).map_err(|_| Malformed("bulletin"))?,
-        position: wire.position,
-        released: wire.released.max(wire.position),
-        time: read_time(wire.time)?,
-        clauses: clauses.ok_or(Malformed("clauses"))?,
-        onward: onward_from_wire(wire.onward).ok_or(Malformed("onward"))?,
-        inherited: read_inherited(wire.inherited)?,
-    })
-}
-
 /// The serialized evidence, for the node's store.
 impl Evidence {
     /// The bytes of this evidence.
@@ -706,20 +587,6 @@ impl Evidence {
     pub fn from_bytes(bytes: &[u8]) -> Read<Self> {
         let wire = proto::Evidence::decode(Bytes::copy_from_slice(bytes));
         read_evidence(wire.map_err(|_| Malformed("evidence"))?)
-    }
-}
-
-/// A delivery as the node's inbox stores it.
-impl Delivery {
-    /// The bytes of this delivery.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        write_delivery(self).encode_to_vec()
-    }
-
-    /// Reads stored bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Read<Self> {
-        let wire = proto::Delivery::decode(Bytes::copy_from_slice(bytes));
-        read_delivery(wire.map_err(|_| Malformed("delivery"))?)
     }
 }
 
