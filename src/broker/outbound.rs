@@ -1,9 +1,10 @@
 //! A recipient's lane: what it may have, in order, on a stream of its own priority.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use quinn::{Connection, SendStream};
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::Connection;
 use tokio::sync::Notify;
 
 use super::Shared;
@@ -21,6 +22,9 @@ use crate::transport::write_frame;
 const BATCH: usize = 64;
 /// Bytes written at once. What was permitted waits behind no more than this.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// A recipient that takes a batch within this time keeps up as fast as the broker gives.
+const TAKES: Duration = Duration::from_millis(5);
 
 /// The sending end of a lane, shared with whoever reads the acknowledgements.
 pub(super) type SharedLane = Arc<Mutex<LaneSender>>;
@@ -55,8 +59,20 @@ pub(super) async fn run(
     };
     // What there is to do is found in the fold and the window; waiting is only for what changes them.
     loop {
-        while let Some(waiting) = lane.deliver(&mut stream).await? {
-            pace.has(waiting);
+        while let Some((batch, waiting)) = lane.batch().await? {
+            let mut written = std::pin::pin!(stream.write_chunk(batch));
+            let written = match tokio::time::timeout(TAKES, &mut written).await {
+                Ok(written) => {
+                    pace.has(waiting);
+                    written
+                }
+                // It does not take what there is, and so holds up nobody.
+                Err(_) => {
+                    pace.has(0);
+                    written.await
+                }
+            };
+            written.map_err(std::io::Error::from)?;
         }
         pace.has(0);
         woken.notified().await;
@@ -71,14 +87,18 @@ struct Lane {
 }
 
 impl Lane {
-    /// Sends what is due and has room, at most a batch of it; how much is due then, or `None` where nothing
-    /// had room.
-    async fn deliver(&self, stream: &mut SendStream) -> Result<Option<usize>, End> {
+    /// The frames of what is due and has room, at most a batch of it, and how much is due; `None` where there
+    /// is nothing to send.
+    async fn batch(&self) -> Result<Option<(Bytes, usize)>, End> {
         let (first, positions, waiting) = self.next();
         if positions.is_empty() {
             return Ok(None);
         }
-        let shelved = self.shared.log.shelved(positions.clone()).await?;
+        let shelved = self
+            .shared
+            .log
+            .shelved(positions.clone(), BATCH_BYTES)
+            .await?;
         let permits = self.permits(&shelved);
         let mut buffer = BytesMut::new();
         for ((number, released), (shelved, permit)) in
@@ -93,11 +113,7 @@ impl Lane {
                 None => self.send_void(number, &mut buffer)?,
             }
         }
-        stream
-            .write_chunk(buffer.freeze())
-            .await
-            .map_err(std::io::Error::from)?;
-        Ok(Some(waiting))
+        Ok(Some((buffer.freeze(), waiting)))
     }
 
     /// Number of the next delivery, and log positions from it on, as far as there are any and room for

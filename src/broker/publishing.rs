@@ -11,7 +11,7 @@ use super::Shared;
 use super::commit::Answer;
 use super::error::BrokerError;
 use super::inbound::{End, parse, unexpected};
-use crate::bulletin::{BulletinId, Refused, Sealed, Submission, VerifiedBursts, open};
+use crate::bulletin::{BulletinId, Precedence, Refused, Sealed, Submission, VerifiedBursts, open};
 use crate::clock::Timestamp;
 use crate::ledger::{LedgerId, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
@@ -100,12 +100,28 @@ impl Submissions {
             self.propose(&mut batch).await?;
             // Lanes and others have their turn: verifying is long work for one task.
             tokio::task::yield_now().await;
-            self.shared.pace.wait().await;
-            let Some(frame) = reader.next().await? else {
+            let Some(frame) = self.next(&mut reader).await? else {
                 return Ok(());
             };
-            next = Some(parse(frame)?);
+            next = Some(frame);
         }
+    }
+
+    /// The next frame, in step with the lanes; one that is urgent waits for nobody.
+    async fn next(&self, reader: &mut FrameReader<RecvStream>) -> Result<Option<Frame>, End> {
+        let mut in_step = std::pin::pin!(self.shared.pace.wait());
+        let (bytes, waited) = tokio::select! {
+            biased;
+            () = &mut in_step => (reader.next().await?, true),
+            bytes = reader.next() => (bytes?, false),
+        };
+        let Some(frame) = bytes.map(parse).transpose()? else {
+            return Ok(None);
+        };
+        if !waited && !is_urgent(&frame) {
+            in_step.await;
+        }
+        Ok(Some(frame))
     }
 
     /// Takes a submission into the batch; one that is rejected is answered in its place.
@@ -186,6 +202,14 @@ impl Submissions {
         let proposal = self.proposal(submission).await.map_err(missing)?;
         Ok((open, proposal))
     }
+}
+
+fn is_urgent(frame: &Frame) -> bool {
+    let Frame::Submit { bulletin, .. } = frame else {
+        return false;
+    };
+    let sealed = bulletin.as_ref().ok();
+    sealed.is_some_and(|sealed| sealed.precedence >= Precedence::Immediate)
 }
 
 impl Submissions {

@@ -1,7 +1,7 @@
 //! Committed bulletins as lanes deliver them: those just committed from memory, older ones from the log,
 //! many with one look.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -11,16 +11,17 @@ use super::commit::{Inner, Log};
 use super::error::BrokerError;
 use crate::bulletin::{BulletinId, Part, Sealed, redact};
 use crate::decision::Withheld;
-use crate::ledger::{Accepted, Engine, EngineError, Fact, Record, StoredRecord, Subject};
+use crate::ledger::{Accepted, ENTRY_BYTES, Engine, EngineError, Fact, Record, Subject};
 use crate::proof::Digest;
 
 /// Bulletins in memory, about.
 const ITEMS: usize = 4_096;
-/// Records that are read at once stand at most so far from one another: between bulletins there are
-/// acknowledgements.
-const GAP: u64 = 8;
+/// Records are read together that stand at most so far from one another, for so many bulletins: between
+/// those of one lane are acknowledgements, and bulletins that are not for it.
+const GAP: u64 = 3;
+const TOGETHER: usize = 16;
 /// Redactions of one bulletin that are kept as bytes.
-const REDACTIONS: usize = 4;
+const REDACTIONS: usize = 2;
 
 /// A committed bulletin, as lanes deliver it.
 #[derive(Debug)]
@@ -70,13 +71,13 @@ impl Shelved {
 
     /// The bulletin without these parts.
     pub(super) fn envelope(&self, withheld: &Withheld) -> Envelope {
-        // Every change is one step: a panic elsewhere leaves the list whole.
-        let mut made = self
-            .envelopes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, envelope)) = made.iter().find(|(parts, _)| parts == withheld) {
-            return envelope.clone();
+        let made = |envelopes: &[(Withheld, Envelope)]| {
+            let mut made = envelopes.iter();
+            made.find(|(parts, _)| parts == withheld)
+                .map(|(_, envelope)| envelope.clone())
+        };
+        if let Some(envelope) = made(&self.envelopes()) {
+            return envelope;
         }
         let redacted = redact(&self.sealed, withheld);
         let parts = (0u32..).zip(&redacted.parts);
@@ -88,10 +89,18 @@ impl Shelved {
                 .map(|(index, _)| index)
                 .collect(),
         };
-        if made.len() < REDACTIONS {
-            made.push((withheld.clone(), envelope.clone()));
+        let mut envelopes = self.envelopes();
+        if envelopes.len() < REDACTIONS && made(&envelopes).is_none() {
+            envelopes.push((withheld.clone(), envelope.clone()));
         }
         envelope
+    }
+
+    fn envelopes(&self) -> MutexGuard<'_, Vec<(Withheld, Envelope)>> {
+        // Every change is one step: a panic elsewhere leaves the list whole.
+        self.envelopes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,9 +113,9 @@ impl Weighter<u64, Arc<Shelved>> for ByBytes {
             Part::Open(part) => part.body.len() + 160,
             Part::Withheld(_) => 96,
         });
-        // Once as it came and once as it goes.
+        // Once as it came, and as it goes.
         let bulletin = parts.sum::<usize>() + shelved.sealed.header.len();
-        (2 * bulletin + 1_024) as u64
+        ((1 + REDACTIONS) * bulletin + 1_024) as u64
     }
 }
 
@@ -118,9 +127,10 @@ pub(super) fn shelf(bytes: u64) -> Shelf {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(ITEMS)
         .weight_capacity(bytes)
-        // What was just committed is what lanes want next. As it comes, the cache gives what nobody has asked
-        // for a thirtieth of its room only.
-        .hot_allocation(0.1)
+        // What was just committed is what lanes want next: as it comes, the cache gives what nobody has asked
+        // for a thirtieth of its room only. Nothing is kept that is larger than the other share of a shard.
+        .hot_allocation(0.5)
+        .shards(1)
         .ghost_allocation(0.0)
         .build();
     let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
@@ -132,10 +142,12 @@ pub(super) fn shelf(bytes: u64) -> Shelf {
 }
 
 impl Log {
-    /// The bulletins accepted at these positions, in their order, or the first few of them.
+    /// The bulletins accepted at these positions, in their order, or the first few of them: from the log no
+    /// more than about so many bytes, but one at least.
     pub(super) async fn shelved(
         &self,
         positions: Vec<u64>,
+        bytes: usize,
     ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
         let shelf = &self.inner.shelf;
         let found: Vec<_> = positions.iter().map_while(|at| shelf.get(at)).collect();
@@ -143,7 +155,7 @@ impl Log {
             return Ok(found);
         }
         let inner = Arc::clone(&self.inner);
-        let read = tokio::task::spawn_blocking(move || inner.read_shelved(&positions));
+        let read = tokio::task::spawn_blocking(move || inner.read_shelved(&positions, bytes));
         read.await.map_err(|_| BrokerError::Closed)?
     }
 
@@ -170,52 +182,78 @@ impl Log {
         let Some(seen) = self.state().seen(id) else {
             return Ok(None);
         };
-        let shelved = self.shelved(vec![seen.position]).await?;
+        let shelved = self.shelved(vec![seen.position], 0).await?;
         Ok(shelved.first().map(|one| Arc::clone(&one.record)))
     }
 }
 
 impl Inner {
-    fn read_shelved(&self, positions: &[u64]) -> Result<Vec<Arc<Shelved>>, BrokerError> {
+    /// Those that can be read before one that cannot; its error only where it is the first.
+    fn read_shelved(
+        &self,
+        positions: &[u64],
+        bytes: usize,
+    ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
         let near = |one: &u64, next: &u64| *next > *one && next - one <= GAP;
-        let mut all = Vec::with_capacity(positions.len());
-        for run in positions.chunk_by(near) {
+        let runs = positions.chunk_by(near);
+        let (mut all, mut size) = (Vec::with_capacity(positions.len()), 0);
+        for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };
             let limit = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
-            let mut stored: Vec<Option<StoredRecord>> = self
-                .engine
-                .stored(*first, limit)?
-                .into_iter()
-                .map(Some)
-                .collect();
+            // A neighbour that cannot be read is no reason not to read those that are wanted.
+            let records = self.engine.read(*first, limit).unwrap_or_default();
+            let entries = self.engine.entries(*first, limit).unwrap_or_default();
             for position in run {
+                if !all.is_empty() && size >= bytes {
+                    return Ok(all);
+                }
                 let at = usize::try_from(position - first).unwrap_or(usize::MAX);
-                let one = stored.get_mut(at).and_then(Option::take);
-                let one = one.ok_or_else(|| missing(*position))?;
-                all.push(self.shelve(*position, &one)?);
+                match self.shelve(*position, records.get(at).zip(entries.get(at))) {
+                    Ok((shelved, read)) => {
+                        size += read;
+                        all.push(shelved);
+                    }
+                    Err(error) if all.is_empty() => return Err(error),
+                    Err(_) => return Ok(all),
+                }
             }
         }
         Ok(all)
     }
 
-    fn shelve(&self, position: u64, stored: &StoredRecord) -> Result<Arc<Shelved>, BrokerError> {
+    /// Puts the bulletin at a position on the shelf, and tells how many bytes were read.
+    fn shelve(
+        &self,
+        position: u64,
+        read: Option<(&Bytes, &[u8; ENTRY_BYTES])>,
+    ) -> Result<(Arc<Shelved>, usize), BrokerError> {
         let unreadable = |error| BrokerError::Record { position, error };
-        let record = Record::beside(&stored.record, &stored.entry).map_err(unreadable)?;
+        let (record, entry) = match read {
+            Some((record, entry)) => (record.clone(), *entry),
+            None => {
+                let record = self.engine.read(position, 1)?.pop();
+                let entry = self.engine.entries(position, 1)?.pop();
+                record.zip(entry).ok_or_else(|| missing(position))?
+            }
+        };
+        let mut size = record.len();
+        let record = Record::beside(&record, &entry).map_err(unreadable)?;
         // What was let go later is the bulletin that was held.
         if let Some((id, _)) = record.fact.lets_go() {
             let held = self.read_state().seen(&id);
             let held = held.ok_or_else(|| missing(position))?.position;
-            let shelved = self.read_shelved(&[held])?.pop();
-            return Ok(shelved.ok_or_else(|| missing(held))?);
+            return self.shelve(held, None);
         }
         let Fact::Accepted(accepted) = &record.fact else {
             let reason = "it is no bulletin".into();
             return Err(EngineError::Unreadable { position, reason }.into());
         };
         let id = accepted.header.id;
-        let sealed = accepted.to_sealed(stored.bodies.as_ref());
+        let bodies = self.engine.bodies(position)?;
+        size += bodies.as_ref().map_or(0, Bytes::len);
+        let sealed = accepted.to_sealed(bodies.as_ref());
         let sealed = sealed.map_err(unreadable)?;
         let shelved = Shelved::new(Arc::new(record), position, sealed);
         self.shelf.insert(position, Arc::clone(&shelved));
@@ -223,7 +261,7 @@ impl Inner {
         if self.read_state().seen(&id).is_some_and(|seen| seen.erased) {
             self.shelf.remove(&position);
         }
-        Ok(shelved)
+        Ok((shelved, size))
     }
 }
 
@@ -231,5 +269,61 @@ fn missing(position: u64) -> EngineError {
     EngineError::Unreadable {
         position,
         reason: "it is missing".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulletin::{BurstProof, MAX_PART_BYTES, Marking, OpenPart, Precedence};
+    use crate::clock::Timestamp;
+    use crate::ledger::Commitment;
+    use crate::proof::{SecretKey, Signature, Signer};
+
+    fn shelved(position: u64, bytes: usize) -> Arc<Shelved> {
+        let key = SecretKey::from_seed([1; 32]).unwrap().public_key();
+        let sealed = Sealed {
+            id: BulletinId([7; 16]),
+            precedence: Precedence::Routine,
+            header: Bytes::from_static(b"header"),
+            burst: BurstProof {
+                size: 1,
+                index: 0,
+                path: Vec::new(),
+                signature: Signature {
+                    key_id: key.id(),
+                    bytes: [0; 64],
+                },
+            },
+            parts: vec![Part::Open(OpenPart {
+                salt: [0; 32],
+                class: "attachment".into(),
+                marking: Marking::default(),
+                body: vec![0; bytes].into(),
+            })],
+        };
+        let record = Record {
+            time: Timestamp::MIN,
+            fact: Fact::Tick,
+            releases: Vec::new(),
+            commitment: Commitment(Digest([0; 32])),
+            bytes: Bytes::new(),
+        };
+        Shelved::new(Arc::new(record), position, sealed)
+    }
+
+    #[test]
+    fn what_was_just_committed_is_on_the_shelf_whatever_its_size() {
+        let shelf = shelf(64 * 1024 * 1024);
+        for position in 0..1_000 {
+            shelf.insert(position, shelved(position, 1_024));
+        }
+        assert_eq!(
+            (0..1_000).filter(|at| shelf.get(at).is_some()).count(),
+            1_000
+        );
+        shelf.insert(1_000, shelved(1_000, MAX_PART_BYTES));
+        assert!(shelf.get(&1_000).is_some());
+        assert!(shelf.weight() <= 64 * 1024 * 1024);
     }
 }
