@@ -6,6 +6,7 @@
 //! taxii/name/NAME                        a collection's id
 //! taxii/at/COLLECTION/DATE               an indexed object (JSON); DATE is u64 microseconds
 //! taxii/of/COLLECTION/OBJECT 0 DATE      nothing; OBJECT in lower case
+//! taxii/own/NUMBER                       the markings of its parts that are STIX (JSON), by the bulletin's number
 //! taxii/status/ID                        a request (JSON)
 //! taxii/old/DATE ID                      nothing: requests by age
 //! taxii/posted/COLLECTION/OBJECT 0 VERSION   what was published (JSON)
@@ -15,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bulletin::{BulletinId, Tlp};
+use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
 
 pub(super) const UP_TO: &[u8] = b"taxii/up_to";
@@ -28,16 +29,14 @@ pub(super) const OLD: &[u8] = b"taxii/old/";
 pub(super) struct Indexed {
     /// Of its bulletin, in the inbox.
     pub(super) number: u64,
-    /// Of its part.
-    pub(super) part: usize,
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) spec_version: String,
     pub(super) version: String,
-    /// How far its own markings let it go.
-    pub(super) tlp: Tlp,
-    /// Every id that it names.
-    pub(super) named: Vec<String>,
+    /// Where it is written with other bulletins, too: what these have in common with its own. One of them
+    /// stands for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shared: Option<String>,
 }
 
 /// A request to add objects.
@@ -109,6 +108,10 @@ pub(super) fn of_object(collection: &str, object: &str) -> Vec<u8> {
 
 pub(super) fn of(collection: &str, object: &str, added: Timestamp) -> Vec<u8> {
     [of_object(collection, object), date(added).to_vec()].concat()
+}
+
+pub(super) fn own(number: u64) -> Vec<u8> {
+    [b"taxii/own/".as_slice(), &number.to_be_bytes()].concat()
 }
 
 pub(super) fn status(id: &str) -> Vec<u8> {
