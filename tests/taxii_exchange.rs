@@ -561,3 +561,134 @@ async fn typed_parts_are_served_as_objects_within_each_clients_markings() {
     assert_eq!(of_type(green, "indicator").len(), 1);
     cluster.stop().await.expect("stopped");
 }
+
+const SECOND: &str = "indicator--00000000-0000-4000-8000-000000000007";
+
+/// An indicator in the version of this day of January.
+fn version(id: &str, day: u8, more: &Value) -> Value {
+    let mut object = indicator();
+    object["id"] = id.into();
+    object["modified"] = format!("2026-01-{day}T09:30:00.000Z").into();
+    for (name, value) in more.as_object().expect("an object") {
+        object[name] = value.clone();
+    }
+    object
+}
+
+/// Adds objects; the bulletins that they are in, when all are in the log.
+async fn add(caller: &Caller, objects: &[Value]) -> BTreeSet<String> {
+    let body = json!({"objects": objects}).to_string();
+    let path = "/entente/collections/publish-cyber-out/objects/";
+    let said = caller.send("POST", path, body.as_bytes());
+    assert_eq!(said.status, 202, "{said:?}");
+    let status = complete(caller, &said.json()).await;
+    assert_eq!(status["failure_count"], 0, "{status}");
+    let successes = status["successes"].as_array().expect("a list");
+    assert_eq!(successes.len(), objects.len());
+    successes
+        .iter()
+        .map(|one| bulletin(one).to_owned())
+        .collect()
+}
+
+/// What became of a bulletin that estmark received.
+async fn marked(cluster: &Cluster, id: &str, relation: &str) {
+    let asked = until("a mark", PATIENCE, || async {
+        let id = id.parse().expect("an id");
+        let (estmark, asked) = (partner("estmark"), Command::Item { id });
+        let Ok(Response::Item(item)) = cluster.ask_node(&estmark, &asked).await else {
+            return None;
+        };
+        let mark = serde_json::to_value(item.mark?).expect("JSON");
+        (mark["relation"] == relation).then_some(())
+    });
+    asked.await.expect(relation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_back() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let analyst = ("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]");
+    let writers = serve(&cluster, "norland", &[analyst], publish);
+    let reader = ("green", "tlp = \"TLP:GREEN\"\nread = [\"agreement:cyber\"]");
+    let readers = serve(&cluster, "estmark", &[reader], "");
+    let (analyst, green) = (&writers[0], &readers[0]);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("TAXII servers", PATIENCE, || async {
+        let open = |one: &Caller| std::net::TcpStream::connect(one.address).ok();
+        open(green).and(open(analyst))
+    });
+    listening.await.expect("they listen");
+    let as_it_was = json!({});
+    let both = [
+        version(INDICATOR, 15, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    let first = add(analyst, &both).await;
+    let [first] = first.iter().collect::<Vec<_>>()[..] else {
+        panic!("one")
+    };
+
+    // The same again is in the same bulletin, also after the node was killed.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    let again = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(analyst.address).ok()
+    });
+    again.await.expect("it listens");
+    assert_eq!(add(analyst, &both).await, BTreeSet::from([first.clone()]));
+
+    // A newer version of one stands beside: the other object of the bulletin still holds.
+    let alone = add(analyst, &[version(INDICATOR, 16, &as_it_was)]).await;
+    assert!(!alone.contains(first));
+
+    // Newer versions of all of it take its place, and what did not change goes along.
+    let newer = [
+        version(INDICATOR, 17, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    let second = add(analyst, &newer).await;
+    assert_eq!(second.len(), 1);
+    marked(&cluster, first, "supersedes").await;
+    marked(&cluster, alone.first().expect("one"), "supersedes").await;
+    assert_eq!(add(analyst, &newer).await, second, "the same again");
+    assert_eq!(
+        add(analyst, &both[..1]).await,
+        BTreeSet::from([first.clone()]),
+        "nor is what was replaced published again"
+    );
+
+    // All revoked: every bulletin with them is taken back, and only that they are revoked is left.
+    let revoked = json!({"revoked": true});
+    let last = [
+        version(INDICATOR, 18, &revoked),
+        version(SECOND, 18, &revoked),
+    ];
+    let third = add(analyst, &last).await;
+    for id in [
+        first,
+        alone.first().expect("one"),
+        second.first().expect("one"),
+    ] {
+        marked(&cluster, id, "retracts").await;
+    }
+    let at = "/entente/collections/agreement-cyber/objects";
+    for id in [INDICATOR, SECOND] {
+        let asked = until("revoked only", PATIENCE, || async {
+            let said = green.get(&format!("{at}/{id}/?match[version]=all"));
+            let all = (said.status == 200).then(|| said.ok())?;
+            let all = all["objects"].as_array().cloned().unwrap_or_default();
+            (all.len() == 1 && all[0]["revoked"] == true).then_some(())
+        });
+        asked.await.expect("it is revoked");
+    }
+    assert_eq!(third.len(), 1);
+    cluster.stop().await.expect("stopped");
+}

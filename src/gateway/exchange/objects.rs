@@ -37,7 +37,7 @@ pub(super) fn stix(item: &ItemView) -> impl Iterator<Item = (usize, &str)> {
 fn levels(item: &ItemView, own: &Own) -> Vec<Option<Tlp>> {
     let header = item.header.as_ref();
     let downgraded = item.mark.as_ref().and_then(|mark| mark.tlp);
-    let bulletin = downgraded.or(header.map(|header| header.tlp));
+    let bulletin = downgraded.or_else(|| header.map(|header| header.tlp));
     let parts = item.parts.iter().enumerate();
     let level = parts.map(|(at, part)| {
         let marked = part.tlp.max(bulletin)?;

@@ -9,7 +9,9 @@
 //! taxii/own/NUMBER                       the markings of its parts that are STIX (JSON), by the bulletin's number
 //! taxii/status/ID                        a request (JSON)
 //! taxii/old/DATE ID                      nothing: requests by age
-//! taxii/posted/COLLECTION/OBJECT 0 VERSION   what was published (JSON)
+//! taxii/posted/COLLECTION/OBJECT 0 BULLETIN  nothing: which bulletins an object was published in
+//! taxii/carried/COLLECTION/BULLETIN      the objects of such a bulletin (JSON)
+//! taxii/notice/DATE BULLETIN             a notice that has to be given yet (JSON)
 //! ```
 //!
 //! Numbers are big-endian, so that rows stand in their order.
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
+use crate::formats::stix::ObjectVersion;
+use crate::node::NoticeDraft;
 
 pub(super) const UP_TO: &[u8] = b"taxii/up_to";
 pub(super) const LAST: &[u8] = b"taxii/last";
@@ -65,18 +69,20 @@ pub(super) enum Became {
     Failed(String),
 }
 
-/// A version of an object that was published through a collection.
+/// A bulletin that was published through a collection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Posted {
-    /// SHA-256 of its text.
-    pub(super) digest: String,
-    pub(super) bulletin: String,
+pub(super) struct Carried {
+    /// Ids and versions.
+    pub(super) objects: Vec<(String, ObjectVersion)>,
+    /// The bulletins that it takes the place of, or takes back.
+    pub(super) replaces: Vec<BulletinId>,
 }
 
-impl Posted {
-    pub(super) fn bulletin(&self) -> Option<BulletinId> {
-        self.bulletin.parse().ok()
-    }
+/// A notice that is given when the bulletin that it follows from is in the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Owed {
+    pub(super) newer: BulletinId,
+    pub(super) notice: NoticeDraft,
 }
 
 fn date(at: Timestamp) -> [u8; 8] {
@@ -128,6 +134,27 @@ pub(super) fn old_of(key: &[u8]) -> Option<(Timestamp, &str)> {
     Some((date_of(asked)?, std::str::from_utf8(id).ok()?))
 }
 
-pub(super) fn posted(collection: &str, object: &str, version: &str) -> Vec<u8> {
-    format!("taxii/posted/{collection}/{object}\0{version}").into_bytes()
+pub(super) fn posted_in(collection: &str, object: &str) -> Vec<u8> {
+    format!("taxii/posted/{collection}/{object}\0").into_bytes()
+}
+
+pub(super) fn posted(collection: &str, object: &str, bulletin: &BulletinId) -> Vec<u8> {
+    let bulletin = bulletin.to_string().into_bytes();
+    [posted_in(collection, object), bulletin].concat()
+}
+
+/// Of a key of [`posted`].
+pub(super) fn posted_of(key: &[u8]) -> Option<BulletinId> {
+    let at = key.iter().rposition(|byte| *byte == 0)?;
+    std::str::from_utf8(key.get(at + 1..)?).ok()?.parse().ok()
+}
+
+pub(super) fn carried(collection: &str, bulletin: &BulletinId) -> Vec<u8> {
+    format!("taxii/carried/{collection}/{bulletin}").into_bytes()
+}
+
+pub(super) const NOTICES: &[u8] = b"taxii/notice/";
+
+pub(super) fn notice(owed: Timestamp, about: &BulletinId) -> Vec<u8> {
+    [NOTICES, &date(owed), about.to_string().as_bytes()].concat()
 }
