@@ -620,7 +620,7 @@ async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_bac
     start(&mut cluster, &["norland", "estmark"]).await;
     let listening = until("TAXII servers", PATIENCE, || async {
         let open = |one: &Caller| std::net::TcpStream::connect(one.address).ok();
-        open(green).and(open(analyst))
+        open(green).and_then(|_| open(analyst))
     });
     listening.await.expect("they listen");
     let as_it_was = json!({});
