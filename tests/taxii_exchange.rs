@@ -422,3 +422,273 @@ async fn a_node_does_not_serve_others_than_this_machine_without_tls() {
     let (code, said) = entente(&["node", "run", "--config", &config.display().to_string()]);
     assert_eq!((code, said.contains("chmod 600")), (1, true), "{said}");
 }
+
+const TYPED: &str = r#"
+kinds = ["cyber"]
+topics = ["cyber/malware"]
+regions = ["EE"]
+tlp = "TLP:GREEN"
+precedence = "PRIORITY"
+part = [
+    { type = "domain", value = "c2.grid-portal.example" },
+    { type = "ip", value = "198.51.100.7", tlp = "TLP:AMBER" },
+    { type = "sighting", of = "198.51.100.7", count = 3, last = "2026-11-02T00:00:00Z" },
+    { type = "narrative", title = "Two utilities", text = "Implants report to it." },
+]
+"#;
+
+/// Publishes a bulletin from a file with the program; its id.
+fn publish_file(cluster: &Cluster, scratch: &Scratch, of: &str, text: &str) -> String {
+    let file = scratch.path().join("bulletin.toml");
+    fs::write(&file, text).expect("written");
+    let config = cluster.layout().node_config(&partner(of));
+    let (file, config) = (file.display().to_string(), config.display().to_string());
+    let (code, said) = entente(&["publish", &file, "--config", &config, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let id = said.split('"').find(|word| word.len() == 36);
+    id.expect("an id").to_owned()
+}
+
+/// The objects of a collection by their types.
+fn of_type(caller: &Caller, kind: &str) -> Vec<Value> {
+    let said = caller.get("/entente/collections/agreement-cyber/objects/?limit=200");
+    // Nothing came yet.
+    if said.status == 404 {
+        return Vec::new();
+    }
+    let all = said.ok();
+    let all = all["objects"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|one| one["type"] == kind).collect()
+}
+
+async fn reports(caller: &Caller, count: usize) -> Vec<Value> {
+    let asked = until("reports", PATIENCE, || async {
+        let reports = of_type(caller, "report");
+        (reports.len() == count).then_some(reports)
+    });
+    let reports = asked.await;
+    reports.unwrap_or_else(|_| {
+        let all = caller
+            .get("/entente/collections/agreement-cyber/manifest/?limit=200&match[version]=all");
+        panic!("it sees {all:?}")
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_parts_are_served_as_objects_within_each_clients_markings() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let readers = serve(
+        &cluster,
+        "estmark",
+        &[
+            ("amber", "tlp = \"TLP:AMBER\"\nread = [\"*\"]"),
+            ("green", "tlp = \"TLP:GREEN\"\nread = [\"*\"]"),
+        ],
+        "",
+    );
+    let [amber, green] = readers.as_slice() else {
+        panic!("two")
+    };
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(green.address).ok()
+    });
+    listening.await.expect("it listens");
+    let first = publish_file(&cluster, &scratch, "norland", TYPED);
+    let at = "/entente/collections/agreement-cyber";
+
+    // Amber: both indicators, the sighting, and a report that holds exactly what is there.
+    let held = reports(amber, 1).await.remove(0);
+    assert_eq!(of_type(amber, "indicator").len(), 2);
+    let sighting = of_type(amber, "sighting").remove(0);
+    let indicators = of_type(amber, "indicator");
+    assert!(
+        indicators
+            .iter()
+            .any(|one| one["id"] == sighting["sighting_of_ref"])
+    );
+    let ids = amber.objects("agreement-cyber");
+    for id in held["object_refs"].as_array().expect("a list") {
+        assert!(ids.iter().any(|one| id == one), "{id} is not there");
+    }
+    assert_eq!(held["name"], "Two utilities");
+
+    // Green: nothing of the address, of its level, of what names it, or of how much that is.
+    let shown = reports(green, 1).await.remove(0);
+    assert_ne!(shown["id"], held["id"], "another object");
+    let everything = green.get(&format!("{at}/objects/?match[version]=all&limit=200"));
+    let hidden = [indicators[1]["id"].as_str(), sighting["id"].as_str()];
+    let hidden = hidden.into_iter().chain([held["id"].as_str(), Some(AMBER)]);
+    for hidden in hidden.map(|id| id.expect("an id")) {
+        assert!(!everything.body.contains(hidden), "{hidden}");
+        green.get(&format!("{at}/objects/{hidden}/")).refused(404);
+        let of = green.get(&format!("{at}/manifest/?match[id]={hidden}"));
+        assert_eq!(of.ok(), json!({}));
+    }
+    assert!(!everything.body.contains("198.51.100.7"), "{everything:?}");
+    assert!(of_type(green, "sighting").is_empty());
+    let ids = green.objects("agreement-cyber");
+    let refs = shown["object_refs"].as_array().expect("a list");
+    for id in refs {
+        assert!(ids.iter().any(|one| id == one), "{id} is not there");
+    }
+    assert_eq!(
+        refs.len(),
+        3,
+        "the domain, the course of it, the place: {shown}"
+    );
+
+    // Who said it, and where, is one object for all bulletins.
+    let second = TYPED.replace("c2.grid", "c3.grid");
+    let second = publish_file(&cluster, &scratch, "norland", &second);
+    assert_eq!(reports(green, 2).await.len(), 2);
+    for kind in ["identity", "location"] {
+        let versions = of_type(green, kind);
+        assert_eq!(versions.len(), 1, "{versions:?}");
+    }
+
+    // A recall takes its objects, its report and nothing else.
+    let config = cluster.layout().node_config(&partner("norland"));
+    let config = config.display().to_string();
+    let recall = ["recall", &second, "--reason", "wrong", "--config", &config];
+    let (code, said) = entente(&recall);
+    assert_eq!(code, 0, "{said}");
+    let left = reports(green, 1).await;
+    assert_eq!(left, [shown]);
+    assert!(left[0].to_string().contains(&first));
+    assert_eq!(of_type(green, "indicator").len(), 1);
+    cluster.stop().await.expect("stopped");
+}
+
+const SECOND: &str = "indicator--00000000-0000-4000-8000-000000000007";
+
+/// An indicator in the version of this day of January.
+fn version(id: &str, day: u8, more: &Value) -> Value {
+    let mut object = indicator();
+    object["id"] = id.into();
+    object["modified"] = format!("2026-01-{day}T09:30:00.000Z").into();
+    for (name, value) in more.as_object().expect("an object") {
+        object[name] = value.clone();
+    }
+    object
+}
+
+/// Adds objects; the bulletins that they are in, when all are in the log.
+async fn add(caller: &Caller, objects: &[Value]) -> BTreeSet<String> {
+    let body = json!({"objects": objects}).to_string();
+    let path = "/entente/collections/publish-cyber-out/objects/";
+    let said = caller.send("POST", path, body.as_bytes());
+    assert_eq!(said.status, 202, "{said:?}");
+    let status = complete(caller, &said.json()).await;
+    assert_eq!(status["failure_count"], 0, "{status}");
+    let successes = status["successes"].as_array().expect("a list");
+    assert_eq!(successes.len(), objects.len());
+    successes
+        .iter()
+        .map(|one| bulletin(one).to_owned())
+        .collect()
+}
+
+/// What became of a bulletin that estmark received.
+async fn marked(cluster: &Cluster, id: &str, relation: &str) {
+    let asked = until("a mark", PATIENCE, || async {
+        let id = id.parse().expect("an id");
+        let (estmark, asked) = (partner("estmark"), Command::Item { id });
+        let Ok(Response::Item(item)) = cluster.ask_node(&estmark, &asked).await else {
+            return None;
+        };
+        let mark = serde_json::to_value(item.mark?).expect("JSON");
+        (mark["relation"] == relation).then_some(())
+    });
+    asked.await.expect(relation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_back() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let analyst = ("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]");
+    let writers = serve(&cluster, "norland", &[analyst], publish);
+    let reader = ("green", "tlp = \"TLP:GREEN\"\nread = [\"agreement:cyber\"]");
+    let readers = serve(&cluster, "estmark", &[reader], "");
+    let (analyst, green) = (&writers[0], &readers[0]);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("TAXII servers", PATIENCE, || async {
+        let open = |one: &Caller| std::net::TcpStream::connect(one.address).ok();
+        open(green).and_then(|_| open(analyst))
+    });
+    listening.await.expect("they listen");
+    let as_it_was = json!({});
+    let both = [
+        version(INDICATOR, 15, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    let first = add(analyst, &both).await;
+    let [first] = first.iter().collect::<Vec<_>>()[..] else {
+        panic!("one")
+    };
+
+    // The same again is in the same bulletin, also after the node was killed.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    let again = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(analyst.address).ok()
+    });
+    again.await.expect("it listens");
+    assert_eq!(add(analyst, &both).await, BTreeSet::from([first.clone()]));
+
+    // A newer version of one stands beside: the other object of the bulletin still holds.
+    let alone = add(analyst, &[version(INDICATOR, 16, &as_it_was)]).await;
+    assert!(!alone.contains(first));
+
+    // Newer versions of all of it take its place, and what did not change goes along.
+    let newer = [
+        version(INDICATOR, 17, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    let second = add(analyst, &newer).await;
+    assert_eq!(second.len(), 1);
+    marked(&cluster, first, "supersedes").await;
+    marked(&cluster, alone.first().expect("one"), "supersedes").await;
+    assert_eq!(add(analyst, &newer).await, second, "the same again");
+    assert_eq!(
+        add(analyst, &both[..1]).await,
+        BTreeSet::from([first.clone()]),
+        "nor is what was replaced published again"
+    );
+
+    // All revoked: every bulletin with them is taken back, and only that they are revoked is left.
+    let revoked = json!({"revoked": true});
+    let last = [
+        version(INDICATOR, 18, &revoked),
+        version(SECOND, 18, &revoked),
+    ];
+    let third = add(analyst, &last).await;
+    for id in [
+        first,
+        alone.first().expect("one"),
+        second.first().expect("one"),
+    ] {
+        marked(&cluster, id, "retracts").await;
+    }
+    let at = "/entente/collections/agreement-cyber/objects";
+    for id in [INDICATOR, SECOND] {
+        let asked = until("revoked only", PATIENCE, || async {
+            let said = green.get(&format!("{at}/{id}/?match[version]=all"));
+            let all = (said.status == 200).then(|| said.ok())?;
+            let all = all["objects"].as_array().cloned().unwrap_or_default();
+            (all.len() == 1 && all[0]["revoked"] == true).then_some(())
+        });
+        asked.await.expect("it is revoked");
+    }
+    assert_eq!(third.len(), 1);
+    cluster.stop().await.expect("stopped");
+}

@@ -11,10 +11,11 @@ use super::error::CliError;
 use super::files::{NodeFile, clock, unexpected};
 use super::report::Report;
 use crate::agreement::Purpose;
-use crate::bulletin::{Admiralty, BulletinId, Marking, Relation};
+use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
-use crate::formats::{Disclosed, DisclosedPart, cap, list, misp, stix};
-use crate::node::{Command, HeaderView, ItemView, Response};
+use crate::formats::{Disclosed, cap, list, misp, stix};
+use crate::gateway::disclosed;
+use crate::node::{Command, ItemView, Response};
 
 /// Items asked for together.
 const PAGE: usize = 64;
@@ -169,83 +170,11 @@ async fn received(args: &ExportArgs) -> Result<Vec<Disclosed>, CliError> {
         asked && item.quarantined.is_none() && item.obligations.permit(args.purpose)
     });
     Ok(wanted
-        .filter_map(|item| disclosed(item, &notices))
-        .collect())
-}
-
-/// An item as exports take it; `None` for notices, which say what became of others.
-fn disclosed(item: &ItemView, notices: &HashMap<BulletinId, Timestamp>) -> Option<Disclosed> {
-    let header = item.header.as_ref().filter(|header| !header.notice)?;
-    let parts = item.parts.iter().filter_map(|part| {
-        Some(DisclosedPart {
-            leaf: part.leaf.clone(),
-            marking: Marking {
-                tlp: part.tlp,
-                level: part.level,
-            },
-            content: part.content.clone()?,
+        .filter_map(|item| {
+            let mark = item.mark.as_ref();
+            let mark = mark.filter(|_| item.is_taken_back());
+            let at = mark.map(|mark| notices.get(&mark.notice).copied().unwrap_or(item.received));
+            disclosed(item, at, |_| true)
         })
-    });
-    let mark = item.mark.as_ref();
-    let taken_back = mark.filter(|mark| mark.relation == Relation::Retracts);
-    let taken_back =
-        taken_back.map(|mark| notices.get(&mark.notice).copied().unwrap_or(item.received));
-    Some(Disclosed {
-        id: item.id,
-        originator: shown(header),
-        created: header.created,
-        valid_from: header.valid_from,
-        valid_until: header.valid_until,
-        kinds: header.kinds.clone(),
-        topics: header.topics.clone(),
-        regions: header.regions.clone(),
-        tlp: mark.and_then(|mark| mark.tlp).unwrap_or(header.tlp),
-        classification: header.classification.clone(),
-        releasable_to: header.releasable_to.clone(),
-        caveats: header.caveats.clone(),
-        precedence: header.precedence,
-        exercise: header.exercise,
-        admiralty: admiralty(&header.admiralty),
-        references: header.references.clone(),
-        taken_back,
-        parts: parts.collect(),
-    })
-}
-
-/// Who is named as its author: a partner, or an alias that lasts.
-fn shown(header: &HeaderView) -> Option<String> {
-    let partner = header.originator.as_ref().map(ToString::to_string);
-    let alias = header.pseudonym.clone().filter(|_| !header.single_use);
-    partner.or(alias)
-}
-
-/// `B2`, with a dash for a half that is absent.
-fn admiralty(text: &str) -> Admiralty {
-    let mut halves = text.bytes();
-    let mut half = |first: u8| {
-        let grade = halves.next()?.checked_sub(first)? + 1;
-        (1..=6).contains(&grade).then_some(grade)
-    };
-    Admiralty {
-        reliability: half(b'A'),
-        credibility: half(b'1'),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_admiralty_code_is_read_as_it_is_shown() {
-        for reliability in [None, Some(1), Some(6)] {
-            for credibility in [None, Some(2), Some(6)] {
-                let code = Admiralty {
-                    reliability,
-                    credibility,
-                };
-                assert_eq!(admiralty(&code.to_string()), code);
-            }
-        }
-    }
+        .collect())
 }

@@ -15,6 +15,7 @@ mod evidence;
 mod export;
 mod files;
 mod formats;
+mod hook;
 mod import;
 mod node;
 mod notices;
@@ -124,6 +125,9 @@ enum Noun {
     /// Makes the secrets of a node's TAXII clients.
     #[command(subcommand)]
     Taxii(taxii::Command),
+    /// What webhooks and programs did not take, and their secrets.
+    #[command(subcommand)]
+    Hook(hook::Command),
     /// Writes the store of a stopped broker or node to one file.
     Backup(backup::Args),
     /// Brings back what `backup` wrote, where there is nothing yet.
@@ -191,6 +195,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Verify(args) => evidence::verify(&args, report),
         Noun::Audit(command) => audit::run(command, report).await,
         Noun::Status(args) => status::run(args, report).await,
+        Noun::Hook(command) => hook::run(command, report).await,
         Noun::Taxii(command) => taxii::run(&command, report),
         Noun::Backup(args) => backup::backup(&args, report),
         Noun::Restore(args) => backup::restore(&args, report),

@@ -3,6 +3,9 @@
 //! In scope: TAXII 2.1 as a server, over memory or over what the node received, and as a client. Out of scope: what may be shared (agreements say, and the broker
 //! decides), what objects mean (`formats`), and where anything is kept (`node`).
 
+mod disclosed;
 pub mod exchange;
 pub mod poll;
 pub mod taxii;
+
+pub use disclosed::disclosed;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::notices::{self, NoticeDraft};
 use super::view::ItemView;
 use super::{Shared, local};
 use crate::bulletin::{BulletinId, Draft};
@@ -57,6 +58,11 @@ impl Applications {
     /// Publishes a bulletin: it is in the outbox then, durably.
     pub fn publish(&self, draft: Draft) -> Result<(), Trouble> {
         local::publish(&self.shared, vec![draft]).map(|_| ())
+    }
+
+    /// Gives notice about a bulletin that was published here: it is in the outbox then, durably.
+    pub fn give(&self, notice: NoticeDraft) -> Result<BulletinId, Trouble> {
+        notices::give(&self.shared, notice)
     }
 
     /// What became of a bulletin; `None` where none of this id was published here.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
 use super::error::NodeError;
+use super::hook::{ExecConfig, WebhookConfig, check_programs, check_webhooks, is_guarded};
 use crate::agreement::Purpose;
 use crate::bulletin::{Kind, Precedence, Region, Tlp, Topic};
 use crate::partner::{PartnerId, SpiffeId};
@@ -60,6 +61,9 @@ pub struct Config {
     /// Where received bulletins are posted.
     #[serde(default)]
     pub webhook: Vec<WebhookConfig>,
+    /// Programs that are run for what is urgent.
+    #[serde(default)]
+    pub exec: Vec<ExecConfig>,
     /// The TAXII 2.1 server; absent: there is none.
     #[serde(default)]
     pub taxii: Option<TaxiiConfig>,
@@ -98,19 +102,6 @@ pub struct WitnessConfig {
     /// What those who ask may use.
     #[serde(default)]
     pub limits: HttpLimits,
-}
-
-/// `[[webhook]]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
-    /// Names its place in the inbox: keep it, and nothing is posted twice.
-    pub name: String,
-    /// Where each bulletin is posted as JSON.
-    pub url: String,
-    /// What its application uses bulletins for.
-    #[serde(default)]
-    pub purpose: Option<Purpose>,
 }
 
 /// `[taxii]`: a TAXII 2.1 server over what this node received, and to publish through.
@@ -268,6 +259,8 @@ impl Config {
         }
         let doors = config.taxii.as_ref().map_or(Ok(()), TaxiiConfig::check);
         let doors = doors.and_then(|()| check_polls(&config.poll));
+        let doors = doors.and_then(|()| check_webhooks(&config.webhook));
+        let doors = doors.and_then(|()| check_programs(&config.exec));
         doors.map_err(|message| NodeError::Config {
             path: path.to_owned(),
             message,
@@ -285,7 +278,9 @@ impl Config {
         });
         let polls = config.poll.iter_mut();
         let polls = polls.flat_map(|poll| poll.secret.iter_mut().chain(&mut poll.roots));
-        let optional = optional.chain(taxii).chain(polls);
+        let hooks = config.webhook.iter_mut();
+        let hooks = hooks.flat_map(|hook| hook.secret.iter_mut().chain(&mut hook.roots));
+        let optional = optional.chain(taxii).chain(polls).chain(hooks);
         for relative in optional.chain(config.witness_policy.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,
@@ -378,15 +373,8 @@ fn check_polls(polls: &[PollConfig]) -> Result<(), String> {
             return Err(format!("{of}: `every` is at least 1 second"));
         }
         let url = Url::parse(&poll.url).map_err(|error| format!("{of}: `url`: {error}"))?;
-        let here = match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let guarded = url.scheme() == "https" || (url.scheme() == "http" && here);
         let whole = url.path().ends_with('/') && url.query().is_none() && url.username().is_empty();
-        if !guarded || !whole {
+        if !is_guarded(&url) || !whole {
             return Err(format!(
                 "{of}: `url` is a collection such as https://taxii.example/api1/collections/ID/, with its \
                  last slash and without a password; http is for this machine only"

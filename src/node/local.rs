@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::hook::{self, DeadLetter, LetterAct};
 use super::notices::{self, NoticeDraft};
 use super::onward::{self, AskingView, HoldView, PassOnDraft};
 use super::view::{self, ItemView, StatusView};
@@ -104,6 +105,18 @@ pub enum Command {
         /// Which.
         id: BulletinId,
     },
+    /// What hooks gave up on.
+    DeadLetters,
+    /// Tries what a hook gave up on again, or forgets it.
+    Letters {
+        /// `webhook:NAME` or `exec:NAME`.
+        hook: String,
+        /// Only these bulletins; none: all.
+        #[serde(default)]
+        ids: Vec<BulletinId>,
+        /// What is done.
+        act: LetterAct,
+    },
     /// Gives notice about a bulletin that was published here.
     Notice {
         /// What.
@@ -179,6 +192,10 @@ pub enum Response {
     Fork(Option<String>),
     /// To `export`: the file's text.
     Exported(String),
+    /// To `dead-letters`.
+    DeadLetters(Vec<DeadLetter>),
+    /// To `letters`: how many.
+    Settled(usize),
     /// To `asking`.
     Asking(Vec<AskingView>),
     /// To `holds`.
@@ -246,6 +263,12 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::Receipts { about, wait } => receipts(shared, about, wait).await,
         Command::Fork => blocking(move || Ok(Response::Fork(fork(&shared)?))).await,
         Command::Export { id } => blocking(move || export::bulletin(&shared, &id)).await,
+        Command::DeadLetters => {
+            blocking(move || Ok(Response::DeadLetters(hook::dead(&shared)?))).await
+        }
+        Command::Letters { hook, ids, act } => {
+            blocking(move || Ok(Response::Settled(hook::act(&shared, &hook, &ids, act)?))).await
+        }
         Command::Acknowledge { id } => blocking(move || acknowledge(&shared, &id)).await,
         Command::Notice { notice } => {
             blocking(move || Ok(Response::Published(vec![notices::give(&shared, notice)?]))).await
@@ -422,7 +445,7 @@ fn subjects(shared: &Shared, about: &str) -> Result<Vec<Vec<u8>>, Trouble> {
 }
 
 /// An application has taken everything up to a number.
-pub(super) fn advance(shared: &Shared, name: &str, to: u64) -> Result<Response, Trouble> {
+fn advance(shared: &Shared, name: &str, to: u64) -> Result<Response, Trouble> {
     let before = shared.store.consumer(name)?;
     shared.store.advance(name, to)?;
     declare::taken(shared, before, to).map_err(|error| Trouble::new("declaration", error))?;
@@ -498,7 +521,7 @@ async fn consume(
 
 /// What an application has not taken; passes over what is quarantined, taken back, or bound to
 /// other purposes than its own.
-pub(super) fn unconsumed(
+fn unconsumed(
     shared: &Shared,
     name: &str,
     limit: usize,

@@ -10,6 +10,7 @@ mod declare;
 mod error;
 mod evidence;
 mod export;
+mod hook;
 mod inbox;
 mod link;
 mod local;
@@ -24,16 +25,16 @@ mod receive;
 mod retention;
 mod send;
 mod view;
-mod webhook;
 mod witness;
 mod witness_http;
 
 pub use applications::{Applications, Outcome};
 pub use config::{
     Config, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig, TaxiiConfig, TlsConfig,
-    WebhookConfig, WitnessConfig,
+    WitnessConfig,
 };
 pub use error::NodeError;
+pub use hook::{DeadLetter, ExecConfig, LetterAct, WebhookConfig};
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
 pub use notices::NoticeDraft;
@@ -116,6 +117,8 @@ pub(crate) struct Shared {
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
+    /// Counts requests to try dead letters again.
+    replayed: watch::Sender<u64>,
     /// The largest checkpoint that this node believes.
     believed: watch::Sender<Option<proofs::Believed>>,
     /// Counts changes of the receipts.
@@ -171,6 +174,7 @@ impl Node {
         let signer = Arc::new(read_secret_key(&config.signing_key)?);
         let key_set = read_key_set(&config.key_set)?;
         evidence::check_own(&config, &key_set, signer.as_ref())?;
+        let hooks = hook::all(&config)?;
         let control = LocalListener::bind(&config.control)?;
         let trusted = evidence::load(&config, &store, &key_set)?;
         let witness = witness::Witness::new(&config)?;
@@ -195,6 +199,7 @@ impl Node {
             asking: watch::Sender::new(Asking::default()),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),
+            replayed: watch::Sender::new(0),
             believed: watch::Sender::new(None),
             proved: watch::Sender::new(0),
             awaited: Mutex::default(),
@@ -218,8 +223,8 @@ impl Node {
         if let Some(listener) = listener {
             witness_http::serve(&shared, &tasks, listener);
         }
-        for webhook in shared.config.webhook.clone() {
-            tasks.spawn(webhook::run(Arc::clone(&shared), webhook));
+        for hook in hooks {
+            tasks.spawn(hook::run(Arc::clone(&shared), hook));
         }
         Ok(Self { shared, tasks })
     }

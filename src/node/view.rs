@@ -1,6 +1,6 @@
 //! What applications and operators are shown of a node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inbox::InboxItem;
 use super::obligations::owed;
-use super::{LinkStatus, Shared, evidence};
+use super::{LinkStatus, Shared, evidence, hook};
 use crate::agreement::{Purpose, RatifiedAgreement};
 use crate::bulletin::{
     BulletinId, Caveat, Classification, Content, Header, Kind, Level, OpenPart, Part, PartClass,
@@ -411,6 +411,13 @@ fn alarms(shared: &Shared) -> Result<Vec<String>, StoreError> {
             format!("{who} has not taken {}, due {}", one.bulletin, one.due)
         })
         .collect();
+    let mut dead: BTreeMap<String, usize> = BTreeMap::new();
+    for letter in hook::dead(shared)? {
+        *dead.entry(letter.hook).or_default() += 1;
+    }
+    alarms.extend(dead.iter().map(|(hook, count)| {
+        format!("{hook} has not taken {count} bulletins; see: entente hook dead")
+    }));
     alarms.extend(shared.asking.borrow().holds.iter().map(|one| {
         format!(
             "{} waits for {}, until {}; see: entente agreement release --help",

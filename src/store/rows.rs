@@ -1,5 +1,5 @@
-//! Rows that a door of the node keeps in its store: what it has made of the inbox for tools that ask in
-//! their own way. The node gives them no meaning.
+//! Rows that a door or a hook of the node keeps in its store: what it has made of the inbox for tools that ask
+//! in their own way (`taxii/`), and what tools did not take (`hook/`). The store gives them no meaning.
 
 use bytes::Bytes;
 

@@ -23,4 +23,4 @@ pub use super::Labels;
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
 pub use drafts::drafts;
 pub use indicator::{TypedIndicator, typed_indicator};
-pub use versions::{Published, Renewal, renew};
+pub use versions::{ObjectVersion, Published, Renewal, renew};

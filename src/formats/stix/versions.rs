@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::bundle::{Bundle, Object, RefusedObject};
 use super::drafts::drafts;
 use crate::bulletin::{BulletinId, Draft};
@@ -16,21 +18,22 @@ use crate::formats::Labels;
 /// Which bulletins carry which versions of which objects.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    bulletins: HashMap<BulletinId, Vec<(String, Version)>>,
-    carriers: HashMap<String, Vec<(Version, BulletinId)>>,
+    bulletins: HashMap<BulletinId, Vec<(String, ObjectVersion)>>,
+    carriers: HashMap<String, Vec<(ObjectVersion, BulletinId)>>,
 }
 
-/// A version of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
+/// A version of an object, as far as others are compared with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectVersion {
     /// `None`: of what has no versions.
     modified: Option<Timestamp>,
     revoked: bool,
     digest: [u8; 32],
 }
 
-impl Version {
-    fn of(json: &str) -> Self {
+impl ObjectVersion {
+    /// Of an object's exact text.
+    pub fn of(json: &str) -> Self {
         #[derive(serde::Deserialize, Default)]
         struct Fields {
             modified: Option<Timestamp>,
@@ -49,22 +52,37 @@ impl Version {
     }
 }
 
+impl ObjectVersion {
+    /// Whether both say to be the same version, and are not.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.modified.is_some() && self.modified == other.modified && self != other
+    }
+}
+
 impl Published {
     /// Notes an object that a bulletin carries: its id and its exact text.
     pub fn note(&mut self, bulletin: BulletinId, id: &str, json: &str) {
-        let version = Version::of(json);
+        self.note_version(bulletin, id, ObjectVersion::of(json));
+    }
+
+    /// As [`Self::note`], by what was kept of the text.
+    pub fn note_version(&mut self, bulletin: BulletinId, id: &str, version: ObjectVersion) {
         let carriers = self.carriers.entry(id.to_owned()).or_default();
         carriers.push((version.clone(), bulletin));
         let carried = self.bulletins.entry(bulletin).or_default();
         carried.push((id.to_owned(), version));
     }
 
-    fn carriers(&self, id: &str) -> impl Iterator<Item = &(Version, BulletinId)> {
+    fn carriers(&self, id: &str) -> impl Iterator<Item = &(ObjectVersion, BulletinId)> {
         self.carriers.get(id).into_iter().flatten()
     }
 
     /// What becomes of a bulletin: `None` nothing; or whether all of it is revoked.
-    fn replaced(&self, bulletin: &BulletinId, new: &HashMap<String, Version>) -> Option<bool> {
+    fn replaced(
+        &self,
+        bulletin: &BulletinId,
+        new: &HashMap<String, ObjectVersion>,
+    ) -> Option<bool> {
         let carried = self.bulletins.get(bulletin)?;
         let (mut newer, mut revoked) = (false, true);
         for (id, old) in carried {
@@ -96,10 +114,9 @@ pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Rene
     let mut contradicting = Vec::new();
     let mut index = 0;
     bundle.objects.retain(|object| {
-        let version = Version::of(&object.json);
-        let other = published.carriers(&object.id).any(|(old, _)| {
-            version.modified.is_some() && old.modified == version.modified && *old != version
-        });
+        let version = ObjectVersion::of(&object.json);
+        let mut carriers = published.carriers(&object.id);
+        let other = carriers.any(|(old, _)| version.contradicts(old));
         if other {
             contradicting.push(RefusedObject {
                 index,
@@ -111,9 +128,9 @@ pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Rene
         index += 1;
         !other
     });
-    let mut newest: HashMap<String, Version> = HashMap::new();
+    let mut newest: HashMap<String, ObjectVersion> = HashMap::new();
     for object in &bundle.objects {
-        let version = Version::of(&object.json);
+        let version = ObjectVersion::of(&object.json);
         let known = newest
             .entry(object.id.clone())
             .or_insert_with(|| version.clone());
@@ -133,12 +150,12 @@ pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Rene
         .collect();
     let before = bundle.objects.len();
     bundle.objects.retain(|object| {
-        let version = Version::of(&object.json);
+        let version = ObjectVersion::of(&object.json);
         let mut same = published
             .carriers(&object.id)
             .filter(|(old, _)| *old == version);
         // It goes along where the bulletin that carried it goes.
-        let stays = |(_, bulletin): &(Version, BulletinId)| !replaced.contains_key(bulletin);
+        let stays = |(_, bulletin): &(ObjectVersion, BulletinId)| !replaced.contains_key(bulletin);
         !same.any(stays)
     });
     let unchanged = before - bundle.objects.len();

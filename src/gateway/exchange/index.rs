@@ -1,15 +1,16 @@
 //! Follows the inbox: the objects of each bulletin get their places in its collections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::objects::{bundle, named, object, objects};
+use super::objects::{Own, bundle, named, seen, steps, stix};
 use super::rows::{self, Indexed};
 use crate::bulletin::Tlp;
 use crate::clock::{Timestamp, random};
-use crate::formats::stix::read_bundle;
+use crate::formats::stix::{export, read_bundle};
 use crate::gateway::taxii::{SpecVersion, Version, identifier, timestamp};
 use crate::node::{Applications, ItemView};
 use crate::transport::Trouble;
@@ -21,6 +22,8 @@ const BREATH: Duration = Duration::from_secs(5);
 /// Objects are up to so many microseconds apart that come together; how many is drawn, so that nobody counts
 /// by the gaps what it is not shown.
 const GAP: u8 = 64;
+/// Places that are looked at for one object that many bulletins are written with.
+const MAX_SHARED: usize = 64;
 
 /// Indexes what is in the inbox and what comes, until the node stops.
 pub(super) async fn run(node: Applications) {
@@ -117,6 +120,8 @@ struct Put<'a> {
     node: &'a Applications,
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     made: BTreeMap<String, String>,
+    /// When what many bulletins are written with was added, by collection, id and what they have in common.
+    shared: BTreeMap<(String, String, String), Timestamp>,
     last: Timestamp,
 }
 
@@ -129,13 +134,13 @@ impl<'a> Put<'a> {
             node,
             rows: Vec::new(),
             made: BTreeMap::new(),
+            shared: BTreeMap::new(),
             last: last.unwrap_or(Timestamp::MIN),
         })
     }
 
     fn item(&mut self, item: &ItemView) -> Result<(), Trouble> {
-        let parts: Vec<(usize, &str)> = objects(item).collect();
-        if parts.is_empty() {
+        if item.parts.iter().all(|part| part.content.is_none()) {
             return Ok(());
         }
         let mut collections = Vec::new();
@@ -147,41 +152,84 @@ impl<'a> Put<'a> {
             }
             collections.push(id);
         }
-        // Markings that another bulletin of the same originator defined.
-        let defined = definitions(self.node, item, &parts, collections.last())?;
-        let texts = parts.iter().map(|(_, json)| *json);
-        let texts = bundle(texts.chain(defined.iter().map(String::as_str)));
-        let Ok(read) = read_bundle(texts.as_bytes()) else {
-            return Ok(());
-        };
-        let mut valid = read.objects.into_iter().peekable();
-        for (part, json) in parts {
-            // In the order of the parts; what breaks a rule of STIX is not among them.
-            let Some(object) = valid.next_if(|object| object.json == json) else {
+        let own = own(self.node, item, collections.last())?;
+        if !own.is_empty() {
+            self.rows.push((rows::own(item.number), json(&own)?));
+        }
+        // What there is depends on how much a client may see: of each object its first place is kept.
+        let mut known = BTreeSet::new();
+        for step in steps(item, &own) {
+            let Some(seen) = seen(item, &own, step) else {
                 continue;
             };
-            let value: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
-            let added = self.next(item.received)?;
-            let version = Version::of(&value);
-            let version = version.map_or_else(|| timestamp(added), |one| one.as_str().to_owned());
-            let row = Indexed {
-                number: item.number,
-                part,
-                id: object.id,
-                kind: object.kind,
-                spec_version: SpecVersion::of(&value).to_string(),
-                version,
-                tlp: object.tlp.unwrap_or(Tlp::Clear),
-                named: named(&Value::Object(value)).into_iter().collect(),
-            };
-            let text = serde_json::to_vec(&row).map_err(|error| Trouble::new("internal", error))?;
-            for collection in &collections {
-                self.rows.push((rows::at(collection, added), text.clone()));
-                self.rows
-                    .push((rows::of(collection, &row.id, added), Vec::new()));
+            let shared = export::shared_ids(&seen);
+            for object in export::objects(&seen) {
+                let value: Map<String, Value> =
+                    serde_json::from_str(&object.json).unwrap_or_default();
+                let version = Version::of(&value);
+                if known.insert((object.id.clone(), version.clone())) {
+                    let row = Indexed {
+                        number: item.number,
+                        shared: shared.contains(&object.id).then(|| class(item, step)),
+                        id: object.id,
+                        kind: object.kind,
+                        spec_version: SpecVersion::of(&value).to_string(),
+                        version: String::new(),
+                    };
+                    self.object(row, &collections, version.as_ref(), item.received)?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn object(
+        &mut self,
+        mut row: Indexed,
+        collections: &[String],
+        version: Option<&Version>,
+        received: Timestamp,
+    ) -> Result<(), Trouble> {
+        let added = self.next(received)?;
+        for collection in collections {
+            let before = self.added_before(collection, &row)?;
+            let at = before.unwrap_or(added);
+            let said = version.map(|one| one.as_str().to_owned());
+            row.version = said.unwrap_or_else(|| timestamp(at));
+            self.rows.push((rows::at(collection, at), json(&row)?));
+            if before.is_none() {
+                self.rows
+                    .push((rows::of(collection, &row.id, at), Vec::new()));
+            }
+            if let Some(class) = &row.shared {
+                let key = (collection.clone(), row.id.clone(), class.clone());
+                self.shared.insert(key, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the same was added with another bulletin of which a client sees neither more nor less.
+    fn added_before(&self, collection: &str, row: &Indexed) -> Result<Option<Timestamp>, Trouble> {
+        let Some(class) = &row.shared else {
+            return Ok(None);
+        };
+        let key = (collection.to_owned(), row.id.clone(), class.clone());
+        if let Some(at) = self.shared.get(&key) {
+            return Ok(Some(*at));
+        }
+        let places = rows::of_object(collection, &row.id);
+        for (key, _) in self.node.rows(&places, &[], MAX_SHARED)? {
+            let Some(at) = rows::date_of(&key) else {
+                continue;
+            };
+            let there = self.node.row(&rows::at(collection, at))?;
+            let there = there.and_then(|row| serde_json::from_slice::<Indexed>(&row).ok());
+            if there.is_some_and(|there| there.shared.as_ref() == Some(class)) {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// When an object is added: after all others.
@@ -192,6 +240,39 @@ impl<'a> Put<'a> {
         self.last = self.last.saturating_add(gap).max(received);
         Ok(self.last)
     }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec(value).map_err(|error| Trouble::new("internal", error))
+}
+
+/// Everything by which it is decided who sees a bulletin's objects from this level on.
+fn class(item: &ItemView, step: Tlp) -> String {
+    let exercise = item.header.as_ref().is_some_and(|header| header.exercise);
+    let purposes = item.obligations.purposes.as_ref();
+    format!("{step} {exercise} {purposes:?}")
+}
+
+/// How far the parts that are valid STIX objects let themselves go.
+fn own(node: &Applications, item: &ItemView, collection: Option<&String>) -> Result<Own, Trouble> {
+    let parts: Vec<(usize, &str)> = stix(item).collect();
+    if parts.is_empty() {
+        return Ok(Own::new());
+    }
+    // Markings that another bulletin of the same originator defined.
+    let defined = definitions(node, item, &parts, collection)?;
+    let texts = parts.iter().map(|(_, json)| *json);
+    let texts = bundle(texts.chain(defined.iter().map(String::as_str)));
+    let Ok(read) = read_bundle(texts.as_bytes()) else {
+        return Ok(Own::new());
+    };
+    let mut valid = read.objects.into_iter().peekable();
+    // In the order of the parts; what breaks a rule of STIX is not among them.
+    let own = parts.into_iter().filter_map(|(at, json)| {
+        let object = valid.next_if(|object| object.json == json)?;
+        Some((at, object.tlp.unwrap_or(Tlp::Clear)))
+    });
+    Ok(own.collect())
 }
 
 /// The marking definitions that these objects name and that are not among them, where the originator's
@@ -224,9 +305,15 @@ fn definitions(
             let row = row.and_then(|row| serde_json::from_slice::<Indexed>(&row).ok());
             let Some(row) = row else { continue };
             let there = node.item(row.number)?;
-            let json = there.as_ref().and_then(|item| object(item, row.part));
-            found.extend(json.map(str::to_owned));
+            let texts = there.as_ref().into_iter().flat_map(stix);
+            let same = texts.map(|(_, json)| json).find(|json| has_id(json, &id));
+            found.extend(same.map(str::to_owned));
         }
     }
     Ok(found)
+}
+
+fn has_id(json: &str, id: &str) -> bool {
+    let object: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
+    object.get("id").and_then(Value::as_str) == Some(id)
 }

@@ -8,6 +8,7 @@
 //! A client is shown nothing of what it may not see: an object that names a hidden one is hidden, too, and
 //! dates are drawn so that the gaps between them count nothing.
 
+mod earlier;
 mod index;
 mod objects;
 pub(super) mod publish;

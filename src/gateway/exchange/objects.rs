@@ -1,12 +1,18 @@
-//! The STIX objects of a bulletin. Parts that came as STIX are those; what else says something becomes
-//! objects where `formats` can write it, and stands here then.
+//! The STIX objects of a bulletin: parts that came as STIX as those, the rest as `formats` writes it.
+//!
+//! Which there are depends on who asks, since a report names all the others and counts them: they are written
+//! from the parts that a client of a level may see, and from nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::bulletin::Content;
+use crate::bulletin::{Content, OpenPart, Part, Tlp, mentions};
+use crate::formats::Disclosed;
+use crate::formats::stix::export;
+use crate::gateway::disclosed;
+use crate::gateway::taxii::Version;
 use crate::node::ItemView;
 
 /// The longest type of an object (STIX 2.1, section 3.1), before the dashes of an id.
@@ -14,8 +20,12 @@ const MAX_TYPE: usize = 250;
 /// A UUID as text.
 const UUID: usize = 36;
 
-/// The objects of a bulletin, each with the number of its part.
-pub(super) fn objects(item: &ItemView) -> impl Iterator<Item = (usize, &str)> {
+/// How far the parts that came as STIX let themselves go, by their own markings; those that break a rule of
+/// STIX are not among them.
+pub(super) type Own = BTreeMap<usize, Tlp>;
+
+/// The parts that came as STIX, each with its number.
+pub(super) fn stix(item: &ItemView) -> impl Iterator<Item = (usize, &str)> {
     let parts = item.parts.iter().enumerate();
     parts.filter_map(|(at, part)| match &part.content {
         Some(Content::Stix(stix)) => Some((at, stix.json.as_str())),
@@ -23,11 +33,113 @@ pub(super) fn objects(item: &ItemView) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The object of a part, where that is still there.
-pub(super) fn object(item: &ItemView, part: usize) -> Option<&str> {
-    objects(item)
-        .find(|(at, _)| *at == part)
-        .map(|(_, json)| json)
+/// For each part, the least level of a client that may see it; `None` where nobody may.
+fn levels(item: &ItemView, own: &Own) -> Vec<Option<Tlp>> {
+    let header = item.header.as_ref();
+    let downgraded = item.mark.as_ref().and_then(|mark| mark.tlp);
+    let bulletin = downgraded.or_else(|| header.map(|header| header.tlp));
+    let parts = item.parts.iter().enumerate();
+    let level = parts.map(|(at, part)| {
+        let marked = part.tlp.max(bulletin)?;
+        match part.content.as_ref()? {
+            Content::Stix(_) => own.get(&at).map(|own| marked.max(*own)),
+            _ => Some(marked),
+        }
+    });
+    level.collect()
+}
+
+/// The levels at which a client sees more of it than below.
+pub(super) fn steps(item: &ItemView, own: &Own) -> BTreeSet<Tlp> {
+    levels(item, own).into_iter().flatten().collect()
+}
+
+/// What a client of this level may have of a bulletin. A part of another type than STIX that names one which
+/// is hidden from it is hidden, too; STIX objects are judged by the ids that they name.
+pub(super) fn seen(item: &ItemView, own: &Own, most: Tlp) -> Option<Disclosed> {
+    let levels = levels(item, own);
+    let mut shows: Vec<bool> = levels
+        .iter()
+        .map(|level| level.is_some_and(|level| level <= most))
+        .collect();
+    let open = item.parts.iter().map(|part| part.content.is_some());
+    if open.zip(&shows).any(|(open, shown)| open && !shown) {
+        hide_what_names(item, &mut shows)?;
+    }
+    let mut seen = disclosed(item, None, |at| shows.get(at).copied().unwrap_or(false))?;
+    // Bulletins that it may not see, perhaps.
+    seen.references.clear();
+    Some(seen)
+}
+
+/// `None` where that cannot be found out.
+fn hide_what_names(item: &ItemView, shows: &mut [bool]) -> Option<()> {
+    let parts = item.parts.iter().map(|part| {
+        let content = part.content.as_ref();
+        let body = content.and_then(|content| content.encode().ok());
+        // Contents that are not here name nothing.
+        Part::Open(OpenPart {
+            salt: [0; 32],
+            class: part.class.clone().unwrap_or_default(),
+            marking: crate::bulletin::Marking::default(),
+            body: body.unwrap_or_default(),
+        })
+    });
+    let named = mentions(&parts.collect::<Vec<_>>()).ok()?;
+    loop {
+        let falls = |(at, names): (usize, &Vec<u32>)| {
+            let typed = !matches!(item.parts.get(at)?.content, Some(Content::Stix(_)));
+            let hidden = names.iter().any(|name| {
+                let name = usize::try_from(*name).ok();
+                name.and_then(|name| shows.get(name)) == Some(&false)
+            });
+            (typed && hidden && *shows.get(at)?).then_some(at)
+        };
+        let fallen: Vec<usize> = named.iter().enumerate().filter_map(falls).collect();
+        if fallen.is_empty() {
+            return Some(());
+        }
+        for at in fallen {
+            shows[at] = false;
+        }
+    }
+}
+
+/// An object as a client sees it.
+pub(super) struct ShownObject {
+    pub(super) json: String,
+    /// Every id that it names: with the level of the client, an object of ours names others.
+    pub(super) named: Vec<String>,
+    /// `None` of what has no versions.
+    version: Option<Version>,
+}
+
+/// The objects that a client of one level sees of a bulletin, found by their ids and versions.
+pub(super) struct Shown(HashMap<String, Vec<ShownObject>>);
+
+impl Shown {
+    pub(super) fn of(item: &ItemView, own: &Own, most: Tlp) -> Self {
+        let mut objects: HashMap<String, Vec<ShownObject>> = HashMap::new();
+        let seen = seen(item, own, most);
+        for object in seen.iter().flat_map(export::objects) {
+            let value: Map<String, Value> = serde_json::from_str(&object.json).unwrap_or_default();
+            objects.entry(object.id).or_default().push(ShownObject {
+                json: object.json,
+                version: Version::of(&value),
+                named: named(&Value::Object(value)).into_iter().collect(),
+            });
+        }
+        Self(objects)
+    }
+
+    /// An object in this version; of one that has no versions, whatever is said for it.
+    pub(super) fn find(&self, id: &str, version: &str) -> Option<&ShownObject> {
+        let mut versions = self.0.get(id)?.iter();
+        versions.find(|one| {
+            let said = one.version.as_ref();
+            said.is_none_or(|said| said.as_str() == version)
+        })
+    }
 }
 
 /// A bundle of objects as they stand.

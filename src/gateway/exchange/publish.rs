@@ -2,38 +2,31 @@
 //! resource says of each what the broker made of it. It is kept with the outbox, and says "complete" when
 //! every receipt is here, or the reason why there will be none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::earlier;
 use super::objects::bundle;
-use super::rows::{self, Became, Posted, Request, Requested};
-use crate::bulletin::{BulletinId, Content, Draft};
+use super::rows::{self, Became, Carried, Owed, Request, Requested};
+use crate::bulletin::{BulletinId, Content, Draft, Relation};
 use crate::clock::{Timestamp, random};
-use crate::formats::stix::{Labels, drafts, read_bundle};
+use crate::formats::stix::{Bundle, Labels, Object, ObjectVersion, read_bundle, renew};
 use crate::gateway::taxii::{
     AddError, Fault, Status, StatusDetails, Version, identifier, timestamp,
 };
-use crate::node::{Applications, LabelsConfig, Outcome};
+use crate::node::{Applications, LabelsConfig, NoticeDraft, Outcome};
 
 /// How long a settled status is kept; TAXII asks for 24 hours (section 4.3).
 const KEPT: Duration = Duration::from_hours(7 * 24);
 /// Old ones that one request removes.
 const REMOVED: usize = 64;
 
-/// An object of a request that is to be published: its place among those, and its text's hash.
-struct Valid {
-    requested: usize,
-    digest: String,
-}
-
 /// Takes objects: see [`crate::gateway::taxii::Store::add`]. What was added before under the same
-/// `collection` is published once.
+/// `collection` is published once; newer versions take the place of what they replace whole.
 pub(in crate::gateway) fn add(
     node: &Applications,
     client: &str,
@@ -42,63 +35,47 @@ pub(in crate::gateway) fn add(
     objects: &[&RawValue],
 ) -> Result<Status, AddError> {
     let now = node.clock().now();
+    give_notices(node)?;
     let text = bundle(objects.iter().map(|raw| raw.get()));
     let unreadable = |error: &dyn std::fmt::Display| AddError::Unprocessable(error.to_string());
     let mut bundle = read_bundle(text.as_bytes()).map_err(|error| unreadable(&error))?;
+    let refused = refused(&bundle.refused, objects, now);
+    let mut asked = Asked::take(&mut bundle, now);
+    let before = earlier::look(node, collection, &bundle)?;
+    // Of several bulletins, it is in the one that holds.
+    let (gone, hold): (Vec<_>, Vec<_>) = before
+        .carriers
+        .iter()
+        .partition(|(_, bulletin)| before.replaced.contains(bulletin));
+    for ((id, version), bulletin) in gone.into_iter().chain(hold) {
+        asked.became(id, version, Became::Bulletin(bulletin.to_string()));
+    }
+    let texts: Vec<Object> = bundle.objects.clone();
+    let renewal = renew(bundle, &labels(labelling), &before.published);
+    for one in &renewal.contradicting {
+        if let Some(object) = texts.get(one.index) {
+            let version = ObjectVersion::of(&object.json);
+            asked.became(&object.id, &version, other_content());
+        }
+    }
+    let drafts = named(node, renewal.drafts)?;
+    let mut put = Vec::new();
+    for (id, draft) in &drafts {
+        let carried = carried(draft);
+        for (object, version) in &carried.objects {
+            asked.became(object, version, Became::Bulletin(id.to_string()));
+            put.push((rows::posted(collection, object, id), Vec::new()));
+        }
+        put.push((rows::carried(collection, id), json(&carried)?));
+        for owed in owed(*id, draft, &before.replaced) {
+            put.push((rows::notice(now, &owed.notice.about), json(&owed)?));
+        }
+    }
     let mut request = Request {
         client: client.to_owned(),
         at: now,
-        objects: refused(&bundle.refused, objects, now),
+        objects: refused.into_iter().chain(asked.objects).collect(),
     };
-    // What is new of it; the rest was published before.
-    let mut put = Vec::new();
-    let mut fresh: BTreeMap<(String, String), Valid> = BTreeMap::new();
-    let mut kept = Vec::new();
-    for object in std::mem::take(&mut bundle.objects) {
-        let version = version_of(&object.json);
-        let digest = HEXLOWER.encode(digest(&SHA256, object.json.as_bytes()).as_ref());
-        let key = (object.id.clone(), version.clone().unwrap_or_default());
-        let told = Requested {
-            id: object.id.clone(),
-            version: version.unwrap_or_else(|| timestamp(now)),
-            became: Became::Failed("not published".to_owned()),
-        };
-        let became = match fresh.get(&key) {
-            // The same twice in one request: it is said once what became of it.
-            Some(same) if same.digest == digest => continue,
-            Some(_) => Some(other_content()),
-            None => known(node, collection, &key, &digest)?,
-        };
-        if let Some(became) = became {
-            request.objects.push(Requested { became, ..told });
-            continue;
-        }
-        let valid = Valid {
-            requested: request.objects.len(),
-            digest,
-        };
-        fresh.insert(key, valid);
-        request.objects.push(told);
-        kept.push(object);
-    }
-    bundle.objects = kept;
-    let drafts = named(node, drafts(bundle, &labels(labelling)))?;
-    for (id, draft) in &drafts {
-        for key in keys(draft) {
-            let Some(valid) = fresh.get(&key) else {
-                continue;
-            };
-            if let Some(requested) = request.objects.get_mut(valid.requested) {
-                requested.became = Became::Bulletin(id.to_string());
-            }
-            let posted = Posted {
-                digest: valid.digest.clone(),
-                bulletin: id.to_string(),
-            };
-            let row = rows::posted(collection, &key.0, &key.1);
-            put.push((row, json(&posted)?));
-        }
-    }
     let id = identifier(node.entropy().as_ref()).map_err(Fault::new)?;
     put.push((rows::status(&id), json(&request)?));
     put.push((rows::old(now, &id), Vec::new()));
@@ -106,17 +83,8 @@ pub(in crate::gateway) fn add(
     // told of, and objects that are published when they come again.
     node.keep(&put, &removable(node, now)?)
         .map_err(Fault::from)?;
-    let mut failed = BTreeMap::new();
-    for (id, draft) in drafts {
-        match node.publish(draft) {
-            Ok(()) => {}
-            Err(trouble) if trouble.code == "invalid" => {
-                failed.insert(id.to_string(), trouble.message);
-            }
-            // The node's own trouble, such as a full disk: whoever adds it again has it published.
-            Err(trouble) => return Err(Fault::from(trouble).into()),
-        }
-    }
+    let failed = publish(node, drafts)?;
+    give_notices(node)?;
     if !failed.is_empty() {
         for requested in &mut request.objects {
             if let Became::Bulletin(bulletin) = &requested.became
@@ -129,6 +97,129 @@ pub(in crate::gateway) fn add(
         node.keep(&[row], &[]).map_err(Fault::from)?;
     }
     Ok(told(node, &id, &request)?)
+}
+
+/// Publishes bulletins; why some of them cannot be.
+fn publish(
+    node: &Applications,
+    drafts: Vec<(BulletinId, Draft)>,
+) -> Result<BTreeMap<String, String>, Fault> {
+    let mut failed = BTreeMap::new();
+    for (id, draft) in drafts {
+        match node.publish(draft) {
+            Ok(()) => {}
+            Err(trouble) if trouble.code == "invalid" => {
+                failed.insert(id.to_string(), trouble.message);
+            }
+            // The node's own trouble, such as a full disk: whoever adds it again has it published.
+            Err(trouble) => return Err(Fault::from(trouble)),
+        }
+    }
+    Ok(failed)
+}
+
+/// The objects of a request, and what becomes of each.
+struct Asked {
+    objects: Vec<Requested>,
+    /// Places by id and version; the same twice in one request is said once.
+    places: HashMap<String, Vec<(ObjectVersion, usize)>>,
+}
+
+impl Asked {
+    /// Of a bundle, in which each version of an object stays once.
+    fn take(bundle: &mut Bundle, now: Timestamp) -> Self {
+        let mut asked = Self {
+            objects: Vec::new(),
+            places: HashMap::new(),
+        };
+        bundle.objects.retain(|object| {
+            let version = ObjectVersion::of(&object.json);
+            let places = asked.places.entry(object.id.clone()).or_default();
+            if places.iter().any(|(one, _)| *one == version) {
+                return false;
+            }
+            let other = places.iter().any(|(one, _)| one.contradicts(&version));
+            let became = if other {
+                other_content()
+            } else {
+                places.push((version, asked.objects.len()));
+                Became::Failed("not published".to_owned())
+            };
+            asked.objects.push(Requested {
+                id: object.id.clone(),
+                version: version_of(&object.json).unwrap_or_else(|| timestamp(now)),
+                became,
+            });
+            !other
+        });
+        asked
+    }
+
+    fn became(&mut self, id: &str, version: &ObjectVersion, became: Became) {
+        let places = self.places.get(id).into_iter().flatten();
+        let place = places.filter(|(one, _)| one == version).map(|(_, at)| *at);
+        for at in place.collect::<Vec<_>>() {
+            if let Some(object) = self.objects.get_mut(at) {
+                object.became = became.clone();
+            }
+        }
+    }
+}
+
+/// What a bulletin carries.
+fn carried(draft: &Draft) -> Carried {
+    let objects = draft.parts.iter().filter_map(|part| {
+        let Content::Stix(stix) = &part.content else {
+            return None;
+        };
+        let object: Map<String, Value> = serde_json::from_str(&stix.json).ok()?;
+        let id = object.get("id")?.as_str()?.to_owned();
+        Some((id, ObjectVersion::of(&stix.json)))
+    });
+    Carried {
+        objects: objects.collect(),
+        replaces: [draft.supersedes.as_slice(), &draft.retracts].concat(),
+    }
+}
+
+/// The notices that follow from a bulletin. What was replaced before gets no second one, but is taken back.
+fn owed(newer: BulletinId, draft: &Draft, replaced: &BTreeSet<BulletinId>) -> Vec<Owed> {
+    let superseded = draft.supersedes.iter().filter(|id| !replaced.contains(id));
+    let superseded = superseded.map(|about| (about, Relation::Supersedes));
+    let retracted = draft.retracts.iter();
+    let all = superseded.chain(retracted.map(|about| (about, Relation::Retracts)));
+    let notice = |(about, relation): (&BulletinId, Relation)| Owed {
+        newer,
+        notice: NoticeDraft {
+            about: *about,
+            relation,
+            reason: match relation {
+                Relation::Retracts => format!("all its objects are revoked in {newer}"),
+                _ => format!("newer versions of its objects are in {newer}"),
+            },
+            precedence: None,
+            tlp: None,
+            classification: None,
+        },
+    };
+    all.map(notice).collect()
+}
+
+/// Gives the notices that are owed, also those that a crash left. Twice says nothing else than once.
+fn give_notices(node: &Applications) -> Result<(), Fault> {
+    for (key, row) in node.rows(rows::NOTICES, &[], REMOVED)? {
+        let owed: Owed = serde_json::from_slice(&row).map_err(Fault::new)?;
+        // Never published: what it would have replaced still holds.
+        if node.outcome(&owed.newer)?.is_some() {
+            let about = owed.notice.about;
+            if let Err(trouble) = node.give(owed.notice) {
+                let reason = trouble.message;
+                tracing::warn!(bulletin = %about, reason, "no notice could be given");
+            }
+        }
+        node.keep(&[], &[key])?;
+    }
+    Ok(())
 }
 
 /// The status of an earlier request of this client.
@@ -208,25 +299,6 @@ fn refused(
     refused.iter().map(told).collect()
 }
 
-/// What became of this version where it was published through this collection before; `None` where it has
-/// to be published. What was refused then is published anew: nobody has a receipt for it.
-fn known(
-    node: &Applications,
-    collection: &str,
-    (id, version): &(String, String),
-    digest: &str,
-) -> Result<Option<Became>, Fault> {
-    let row = node.row(&rows::posted(collection, id, version))?;
-    let Some(row) = row else { return Ok(None) };
-    let posted: Posted = serde_json::from_slice(&row).map_err(Fault::new)?;
-    let outcome = posted.bulletin().map(|id| node.outcome(&id)).transpose()?;
-    match outcome.flatten() {
-        None | Some(Outcome::Rejected(_)) => Ok(None),
-        Some(_) if posted.digest == digest => Ok(Some(Became::Bulletin(posted.bulletin))),
-        Some(_) => Ok(Some(other_content())),
-    }
-}
-
 /// STIX 2.1, section 3.6: the same id and version are the same object.
 fn other_content() -> Became {
     let reason =
@@ -260,19 +332,6 @@ fn named(node: &Applications, drafts: Vec<Draft>) -> Result<Vec<(BulletinId, Dra
         Ok((id, draft))
     });
     named.collect()
-}
-
-/// Ids and versions of a bulletin's objects.
-fn keys(draft: &Draft) -> impl Iterator<Item = (String, String)> {
-    draft.parts.iter().filter_map(|part| {
-        let Content::Stix(stix) = &part.content else {
-            return None;
-        };
-        let object: Map<String, Value> = serde_json::from_str(&stix.json).ok()?;
-        let id = object.get("id")?.as_str()?.to_owned();
-        let version = Version::of(&object).map(|one| one.as_str().to_owned());
-        Some((id, version.unwrap_or_default()))
-    })
 }
 
 /// Rows of statuses that are old and settled.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bulletin::{Relation, Tlp};
-use crate::node::{ItemView, PartView, TaxiiClientConfig, TaxiiConfig};
+use crate::node::{ItemView, TaxiiClientConfig, TaxiiConfig};
 
 /// Of one client.
 #[derive(Clone, Debug)]
@@ -69,14 +69,8 @@ impl Rights {
             && item.obligations.permit(self.client.purpose)
     }
 
-    /// Whether it may see a part of such a bulletin whose object is marked with `own` itself.
-    pub(super) fn sees_part(&self, item: &ItemView, part: &PartView, own: Tlp) -> bool {
-        let Some(header) = &item.header else {
-            return false;
-        };
-        let downgraded = item.mark.as_ref().and_then(|mark| mark.tlp);
-        let bulletin = downgraded.unwrap_or(header.tlp);
-        let strictest = part.tlp.map_or(bulletin, |tlp| tlp.max(bulletin)).max(own);
-        strictest <= self.tlp
+    /// The strictest level of which it sees anything.
+    pub(super) const fn tlp(&self) -> Tlp {
+        self.tlp
     }
 }

@@ -6,17 +6,22 @@
 //! taxii/name/NAME                        a collection's id
 //! taxii/at/COLLECTION/DATE               an indexed object (JSON); DATE is u64 microseconds
 //! taxii/of/COLLECTION/OBJECT 0 DATE      nothing; OBJECT in lower case
+//! taxii/own/NUMBER                       the markings of its parts that are STIX (JSON), by the bulletin's number
 //! taxii/status/ID                        a request (JSON)
 //! taxii/old/DATE ID                      nothing: requests by age
-//! taxii/posted/COLLECTION/OBJECT 0 VERSION   what was published (JSON)
+//! taxii/posted/COLLECTION/OBJECT 0 BULLETIN  nothing: which bulletins an object was published in
+//! taxii/carried/COLLECTION/BULLETIN      the objects of such a bulletin (JSON)
+//! taxii/notice/DATE BULLETIN             a notice that has to be given yet (JSON)
 //! ```
 //!
 //! Numbers are big-endian, so that rows stand in their order.
 
 use serde::{Deserialize, Serialize};
 
-use crate::bulletin::{BulletinId, Tlp};
+use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
+use crate::formats::stix::ObjectVersion;
+use crate::node::NoticeDraft;
 
 pub(super) const UP_TO: &[u8] = b"taxii/up_to";
 pub(super) const LAST: &[u8] = b"taxii/last";
@@ -28,16 +33,14 @@ pub(super) const OLD: &[u8] = b"taxii/old/";
 pub(super) struct Indexed {
     /// Of its bulletin, in the inbox.
     pub(super) number: u64,
-    /// Of its part.
-    pub(super) part: usize,
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) spec_version: String,
     pub(super) version: String,
-    /// How far its own markings let it go.
-    pub(super) tlp: Tlp,
-    /// Every id that it names.
-    pub(super) named: Vec<String>,
+    /// Where it is written with other bulletins, too: what these have in common with its own. One of them
+    /// stands for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shared: Option<String>,
 }
 
 /// A request to add objects.
@@ -66,18 +69,20 @@ pub(super) enum Became {
     Failed(String),
 }
 
-/// A version of an object that was published through a collection.
+/// A bulletin that was published through a collection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Posted {
-    /// SHA-256 of its text.
-    pub(super) digest: String,
-    pub(super) bulletin: String,
+pub(super) struct Carried {
+    /// Ids and versions.
+    pub(super) objects: Vec<(String, ObjectVersion)>,
+    /// The bulletins that it takes the place of, or takes back.
+    pub(super) replaces: Vec<BulletinId>,
 }
 
-impl Posted {
-    pub(super) fn bulletin(&self) -> Option<BulletinId> {
-        self.bulletin.parse().ok()
-    }
+/// A notice that is given when the bulletin that it follows from is in the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Owed {
+    pub(super) newer: BulletinId,
+    pub(super) notice: NoticeDraft,
 }
 
 fn date(at: Timestamp) -> [u8; 8] {
@@ -111,6 +116,10 @@ pub(super) fn of(collection: &str, object: &str, added: Timestamp) -> Vec<u8> {
     [of_object(collection, object), date(added).to_vec()].concat()
 }
 
+pub(super) fn own(number: u64) -> Vec<u8> {
+    [b"taxii/own/".as_slice(), &number.to_be_bytes()].concat()
+}
+
 pub(super) fn status(id: &str) -> Vec<u8> {
     format!("taxii/status/{id}").into_bytes()
 }
@@ -125,6 +134,27 @@ pub(super) fn old_of(key: &[u8]) -> Option<(Timestamp, &str)> {
     Some((date_of(asked)?, std::str::from_utf8(id).ok()?))
 }
 
-pub(super) fn posted(collection: &str, object: &str, version: &str) -> Vec<u8> {
-    format!("taxii/posted/{collection}/{object}\0{version}").into_bytes()
+pub(super) fn posted_in(collection: &str, object: &str) -> Vec<u8> {
+    format!("taxii/posted/{collection}/{object}\0").into_bytes()
+}
+
+pub(super) fn posted(collection: &str, object: &str, bulletin: &BulletinId) -> Vec<u8> {
+    let bulletin = bulletin.to_string().into_bytes();
+    [posted_in(collection, object), bulletin].concat()
+}
+
+/// Of a key of [`posted`].
+pub(super) fn posted_of(key: &[u8]) -> Option<BulletinId> {
+    let at = key.iter().rposition(|byte| *byte == 0)?;
+    std::str::from_utf8(key.get(at + 1..)?).ok()?.parse().ok()
+}
+
+pub(super) fn carried(collection: &str, bulletin: &BulletinId) -> Vec<u8> {
+    format!("taxii/carried/{collection}/{bulletin}").into_bytes()
+}
+
+pub(super) const NOTICES: &[u8] = b"taxii/notice/";
+
+pub(super) fn notice(owed: Timestamp, about: &BulletinId) -> Vec<u8> {
+    [NOTICES, &date(owed), about.to_string().as_bytes()].concat()
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::objects::object;
+use super::objects::{Own, Shown};
 use super::rights::Rights;
 use super::rows::{self, Indexed};
+use crate::bulletin::Tlp;
 use crate::clock::Timestamp;
 use crate::gateway::taxii::{Fault, Place};
 use crate::node::{Applications, ItemView};
@@ -29,6 +30,8 @@ type Memo<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
 pub(super) struct Sight {
     node: Applications,
     items: Memo<u64, Option<Arc<ItemView>>>,
+    /// What a client of this level sees of a bulletin.
+    shown: Memo<(u64, Tlp), Arc<Shown>>,
     /// Client, collection and object.
     hidden: Memo<(String, String, String), bool>,
 }
@@ -56,6 +59,7 @@ impl Sight {
         Self {
             node,
             items: Mutex::default(),
+            shown: Mutex::default(),
             hidden: Mutex::default(),
         }
     }
@@ -80,6 +84,29 @@ impl Sight {
             items.insert(number, (now, item.clone()));
         }
         Ok(item)
+    }
+
+    fn shown(&self, item: &ItemView, most: Tlp) -> Result<Arc<Shown>, Fault> {
+        let (key, now) = ((item.number, most), self.node.clock().now());
+        if let Ok(shown) = self.shown.lock()
+            && let Some((at, one)) = shown.get(&key)
+            && now.since(*at) < BREATH
+        {
+            return Ok(Arc::clone(one));
+        }
+        // Without what it says of its markings, nothing that came as STIX is shown.
+        let own = self.node.row(&rows::own(item.number));
+        let own = own.map_err(|trouble| Fault::new(trouble.message))?;
+        let own = own.map(|row| serde_json::from_slice::<Own>(&row));
+        let own = own.transpose().map_err(Fault::new)?.unwrap_or_default();
+        let one = Arc::new(Shown::of(item, &own, most));
+        if let Ok(mut shown) = self.shown.lock() {
+            if shown.len() >= MAX_ITEMS {
+                shown.clear();
+            }
+            shown.insert(key, (now, Arc::clone(&one)));
+        }
+        Ok(one)
     }
 
     /// What is indexed in a collection at a moment.
@@ -110,22 +137,26 @@ impl Sight {
 impl View<'_> {
     /// The object's text, where this client sees it.
     pub(super) fn sees(&self, row: &Indexed) -> Result<Option<String>, Fault> {
-        let Some(json) = self.may_see(row)? else {
+        let Some(shown) = self.may_see(row)? else {
             return Ok(None);
         };
-        let hidden = self.names_hidden(row)?;
-        Ok((!hidden).then_some(json))
+        let object = shown.find(&row.id, &row.version);
+        let Some(object) = object else {
+            return Ok(None);
+        };
+        let hidden = self.names_hidden(&object.named)?;
+        Ok((!hidden).then(|| object.json.clone()))
     }
 
-    /// The object's text, where the client's rights let it see that, whatever it names.
-    fn may_see(&self, row: &Indexed) -> Result<Option<String>, Fault> {
+    /// Where it is found, if the client's rights let it see that, whatever it names.
+    fn may_see(&self, row: &Indexed) -> Result<Option<Arc<Shown>>, Fault> {
         let Some(item) = self.sight.item(row.number)? else {
             return Ok(None);
         };
-        let part = item.parts.get(row.part);
-        let seen = self.rights.sees(&item)
-            && part.is_some_and(|part| self.rights.sees_part(&item, part, row.tlp));
-        Ok(object(&item, row.part).filter(|_| seen).map(str::to_owned))
+        if !self.rights.sees(&item) {
+            return Ok(None);
+        }
+        self.sight.shown(&item, self.rights.tlp()).map(Some)
     }
 
     fn known(&self, id: &str, now: Timestamp) -> Option<bool> {
@@ -144,10 +175,10 @@ impl View<'_> {
 
     /// Whether an object names one that is in this collection and hidden from this client: by its own
     /// markings, or since it names such a one in turn.
-    fn names_hidden(&self, row: &Indexed) -> Result<bool, Fault> {
+    fn names_hidden(&self, named: &[String]) -> Result<bool, Fault> {
         let now = self.sight.node.clock().now();
         let mut reached: HashMap<String, Reached> = HashMap::new();
-        let mut ahead: VecDeque<String> = row.named.iter().cloned().collect();
+        let mut ahead: VecDeque<String> = named.iter().cloned().collect();
         while let Some(id) = ahead.pop_front() {
             if reached.contains_key(&id) {
                 continue;
@@ -161,7 +192,7 @@ impl View<'_> {
         }
         spread(&mut reached);
         let hidden = |id: &String| reached.get(id).is_some_and(|one| one.hidden);
-        let names = row.named.iter().any(hidden);
+        let names = named.iter().any(hidden);
         if let Ok(mut memo) = self.sight.hidden.lock() {
             if memo.len() + reached.len() > MAX_MEMO {
                 memo.clear();
@@ -190,12 +221,17 @@ impl View<'_> {
         let rows = self.sight.rows(self.at, id)?;
         let mut one = Reached::default();
         for (_, row) in &rows {
-            if self.may_see(row)?.is_some() {
-                one.versions.push(row.named.clone());
-            }
+            let shown = self.may_see(row)?;
+            let object = shown
+                .as_ref()
+                .and_then(|shown| shown.find(&row.id, &row.version));
+            one.versions
+                .extend(object.map(|object| object.named.clone()));
         }
-        // One that is not here at all is named as it came: it says nothing that is here.
-        one.hidden = !rows.is_empty() && one.versions.is_empty();
+        // One that is not here at all is named as it came: it says nothing that is here. Nor does one that
+        // many bulletins are written with: whoever sees what names it sees it there.
+        let tells = rows.iter().any(|(_, row)| row.shared.is_none());
+        one.hidden = tells && one.versions.is_empty();
         Ok(one)
     }
 }

@@ -11,7 +11,7 @@ mod observables;
 mod parts;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -45,6 +45,24 @@ pub fn objects(bulletin: &Disclosed) -> Vec<Object> {
         report::write(&mut export);
     }
     export.finish()
+}
+
+/// The ids of what other bulletins are written with, too, and what says nothing of its own: its originator,
+/// the places that it is about, its markings.
+pub fn shared_ids(bulletin: &Disclosed) -> BTreeSet<String> {
+    let mut shared = BTreeSet::new();
+    shared.extend(bulletin.originator.as_deref().map(report::identity_id));
+    shared.extend(
+        bulletin
+            .regions
+            .iter()
+            .map(|region| report::place_id(*region)),
+    );
+    let parts = bulletin.parts.iter().map(Some);
+    for part in parts.chain([None]) {
+        shared.extend(marking_refs(bulletin, part).0);
+    }
+    shared
 }
 
 /// The id of a bundle of these objects: the same for the same ones.

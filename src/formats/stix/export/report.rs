@@ -66,11 +66,13 @@ fn identity(name: &str) -> Object {
     written(object, PartClass::Context, None)
 }
 
+/// The id of a place: the same in every bulletin.
+pub(super) fn place_id(region: Region) -> String {
+    ids::own_id("location", &["region", region.as_str()])
+}
+
 fn place(region: Region) -> Map<String, Value> {
-    let mut object = head(
-        "location",
-        ids::own_id("location", &["region", region.as_str()]),
-    );
+    let mut object = head("location", place_id(region));
     object.insert("created".into(), FIXED.into());
     object.insert("modified".into(), FIXED.into());
     object.insert("name".into(), region.as_str().into());
