@@ -9,10 +9,10 @@
 
 #[path = "support/corpus.rs"]
 mod corpus;
+#[path = "support/python.rs"]
+mod python;
 #[path = "support/disclosed.rs"]
 mod support;
-#[path = "support/venv.rs"]
-mod venv;
 
 use std::collections::HashSet;
 use std::fs;
@@ -179,7 +179,7 @@ fn write(directory: &Path) {
 
 #[test]
 fn independent_tools_take_what_is_exported() {
-    let Some(python) = venv::python("formats", &PACKAGES) else {
+    let Some(python) = python::python("formats", &PACKAGES) else {
         return;
     };
     let scratch = Scratch::new().expect("a directory");

@@ -8,13 +8,14 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ED25519,
     RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 use time::OffsetDateTime;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use zeroize::Zeroizing;
 
 use super::certificate::{CertificateError, certificates_from_pem, crl_from_pem};
-use super::keyfile::{KeyFileError, read_private, write_private, write_public};
+use super::keyfile::{KeyFileError, pkcs8, read_private, write_private, write_public};
 use crate::clock::{Entropy, NoEntropy, Timestamp, random};
 use crate::partner::{PartnerId, SpiffeId};
 
@@ -60,7 +61,7 @@ pub struct Issued {
     /// The leaf. The root is not part of what is presented.
     pub certificate: String,
     /// PKCS #8.
-    pub key: zeroize::Zeroizing<String>,
+    pub key: Zeroizing<String>,
 }
 
 /// A partner's certificate authority.
@@ -80,7 +81,7 @@ impl Authority {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<Self, AuthorityError> {
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let key = new_key(entropy)?;
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -133,7 +134,7 @@ impl Authority {
             let (authority, asked) = (self.partner.clone(), id.clone());
             return Err(AuthorityError::OtherDomain { authority, asked });
         }
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let key = new_key(entropy)?;
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -228,9 +229,41 @@ fn validity(now: Timestamp, valid_for: Duration) -> (OffsetDateTime, OffsetDateT
     )
 }
 
+/// A new Ed25519 key. ring would write it with its public half, in a form that OpenSSL does not read.
+fn new_key(entropy: &dyn Entropy) -> Result<KeyPair, AuthorityError> {
+    let seed = Zeroizing::new(random(entropy)?);
+    let der = pkcs8(&seed);
+    let der = PrivatePkcs8KeyDer::from(der.as_slice());
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)?)
+}
+
 /// 16 random bytes, positive (RFC 5280, section 4.1.2.2).
 fn serial(entropy: &dyn Entropy) -> Result<SerialNumber, NoEntropy> {
     let mut bytes: [u8; 16] = random(entropy)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock, SystemEntropy};
+
+    #[test]
+    fn keys_are_written_in_the_form_that_other_tools_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let partner: PartnerId = "norland.example".parse().unwrap();
+        let (now, entropy) = (SystemClock.now(), SystemEntropy::new());
+        let authority = Authority::create(&partner, directory.path(), now, &entropy).unwrap();
+        let node = SpiffeId::new(&partner, "/node/1").unwrap();
+        let issued = authority.issue(&node, now, LEAF_VALIDITY, &entropy);
+        let root = read_private(&directory.path().join(KEY)).unwrap();
+        for text in [root.as_str(), issued.unwrap().key.as_str()] {
+            let der = pem::parse(text).unwrap().into_contents();
+            // RFC 8410, section 7: 48 bytes; the other form has 83.
+            assert_eq!(der.len(), 48);
+            assert_eq!(der[..5], [0x30, 0x2e, 0x02, 0x01, 0x00]);
+        }
+        Authority::open(&partner, directory.path()).unwrap();
+    }
 }

@@ -119,9 +119,15 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     Ok(text)
 }
 
+/// The PKCS #8 form of an Ed25519 key, version 1, without the public half: the one that every tool
+/// reads.
+pub(super) fn pkcs8(seed: &Zeroizing<[u8; 32]>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([PKCS8_PREFIX.as_slice(), seed.as_slice()].concat())
+}
+
 /// Writes a signing key as PKCS #8 in PEM, for its owner only.
 pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<(), KeyFileError> {
-    let der = Zeroizing::new([PKCS8_PREFIX.as_slice(), key.seed().as_slice()].concat());
+    let der = pkcs8(key.seed());
     let text = Zeroizing::new(pem::encode(&Pem::new(PRIVATE_KEY, der.as_slice())));
     write_private(path, text.as_bytes())
 }

@@ -9,6 +9,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command as Shell;
+use std::sync::{Mutex, PoisonError};
+
+/// Tests of one program run side by side, and may want the same environment.
+static MAKING: Mutex<()> = Mutex::new(());
 
 /// Runs a tool: what it says, or why it failed.
 pub(crate) fn run(shell: &mut Shell) -> Result<String, String> {
@@ -27,34 +31,32 @@ pub(crate) fn run(shell: &mut Shell) -> Result<String, String> {
 pub(crate) fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (python, made) = (home.join("bin/python"), home.join("made"));
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = packages.join("\n");
     if fs::read_to_string(&made).is_ok_and(|there| there == wanted) {
         return Some(python);
     }
-    let venv = run(Shell::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&home));
-    let installed = venv.and_then(|_| {
-        run(Shell::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args(packages))
-    });
-    match installed {
-        Ok(_) => {
-            fs::write(made, wanted).expect("written");
-            Some(python)
-        }
-        Err(error) => {
-            eprintln!("skipped: no {} here: {error}", packages.join(", "));
-            None
-        }
+    let skipped = |what: &str, error: &str| {
+        let last = error.trim_end().lines().last().unwrap_or_default();
+        eprintln!("skipped: {what}: {last}");
+    };
+    let mut venv = Shell::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&home);
+    if let Err(error) = run(&mut venv) {
+        skipped("there is no python3 with venv", &error);
+        return None;
     }
+    let mut pip = Shell::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input"])
+        .args(["--disable-pip-version-check", "--retries", "1"])
+        .args(["--timeout", "20"])
+        .args(packages);
+    if let Err(error) = run(&mut pip) {
+        skipped(&format!("no {}", packages.join(", ")), &error);
+        return None;
+    }
+    fs::write(made, wanted).expect("written");
+    Some(python)
 }
 
 /// A script of the project's.
