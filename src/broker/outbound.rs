@@ -61,16 +61,12 @@ pub(super) async fn run(
     loop {
         while let Some((batch, waiting)) = lane.batch().await? {
             let mut written = std::pin::pin!(stream.write_chunk(batch));
-            let written = match tokio::time::timeout(TAKES, &mut written).await {
-                Ok(written) => {
-                    pace.has(waiting);
-                    written
-                }
-                // It does not take what there is, and so holds up nobody.
-                Err(_) => {
-                    pace.has(0);
-                    written.await
-                }
+            let taken = tokio::time::timeout(TAKES, &mut written).await;
+            // One that does not take what there is holds up nobody.
+            pace.has(if taken.is_ok() { waiting } else { 0 });
+            let written = match taken {
+                Ok(written) => written,
+                Err(_) => written.await,
             };
             written.map_err(std::io::Error::from)?;
         }

@@ -230,13 +230,13 @@ impl Inner {
         read: Option<(&Bytes, &[u8; ENTRY_BYTES])>,
     ) -> Result<(Arc<Shelved>, usize), BrokerError> {
         let unreadable = |error| BrokerError::Record { position, error };
-        let (record, entry) = match read {
-            Some((record, entry)) => (record.clone(), *entry),
-            None => {
-                let record = self.engine.read(position, 1)?.pop();
-                let entry = self.engine.entries(position, 1)?.pop();
-                record.zip(entry).ok_or_else(|| missing(position))?
-            }
+        let read = read.map(|(record, entry)| (record.clone(), *entry));
+        let (record, entry) = if let Some(read) = read {
+            read
+        } else {
+            let record = self.engine.read(position, 1)?.pop();
+            let entry = self.engine.entries(position, 1)?.pop();
+            record.zip(entry).ok_or_else(|| missing(position))?
         };
         let mut size = record.len();
         let record = Record::beside(&record, &entry).map_err(unreadable)?;
