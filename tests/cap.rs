@@ -15,7 +15,7 @@ mod support;
 use corpus::files;
 use entente::bulletin::{Draft, Precedence, Tlp};
 use entente::formats::Labels;
-use entente::formats::cap::{CapError, alert_of, draft, read_alert};
+use entente::formats::cap::{CapError, alert_of, draft, is_of, read_alert};
 use support::disclosed;
 
 fn labels() -> Labels {
@@ -128,4 +128,26 @@ fn a_warning_goes_out_and_comes_back_as_it_was() {
     );
     bulletin.parts.clear();
     assert_eq!(alert_of(&bulletin, sender), None);
+}
+
+#[test]
+fn an_alert_is_as_strict_as_its_strictest_part_and_ends_with_its_bulletin() {
+    let text = WARNING
+        .replace(
+            "credibility",
+            "classification = { policy = \"NATO\", level = \"RESTRICTED\" }\ncredibility",
+        )
+        .replace("\"Close it.\"", "\"Close it.\", level = \"SECRET\"");
+    let mut bulletin = disclosed(Draft::from_toml(&text).expect("a draft"), 1);
+    let sender = "warnings@norland.example";
+    let alert = alert_of(&bulletin, sender).expect("an alert");
+    let restriction = "<restriction>TLP:AMBER, NATO SECRET</restriction>";
+    assert!(alert.contains(restriction), "{alert}");
+    assert!(is_of(&alert, sender) && !is_of(&alert, "others@norland.example"));
+
+    bulletin.superseded = Some("2026-11-24T12:00:00Z".parse().expect("a time"));
+    assert_eq!(alert_of(&bulletin, sender), None, "another is in its place");
+    bulletin.taken_back = bulletin.superseded;
+    let cancel = alert_of(&bulletin, sender).expect("what was taken back is cancelled");
+    assert!(cancel.contains("Cancel"), "{cancel}");
 }

@@ -1,12 +1,17 @@
 //! The commands on real nodes: files of other tools are published on one side, and what arrives is
 //! exported on the other, without a trace of what was withheld.
 
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
 #[path = "support/alliance.rs"]
 mod alliance;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use alliance::{entente, plan, prepared, settled, start, written};
+use entente::deployment::until;
 use entente::testing::Scratch;
 use serde_json::Value;
 
@@ -107,10 +112,74 @@ async fn what_other_tools_write_is_published_and_what_arrives_is_exported() {
     let [Ok(alert)] = alerts.as_slice() else {
         panic!("one alert: {alerts:?}");
     };
+    let id = alert.path();
+    let id = id.file_stem().and_then(|id| id.to_str()).expect("an id");
     let alert = fs::read(alert.path()).expect("an alert");
     let alert = entente::formats::cap::read_alert(&alert).expect("our own alert");
     assert_eq!(
         alert.warnings[0].place.as_ref().expect("a place").as_str(),
         "the north"
     );
+
+    // Whatever it says, only its owner may read it.
+    for file in ["csv", "stix", "misp/manifest.json", "misp/hashes.csv"] {
+        let mode = fs::metadata(out(file))
+            .expect("a file")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    // A kind of values is a plain list's, and one that there is.
+    for (format, kind, why) in [
+        ("csv", "domain", "--kind is for plain lists"),
+        ("list", "domains", "invalid value 'domains'"),
+    ] {
+        let target = out("refused");
+        let (code, said) = entente(&[
+            "export", format, "--kind", kind, "--out", &target, "-c", &estmark,
+        ]);
+        assert!(code != 0 && said.contains(why), "{said}");
+        assert!(
+            !fs::exists(target).expect("a directory"),
+            "nothing is written"
+        );
+    }
+
+    // What its originator replaced is exported no more, and what lies there of it goes.
+    let gone = format!("{feed}/{}.json", uuid::Uuid::nil());
+    let named = events.iter().next().expect("an event").0;
+    let ours = fs::read_to_string(format!("{feed}/{named}.json")).expect("an event");
+    let ours = ours.replace(named, &uuid::Uuid::nil().to_string());
+    fs::write(&gone, ours).expect("an event that the manifest does not name");
+    let others = format!("{feed}/{}.json", uuid::Uuid::max());
+    fs::write(&others, r#"{"Event": {"info": "another's"}}"#).expect("a file of others");
+    let supersede = [
+        "supersede",
+        id,
+        bulletin,
+        "--reason",
+        "more is known",
+        "-c",
+        &norland,
+    ];
+    let (code, said) = entente(&supersede);
+    assert_eq!(code, 0, "{said}");
+    settled(&cluster, "estmark", |status| status.received == 4).await;
+    let marked = until("the mark", Duration::from_secs(40), || async {
+        let stix = fs::read_to_string(export("stix", &[])).expect("a bundle");
+        stix.contains(r#""revoked":true"#).then_some(())
+    });
+    marked.await.expect("it is revoked in STIX");
+    let alerts = export("cap", &["--sender", "warnings@estmark.example"]);
+    let alerts: Vec<_> = fs::read_dir(alerts).expect("alerts").collect();
+    let [Ok(alert)] = alerts.as_slice() else {
+        panic!("one alert: {alerts:?}");
+    };
+    assert_ne!(
+        alert.path().file_stem().and_then(|id| id.to_str()),
+        Some(id)
+    );
+    export("misp", &[]);
+    assert!(!fs::exists(gone).expect("a directory"));
+    assert!(fs::exists(others).expect("a directory"), "it is not ours");
 }

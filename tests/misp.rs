@@ -15,8 +15,10 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use corpus::{corpus, misp_events};
-use entente::bulletin::{Content, PartClass, Precedence, Tlp};
-use entente::formats::misp::{Labels, LeftOut, MispError, drafts, event_of, feed, read_event};
+use entente::bulletin::{Content, Draft, PartClass, Precedence, Tlp};
+use entente::formats::misp::{
+    Labels, LeftOut, MispError, drafts, event_of, feed, is_of, read_event,
+};
 use serde_json::{Value, json};
 use support::disclosed;
 
@@ -336,4 +338,84 @@ fn a_feed_lists_every_value_of_every_event() {
     assert_ne!(feed([&bulletin]).events[0].0, *uuid);
     bulletin.parts.clear();
     assert!(feed([&bulletin]).events.is_empty());
+}
+
+const CLASSIFIED: &str = r#"
+kinds = ["cyber"]
+topics = ["cyber"]
+tlp = "TLP:GREEN"
+classification = { policy = "NATO", level = "RESTRICTED" }
+part = [
+    { type = "narrative", title = "Operation Q", text = "What is secret.", level = "SECRET" },
+    { type = "narrative", title = "MISP tags", text = "operation:q", tlp = "TLP:RED" },
+    { type = "narrative", title = "MISP tags", text = "circl:incident" },
+    { type = "action", text = "PAP:RED", level = "SECRET" },
+    { type = "action", text = "PAP:AMBER" },
+    { type = "domain", value = "c2.example", level = "SECRET", tlp = "TLP:AMBER" },
+    { type = "domain", value = "open.example" },
+    { type = "file", name = "a.exe", size = 3, level = "CONFIDENTIAL" },
+]
+"#;
+
+#[test]
+fn a_stricter_part_carries_its_own_marks_and_is_not_in_what_is_shown_of_the_whole() {
+    let bulletin = disclosed(Draft::from_toml(CLASSIFIED).expect("a draft"), 1);
+    let event = event_of(&bulletin).expect("an event")["Event"].take();
+    let tags = |of: &Value| -> Vec<String> {
+        let tags = of["Tag"].as_array().into_iter().flatten();
+        tags.map(|tag| tag["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    let expected = [
+        "tlp:green",
+        "classification:NATO RESTRICTED",
+        "circl:incident",
+        "PAP:AMBER",
+    ];
+    assert_eq!(tags(&event), expected, "{event}");
+    let info = event["info"].as_str().expect("a title");
+    assert!(info.starts_with("Bulletin "), "{info}");
+
+    let inner = event["Object"].as_array().expect("objects").iter();
+    let inner = inner.flat_map(|one| one["Attribute"].as_array().expect("attributes"));
+    let all: Vec<&Value> = event["Attribute"]
+        .as_array()
+        .expect("attributes")
+        .iter()
+        .chain(inner)
+        .collect();
+    for (value, expected) in [
+        ("What is secret.", &["classification:NATO SECRET"][..]),
+        ("operation:q", &["tlp:red"]),
+        ("PAP:RED", &["classification:NATO SECRET"]),
+        ("c2.example", &["tlp:amber", "classification:NATO SECRET"]),
+        ("open.example", &[]),
+        ("a.exe", &["classification:NATO CONFIDENTIAL"]),
+    ] {
+        let mut found = all.iter().filter(|one| {
+            let text = one["value"].as_str().expect("a value");
+            text.contains(value)
+        });
+        assert_eq!(tags(found.next().expect(value)), expected, "{value}");
+    }
+}
+
+#[test]
+fn what_was_superseded_is_deleted_and_not_for_detection() {
+    let mut bulletin = disclosed(Draft::from_toml(CLASSIFIED).expect("a draft"), 1);
+    let before = event_of(&bulletin).expect("an event")["Event"].take();
+    let at = "2026-11-24T12:00:00Z".parse().expect("a time");
+    bulletin.superseded = Some(at);
+    let whole = event_of(&bulletin).expect("an event");
+    let event = &whole["Event"];
+    assert_eq!(event["uuid"], before["uuid"], "it is the same event");
+    assert_ne!(event["timestamp"], before["timestamp"], "and a newer one");
+    for attribute in event["Attribute"].as_array().expect("attributes") {
+        assert_eq!(attribute["deleted"], true, "{attribute}");
+        assert_eq!(attribute["to_ids"], false, "{attribute}");
+    }
+    let uuid = event["uuid"].as_str().expect("a UUID");
+    assert!(is_of(&whole.to_string(), uuid));
+    let other = json!({"Event": {"uuid": uuid, "Orgc": {"name": "CIRCL", "uuid": uuid}}});
+    assert!(!is_of(&other.to_string(), uuid), "another's is not ours");
 }

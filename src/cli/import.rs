@@ -9,6 +9,7 @@ use crate::formats::warninglist::Warninglists;
 use crate::formats::{Labels, cap, misp, stix};
 
 /// Reads files, and keeps what of them is left out, with the reason.
+/// What was published of them before is not known here: nothing is superseded or taken back.
 pub(super) struct Import {
     labels: Labels,
     warninglists: Option<(PathBuf, Warninglists)>,

@@ -305,14 +305,16 @@ pub fn draft(alert: &Alert, labels: &Labels, earlier: &[BulletinId]) -> Draft {
 
 /// The alert of a bulletin that warns, at precedence FLASH or IMMEDIATE; `None` for any other. `sender`
 /// is the node's name in CAP, such as `warnings@norland.example`. Its identifier depends on which
-/// parts are there. Nothing but TLP:CLEAR is `Public`.
+/// parts are there. Nothing but TLP:CLEAR is `Public`. What was superseded is no alert: the one in its
+/// place is.
 pub fn alert_of(bulletin: &Disclosed, sender: &str) -> Option<String> {
     let urgent = matches!(
         bulletin.precedence,
         Precedence::Flash | Precedence::Immediate
     );
     let warns = |part: &super::DisclosedPart| matches!(part.content, Content::Warning(_));
-    if !urgent || !bulletin.parts.iter().any(warns) {
+    let replaced = bulletin.superseded.is_some() && bulletin.taken_back.is_none();
+    if !urgent || replaced || !bulletin.parts.iter().any(warns) {
         return None;
     }
     let id = bulletin.id.to_string();
@@ -364,20 +366,30 @@ pub fn alert_of(bulletin: &Disclosed, sender: &str) -> Option<String> {
     Some(out)
 }
 
+/// Whether a text is an alert that [`alert_of`] wrote under this name of the node.
+pub fn is_of(text: &str, sender: &str) -> bool {
+    let alert = read_alert(text.as_bytes()).ok();
+    let by = alert.and_then(|alert| Some(alert.reference.split_once(',')?.0 == sender));
+    by.unwrap_or(false)
+}
+
 /// The strictest of what is in it; named partners are addresses.
 fn put_scope(out: &mut String, bulletin: &Disclosed) {
     let levels = bulletin.parts.iter().map(|part| bulletin.tlp_of(part));
     let tlp = levels.max().unwrap_or(bulletin.tlp);
+    let levels = bulletin.parts.iter().map(|part| bulletin.level_of(part));
+    let own = bulletin.classification.as_ref().map(|one| one.level);
+    let level = levels.max().flatten().max(own);
     let open = tlp == Tlp::Clear
-        && bulletin.classification.is_none()
+        && level.is_none()
         && bulletin.caveats.is_empty()
         && bulletin.releasable_to.is_empty();
     if open {
         put(out, "scope", "Public");
     } else if bulletin.releasable_to.is_empty() {
         put(out, "scope", "Restricted");
-        let level = bulletin.classification.as_ref();
-        let level = level.map(|level| format!(", {level}")).unwrap_or_default();
+        let level = level.map(|level| format!(", {}", bulletin.written_level(level)));
+        let level = level.unwrap_or_default();
         put(out, "restriction", &format!("{tlp}{level}"));
     } else {
         put(out, "scope", "Private");

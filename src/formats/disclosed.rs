@@ -46,6 +46,8 @@ pub struct Disclosed {
     pub references: Vec<Reference>,
     /// When its originator took it back, where it did.
     pub taken_back: Option<Timestamp>,
+    /// When its originator put another in its place, where it did.
+    pub superseded: Option<Timestamp>,
     /// What of it is here.
     pub parts: Vec<DisclosedPart>,
 }
@@ -99,8 +101,14 @@ impl Disclosed {
             admiralty: header.admiralty,
             references: header.references.clone(),
             taken_back: None,
+            superseded: None,
             parts: parts.collect(),
         }
+    }
+
+    /// Since when it does not hold any more: its originator took it back, or put another in its place.
+    pub fn ended(&self) -> Option<Timestamp> {
+        self.taken_back.or(self.superseded)
     }
 
     /// How far a part may go.
@@ -112,5 +120,17 @@ impl Disclosed {
     pub fn level_of(&self, part: &DisclosedPart) -> Option<Level> {
         let own = self.classification.as_ref().map(|one| one.level);
         own.max(part.marking.level)
+    }
+
+    /// Whether a part may go as far as the bulletin itself, and be in what is shown of the whole.
+    pub fn goes_as_far(&self, part: &DisclosedPart) -> bool {
+        let own = self.classification.as_ref().map(|one| one.level);
+        self.tlp_of(part) == self.tlp && self.level_of(part) == own
+    }
+
+    /// A level under the bulletin's policy, as people write it: `NATO SECRET`.
+    pub fn written_level(&self, level: Level) -> String {
+        let policy = self.classification.as_ref().map(|one| one.policy.as_str());
+        policy.map_or_else(|| level.to_string(), |policy| format!("{policy} {level}"))
     }
 }

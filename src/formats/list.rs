@@ -1,7 +1,7 @@
 //! Lists of indicators for firewalls and SIEMs: plain, a value on a line, or CSV; and plain lists in.
 //!
-//! What has expired, was taken back, is an exercise or is not for detection (confidence 0) is in no
-//! list. A list has no room for markings: CSV tells the TLP of each value, and a plain list is for what
+//! What has expired or does not hold yet, was taken back or superseded, is an exercise or is not for
+//! detection (confidence 0, or STIX's `benign`) is in no list. A list has no room for markings: CSV tells the TLP of each value, and a plain list is for what
 //! its reader has sorted out before.
 
 use std::collections::BTreeMap;
@@ -44,13 +44,12 @@ pub fn entries<'a>(
 ) -> Vec<Entry> {
     let mut found: BTreeMap<(&'static str, String), Entry> = BTreeMap::new();
     for bulletin in bulletins {
-        let good =
-            bulletin.taken_back.is_none() && !bulletin.exercise && bulletin.valid_from <= now;
+        let good = bulletin.ended().is_none() && !bulletin.exercise && bulletin.valid_from <= now;
         if !good {
             continue;
         }
         for part in &bulletin.parts {
-            for entry in entries_of(bulletin, part) {
+            for entry in entries_of(bulletin, part, now) {
                 if entry.expires <= now || entry.confidence == Some(0) {
                     continue;
                 }
@@ -73,11 +72,13 @@ pub fn entries<'a>(
     found.into_values().collect()
 }
 
-fn entries_of(bulletin: &Disclosed, part: &DisclosedPart) -> Vec<Entry> {
+fn entries_of(bulletin: &Disclosed, part: &DisclosedPart, now: Timestamp) -> Vec<Entry> {
     let (contents, until) = match &part.content {
         Content::Stix(stix) => match typed_indicator(&stix.json) {
-            Some(typed) => (typed.contents, typed.valid_until),
-            None => return Vec::new(),
+            Some(typed) if typed.valid_from.is_none_or(|from| from <= now) => {
+                (typed.contents, typed.valid_until)
+            }
+            _ => return Vec::new(),
         },
         content => (vec![content.clone()], None),
     };
@@ -256,6 +257,73 @@ fn content_of(text: &str) -> Option<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulletin::{Draft, OpenPart, Part};
+    use crate::clock::SeededEntropy;
+
+    /// A bulletin of these parts, all of them there.
+    fn disclosed(parts: &str) -> Disclosed {
+        let text =
+            format!("kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n{parts}");
+        let mut draft = Draft::from_toml(&text).unwrap();
+        draft.id = Some(BulletinId::from_random([7; 16]));
+        let originator = "norland.example".parse().unwrap();
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let unsealed = draft
+            .into_unsealed(&originator, now, &SeededEntropy::new(1))
+            .unwrap();
+        let parts = (0..).zip(unsealed.parts).map(|(salt, part)| {
+            Part::Open(OpenPart {
+                salt: [salt; 32],
+                class: part.class.to_string(),
+                marking: part.marking,
+                body: part.body,
+            })
+        });
+        let parts: Vec<Part> = parts.collect();
+        Disclosed::of(&unsealed.header, &parts, None)
+    }
+
+    fn listed(bulletin: &Disclosed) -> Vec<String> {
+        let now = "2026-11-23T13:00:00Z".parse().unwrap();
+        let entries = entries([bulletin], now);
+        entries.into_iter().map(|entry| entry.value).collect()
+    }
+
+    #[test]
+    fn what_does_not_hold_any_more_is_in_no_list() {
+        let mut bulletin = disclosed("[[part]]\ntype = \"domain\"\nvalue = \"c2.example\"\n");
+        assert_eq!(listed(&bulletin), ["c2.example"]);
+        let at = Some("2026-11-23T12:30:00Z".parse().unwrap());
+        bulletin.superseded = at;
+        assert_eq!(listed(&bulletin), [""; 0]);
+        (bulletin.superseded, bulletin.taken_back) = (None, at);
+        assert_eq!(listed(&bulletin), [""; 0]);
+    }
+
+    #[test]
+    fn stix_indicators_that_are_not_for_blocking_are_in_no_list() {
+        let indicator = |more: &str| {
+            let json = format!(
+                "{{\"type\":\"indicator\",\"spec_version\":\"2.1\",\
+                 \"id\":\"indicator--00000000-0000-4000-8000-000000000001\",\
+                 \"created\":\"2026-01-01T00:00:00Z\",\"modified\":\"2026-01-01T00:00:00Z\",\
+                 \"pattern\":\"[domain-name:value = 'c2.example']\",\"pattern_type\":\"stix\",{more}}}"
+            );
+            disclosed(&format!(
+                "[[part]]\ntype = \"stix\"\nclass = \"network\"\njson = '''{json}'''\n"
+            ))
+        };
+        let from = "\"valid_from\":\"2026-01-01T00:00:00Z\"";
+        assert_eq!(listed(&indicator(from)), ["c2.example"]);
+        for more in [
+            format!("{from},\"confidence\":0"),
+            format!("{from},\"indicator_types\":[\"benign\"]"),
+            format!("{from},\"valid_until\":\"2026-11-23T12:30:00Z\""),
+            "\"valid_from\":\"2026-11-24T00:00:00Z\"".to_owned(),
+        ] {
+            assert_eq!(listed(&indicator(&more)), [""; 0], "{more}");
+        }
+    }
 
     #[test]
     fn a_plain_list_is_read_by_the_form_of_its_values() {

@@ -15,6 +15,8 @@ use crate::bulletin::Content;
 pub const MAX_WARNINGLIST_BYTES: usize = 64 * 1024 * 1024;
 /// The largest compiled expression.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
+/// What PHP and JavaScript allow after the closing delimiter of an expression.
+const FLAGS: &[u8] = b"imsxuADSUXJgyvd";
 
 /// A file that is no warninglist.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -123,9 +125,7 @@ fn entries(kind: &str, list: &[String]) -> Result<Entries, WarninglistError> {
         "substring" => Entries::Substring(lower().filter(|entry| !entry.is_empty()).collect()),
         "regex" => {
             let compiled = list.iter().map(|entry| {
-                let bare = entry.trim_start_matches('/');
-                let bare = bare.rsplit_once('/').map_or(bare, |(bare, _flags)| bare);
-                let regex = RegexBuilder::new(bare)
+                let regex = RegexBuilder::new(undelimited(entry))
                     .case_insensitive(true)
                     .size_limit(MAX_REGEX_BYTES)
                     .build();
@@ -141,6 +141,17 @@ fn entries(kind: &str, list: &[String]) -> Result<Entries, WarninglistError> {
             return Err(WarninglistError::NoList(reason));
         }
     })
+}
+
+/// A regular expression without delimiters and flags, where it has them: `/^a/i`.
+fn undelimited(entry: &str) -> &str {
+    let inner = entry
+        .strip_prefix('/')
+        .and_then(|rest| rest.rsplit_once('/'));
+    match inner {
+        Some((inner, flags)) if flags.bytes().all(|b| FLAGS.contains(&b)) => inner,
+        _ => entry,
+    }
 }
 
 impl Entries {
@@ -312,6 +323,30 @@ mod tests {
             let content = serde_json::from_value(json!({"type": kind, field: value})).unwrap();
             assert_eq!(lists.check(&content), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn only_what_has_delimiters_loses_them() {
+        for (entry, bare) in [
+            ("/^a$/", "^a$"),
+            ("/^a$/i", "^a$"),
+            (r"/^https:\/\/a\//", r"^https:\/\/a\/"),
+            (r"^https?://a\.example/b$", r"^https?://a\.example/b$"),
+            ("a/b", "a/b"),
+            ("/etc/passwd", "/etc/passwd"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(undelimited(entry), bare);
+        }
+        let mut lists = Warninglists::default();
+        let file = json!({"name": "x", "type": "regex", "list": [r"^https://a\.example/b$"]});
+        lists.add(file.to_string().as_bytes()).unwrap();
+        let url = |value: &str| {
+            let content = json!({"type": "url", "value": value});
+            serde_json::from_value::<Content>(content).unwrap()
+        };
+        assert_eq!(lists.check(&url("https://a.example/b")), ["x"]);
+        assert_eq!(lists.check(&url("https://a.example/c")), [""; 0]);
     }
 
     #[test]

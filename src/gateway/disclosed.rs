@@ -44,6 +44,7 @@ pub fn disclosed(
         admiralty: admiralty(&header.admiralty),
         references: header.references.clone(),
         taken_back,
+        superseded: None,
         parts: parts.collect(),
     })
 }

@@ -18,6 +18,9 @@ use crate::formats::{Disclosed, DisclosedPart};
 const FILE_TEMPLATE: (&str, &str) = ("688c46fb-5edb-40a3-8273-1af7923e2215", "24");
 const PERSON_TEMPLATE: (&str, &str) = ("a15b0477-e9d1-4b9c-9546-abe78a4f4248", "20");
 
+/// Of tags other than TLP.
+const OTHER_COLOUR: &str = "#0088cc";
+
 /// The event that says what a reader has of a bulletin: `{"Event": {...}}`, as a feed holds it.
 /// Its UUID depends on which parts are there: a reader with fewer has another event, and not one that
 /// would overwrite the whole. `None` where no part is there.
@@ -31,7 +34,7 @@ pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
     let words: Vec<&str> = ["misp-event", &id].into_iter().chain(leaves).collect();
     let mut export = Export {
         bulletin,
-        timestamp: unix(bulletin.taken_back.unwrap_or(bulletin.created)),
+        timestamp: unix(bulletin.ended().unwrap_or(bulletin.created)),
         attributes: Vec::new(),
         objects: Vec::new(),
         tags: Vec::new(),
@@ -70,7 +73,7 @@ pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
 /// The title of a narrative that goes as far as the bulletin itself.
 fn info(bulletin: &Disclosed) -> String {
     let title = bulletin.parts.iter().find_map(|part| match &part.content {
-        Content::Narrative(one) if bulletin.tlp_of(part) == bulletin.tlp => one
+        Content::Narrative(one) if bulletin.goes_as_far(part) => one
             .title
             .as_ref()
             .map(Line::as_str)
@@ -126,7 +129,7 @@ impl Export<'_> {
     fn all_tags(&self) -> Vec<Value> {
         let bulletin = self.bulletin;
         let mut tags = vec![tlp_tag(bulletin.tlp)];
-        let mut named = |name: String| tags.push(tag(&name, "#0088cc"));
+        let mut named = |name: String| tags.push(tag(&name, OTHER_COLOUR));
         if let Some(grade @ 1..=6) = bulletin.admiralty.reliability {
             let letter = char::from(b'a' - 1 + grade);
             named(format!("admiralty-scale:source-reliability=\"{letter}\""));
@@ -171,10 +174,10 @@ impl Export<'_> {
             &number,
         ];
         let comment = context.and_then(|context| context.comment.as_ref());
-        // What has no confidence at all is not for detection; nor is what was taken back, or an
-        // exercise.
+        // What has no confidence at all is not for detection; nor is what was taken back or superseded,
+        // or an exercise.
         let doubted = context.is_some_and(|context| context.confidence == Some(0));
-        let real = self.bulletin.taken_back.is_none() && !self.bulletin.exercise;
+        let real = self.bulletin.ended().is_none() && !self.bulletin.exercise;
         let mut attribute = Map::from_iter([
             ("uuid".to_owned(), derived(&words).to_string().into()),
             ("type".to_owned(), kind.into()),
@@ -188,10 +191,7 @@ impl Export<'_> {
                 "comment".to_owned(),
                 comment.map_or("", |text| text.as_str()).into(),
             ),
-            (
-                "deleted".to_owned(),
-                self.bulletin.taken_back.is_some().into(),
-            ),
+            ("deleted".to_owned(), self.bulletin.ended().is_some().into()),
             ("timestamp".to_owned(), self.timestamp.clone().into()),
         ]);
         if let Some(at) = context.and_then(|context| context.first_seen) {
@@ -200,11 +200,27 @@ impl Export<'_> {
         if let Some(at) = context.and_then(|context| context.last_seen) {
             attribute.insert("last_seen".into(), seen(at).into());
         }
-        let tlp = self.bulletin.tlp_of(part);
-        if tlp != self.bulletin.tlp {
-            attribute.insert("Tag".into(), json!([tlp_tag(tlp)]));
+        let tags = self.stricter_tags(part);
+        if !tags.is_empty() {
+            attribute.insert("Tag".into(), tags.into());
         }
         attribute.into()
+    }
+
+    /// How far a part may go, where that is less far than its event.
+    fn stricter_tags(&self, part: &DisclosedPart) -> Vec<Value> {
+        let bulletin = self.bulletin;
+        let mut tags = Vec::new();
+        let tlp = bulletin.tlp_of(part);
+        if tlp != bulletin.tlp {
+            tags.push(tlp_tag(tlp));
+        }
+        let own = bulletin.classification.as_ref().map(|one| one.level);
+        if let Some(level) = bulletin.level_of(part).filter(|level| Some(*level) != own) {
+            let name = format!("classification:{}", bulletin.written_level(level));
+            tags.push(tag(&name, OTHER_COLOUR));
+        }
+        tags
     }
 
     fn add(&mut self, part: &DisclosedPart, kind: &str, value: &str, context: Option<&Context>) {
@@ -279,7 +295,10 @@ impl Export<'_> {
                 (None, None) => {}
             },
             Content::Narrative(one) => self.narrative(part, one),
-            Content::Action(one) if is_pap(one.text.as_str()) => {
+            // A tag of the event goes as far as the event.
+            Content::Action(one)
+                if is_pap(one.text.as_str()) && self.bulletin.goes_as_far(part) =>
+            {
                 self.tags.push(one.text.to_string());
             }
             Content::Attachment(one) => {
@@ -390,7 +409,7 @@ impl Export<'_> {
             "template_uuid": template,
             "template_version": version,
             "timestamp": self.timestamp,
-            "deleted": self.bulletin.taken_back.is_some(),
+            "deleted": self.bulletin.ended().is_some(),
             "Attribute": attributes,
         }));
     }
@@ -416,7 +435,7 @@ impl Export<'_> {
     fn narrative(&mut self, part: &DisclosedPart, one: &Narrative) {
         let title = one.title.as_ref().map(Line::as_str).unwrap_or_default();
         match title.strip_prefix("MISP ") {
-            Some("tags") => self
+            Some("tags") if self.bulletin.goes_as_far(part) => self
                 .tags
                 .extend(one.text.as_str().lines().map(str::to_owned)),
             Some(kind) if is_type(kind) => self.add(part, kind, one.text.as_str(), None),

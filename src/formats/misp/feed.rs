@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::export::event_of;
 use crate::formats::Disclosed;
+use crate::formats::derived::derived;
 
 /// What a feed directory holds.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +18,7 @@ pub struct Feed {
     pub hashes: String,
 }
 
-/// The feed of these bulletins. What was taken back stays in it, with its attributes marked as
+/// The feed of these bulletins. What was taken back or superseded stays in it, with its attributes marked as
 /// deleted, so that whoever has read it before forgets it.
 pub fn feed<'a>(bulletins: impl IntoIterator<Item = &'a Disclosed>) -> Feed {
     let mut feed = Feed::default();
@@ -52,6 +53,20 @@ pub fn feed<'a>(bulletins: impl IntoIterator<Item = &'a Disclosed>) -> Feed {
     }
     feed.manifest = json!(manifest).to_string();
     feed
+}
+
+/// Whether a text is the event of this UUID as [`feed`] writes it: our ids of organisations are no
+/// others'.
+pub fn is_of(text: &str, uuid: &str) -> bool {
+    let Ok(whole) = serde_json::from_str::<Value>(text) else {
+        return false;
+    };
+    let event = &whole["Event"];
+    let name = event["Orgc"]["name"].as_str();
+    let organisation = name.map(|name| derived(&["misp-organisation", name]).to_string());
+    event["uuid"] == uuid
+        && event["Orgc"]["uuid"].as_str() == organisation.as_deref()
+        && name.is_some()
 }
 
 /// A composite value's parts each have a line of their own.

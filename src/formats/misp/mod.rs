@@ -14,5 +14,5 @@ mod import;
 pub use super::Labels;
 pub use event::{Event, MAX_EVENT_BYTES, MispError, read_event};
 pub use export::event_of;
-pub use feed::{Feed, feed};
+pub use feed::{Feed, feed, is_of};
 pub use import::{Imported, LeftOut, drafts};

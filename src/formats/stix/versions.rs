@@ -5,7 +5,7 @@
 //! Otherwise a newer version stands beside the older one, as it does in STIX, since the bulletin's
 //! other objects still hold. What is there already is not published again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,8 +112,11 @@ pub struct Renewal {
 /// Makes bulletins of what is new in a bundle.
 pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Renewal {
     let mut contradicting = Vec::new();
-    let mut index = 0;
+    // Where the objects stood before those that are refused were taken out.
+    let refused: HashSet<usize> = bundle.refused.iter().map(|one| one.index).collect();
+    let mut places = (0..).filter(|place| !refused.contains(place));
     bundle.objects.retain(|object| {
+        let index = places.next().unwrap_or_default();
         let version = ObjectVersion::of(&object.json);
         let mut carriers = published.carriers(&object.id);
         let other = carriers.any(|(old, _)| version.contradicts(old));
@@ -125,7 +128,6 @@ pub fn renew(mut bundle: Bundle, labels: &Labels, published: &Published) -> Rene
                 reason: "it was published with other properties under this id and time".into(),
             });
         }
-        index += 1;
         !other
     });
     let mut newest: HashMap<String, ObjectVersion> = HashMap::new();
@@ -229,8 +231,7 @@ mod tests {
         published
     }
 
-    /// Parts, what is superseded and what is retracted, in all drafts; what is unchanged and refused.
-    fn outcome(objects: &[String], published: &Published) -> [usize; 5] {
+    fn renewed(objects: &[String], published: &Published) -> Renewal {
         let id = uuid::Uuid::nil();
         let objects = objects.join(",");
         let text =
@@ -244,7 +245,12 @@ mod tests {
             releasable_to: Vec::new(),
             exercise: false,
         };
-        let made = renew(read_bundle(text.as_bytes()).unwrap(), &labels, published);
+        renew(read_bundle(text.as_bytes()).unwrap(), &labels, published)
+    }
+
+    /// Parts, what is superseded and what is retracted, in all drafts; what is unchanged and refused.
+    fn outcome(objects: &[String], published: &Published) -> [usize; 5] {
+        let made = renewed(objects, published);
         let sum = |of: fn(&Draft) -> usize| made.drafts.iter().map(of).sum();
         [
             sum(|draft| draft.parts.len()),
@@ -253,6 +259,20 @@ mod tests {
             made.unchanged,
             made.contradicting.len(),
         ]
+    }
+
+    #[test]
+    fn a_contradiction_is_named_by_its_place_in_the_bundle() {
+        let known = published(&[(1, &[tool(2, 1, "")])]);
+        let objects = [
+            "{\"type\":\"tool\"}".to_owned(),
+            tool(1, 1, ""),
+            "{\"type\":\"tool\"}".to_owned(),
+            tool(2, 1, ",\"description\":\"x\""),
+        ];
+        let made = renewed(&objects, &known);
+        let places: Vec<usize> = made.contradicting.iter().map(|one| one.index).collect();
+        assert_eq!(places, [3]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl<'a> Export<'a> {
         let created = stix_time(self.bulletin.created);
         let mut object = head(kind, id);
         object.insert("created".into(), created.clone().into());
-        let modified = match self.bulletin.taken_back {
+        let modified = match self.bulletin.ended() {
             Some(at) => {
                 object.insert("revoked".into(), true.into());
                 stix_time(at.max(self.bulletin.created))
@@ -443,12 +443,15 @@ part = [
     }
 
     #[test]
-    fn what_was_taken_back_is_revoked() {
-        let mut bulletin = disclosed(PARTS, &[]);
-        bulletin.taken_back = Some("2026-11-24T00:00:00Z".parse().unwrap());
-        for indicator in of_kind(&objects(&bulletin), "indicator") {
-            assert_eq!(indicator["revoked"], true);
-            assert_eq!(indicator["modified"], "2026-11-24T00:00:00.000Z");
+    fn what_was_taken_back_or_superseded_is_revoked() {
+        let at = Some("2026-11-24T00:00:00Z".parse().unwrap());
+        let (mut back, mut replaced) = (disclosed(PARTS, &[]), disclosed(PARTS, &[]));
+        (back.taken_back, replaced.superseded) = (at, at);
+        for bulletin in [back, replaced] {
+            for indicator in of_kind(&objects(&bulletin), "indicator") {
+                assert_eq!(indicator["revoked"], true);
+                assert_eq!(indicator["modified"], "2026-11-24T00:00:00.000Z");
+            }
         }
     }
 

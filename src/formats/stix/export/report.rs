@@ -92,13 +92,9 @@ pub(super) fn insert_region(region: Region, object: &mut Map<String, Value>) {
 
 /// The title of a narrative that goes as far as the bulletin itself.
 fn name(bulletin: &Disclosed) -> String {
-    let title = bulletin.parts.iter().find_map(|part| {
-        let as_bulletin = bulletin.tlp_of(part) == bulletin.tlp
-            && bulletin.level_of(part) == bulletin.classification.as_ref().map(|one| one.level);
-        match &part.content {
-            Content::Narrative(one) if as_bulletin => one.title.as_ref(),
-            _ => None,
-        }
+    let title = bulletin.parts.iter().find_map(|part| match &part.content {
+        Content::Narrative(one) if bulletin.goes_as_far(part) => one.title.as_ref(),
+        _ => None,
     });
     let name = title.map_or_else(
         || format!("Bulletin {}", bulletin.id),
