@@ -185,11 +185,12 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
                 "tlp = \"TLP:AMBER\"\nread = [\"originator:norland.example\"]",
             ),
             ("nothing", "tlp = \"TLP:RED\""),
+            ("clear", "tlp = \"TLP:CLEAR\"\nread = [\"*\"]"),
         ],
         "",
     );
-    let [amber, green, origin, nothing] = readers.as_slice() else {
-        panic!("four")
+    let [amber, green, origin, nothing, clear] = readers.as_slice() else {
+        panic!("five")
     };
     cluster.start_broker().await.expect("a broker");
     start(&mut cluster, &["norland", "estmark"]).await;
@@ -305,6 +306,11 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
     assert_eq!(listed(origin), ["originator-norland.example"]);
     assert_eq!(listed(analyst), ["publish-cyber-out"]);
     assert_eq!(nothing.get("/entente/collections/").ok(), json!({}));
+    // One of all collections is not told of those in which it sees nothing.
+    assert_eq!(listed(clear), [""; 0]);
+    clear
+        .get("/entente/collections/originator-norland.example/")
+        .refused(404);
     origin.get(&format!("{at}/objects/")).refused(404);
     nothing.get(&format!("{at}/objects/")).refused(404);
     amber
@@ -421,6 +427,45 @@ async fn a_node_does_not_serve_others_than_this_machine_without_tls() {
     fs::write(&config, format!("{plain}\n[taxii]\n{client}\n")).expect("written");
     let (code, said) = entente(&["node", "run", "--config", &config.display().to_string()]);
     assert_eq!((code, said.contains("chmod 600")), (1, true), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_many_times_at_once_is_published_once() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let writers = serve(
+        &cluster,
+        "norland",
+        &[("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]")],
+        publish,
+    );
+    let [analyst] = writers.as_slice() else {
+        panic!("one")
+    };
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(analyst.address).ok()
+    });
+    listening.await.expect("it listens");
+    let body = json!({"objects": [indicator()]}).to_string();
+    let out = "/entente/collections/publish-cyber-out/objects/";
+    let statuses: Vec<Value> = std::thread::scope(|scope| {
+        let add = || analyst.send("POST", out, body.as_bytes()).json();
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+        let all = all.into_iter().map(|one| one.join().expect("an answer"));
+        all.collect()
+    });
+    let mut bulletins = BTreeSet::new();
+    for status in &statuses {
+        let status = complete(analyst, status).await;
+        assert_eq!(status["success_count"], 1, "{status}");
+        bulletins.insert(bulletin(&status["successes"][0]).to_owned());
+    }
+    assert_eq!(bulletins.len(), 1, "{bulletins:?}");
+    cluster.stop().await.expect("stopped");
 }
 
 const TYPED: &str = r#"

@@ -76,6 +76,9 @@ pub(super) struct Carried {
     pub(super) objects: Vec<(String, ObjectVersion)>,
     /// The bulletins that it takes the place of, or takes back.
     pub(super) replaces: Vec<BulletinId>,
+    /// This node itself did not take it, so that it has no outcome.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) refused: bool,
 }
 
 /// A notice that is given when the bulletin that it follows from is in the outbox.

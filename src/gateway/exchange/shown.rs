@@ -12,7 +12,7 @@ use super::rights::Rights;
 use super::rows::{self, Indexed};
 use crate::bulletin::Tlp;
 use crate::clock::Timestamp;
-use crate::gateway::taxii::{Fault, Place};
+use crate::gateway::taxii::{Fault, Place, Waiting};
 use crate::node::{Applications, ItemView};
 
 /// How long what was looked at is believed. One request looks at the same bulletins many times.
@@ -23,6 +23,10 @@ const MAX_ITEMS: usize = 32;
 const MAX_MEMO: usize = 200_000;
 /// Objects that are followed from one; what reaches further is not shown.
 const MAX_REACH: usize = 50_000;
+/// Places of one object that are looked at, the last ones. Older ones are as if they had gone.
+const MAX_PLACES: usize = 256;
+/// Places that are read at once.
+const PLACES: usize = 4_096;
 
 type Memo<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
 
@@ -42,6 +46,7 @@ pub(super) struct View<'a> {
     pub(super) client: &'a str,
     pub(super) rights: &'a Rights,
     pub(super) at: &'a Place,
+    pub(super) waiting: &'a Waiting,
 }
 
 /// An object that others name.
@@ -116,27 +121,36 @@ impl Sight {
         row.map(|row| serde_json::from_slice(&row).map_err(Fault::new))
             .transpose()
     }
-
-    /// What is indexed of one object, however its id is written, with its moments.
-    pub(super) fn rows(
-        &self,
-        at: &Place,
-        object: &str,
-    ) -> Result<Vec<(Timestamp, Indexed)>, Fault> {
-        let prefix = rows::of_object(&at.collection, object);
-        let keys = self.node.rows(&prefix, &[], usize::MAX);
-        let keys = keys.map_err(|trouble| Fault::new(trouble.message))?;
-        let mut found = Vec::new();
-        for added in keys.iter().filter_map(|(key, _)| rows::date_of(key)) {
-            found.extend(self.row(at, added)?.map(|row| (added, row)));
-        }
-        Ok(found)
-    }
 }
 
 impl View<'_> {
+    /// What is indexed of one object, however its id is written, with its moments: the last so many.
+    pub(super) fn rows(&self, object: &str) -> Result<Vec<(Timestamp, Indexed)>, Fault> {
+        let prefix = rows::of_object(&self.at.collection, object);
+        let mut last: VecDeque<Timestamp> = VecDeque::new();
+        let mut after = Vec::new();
+        loop {
+            self.waiting.check()?;
+            let keys = self.sight.node.rows(&prefix, &after, PLACES);
+            let keys = keys.map_err(|trouble| Fault::new(trouble.message))?;
+            last.extend(keys.iter().filter_map(|(key, _)| rows::date_of(key)));
+            last.drain(..last.len().saturating_sub(MAX_PLACES));
+            match keys.into_iter().nth(PLACES - 1) {
+                Some((key, _)) => after = key,
+                None => break,
+            }
+        }
+        let mut found = Vec::new();
+        for added in last {
+            let row = self.sight.row(self.at, added)?;
+            found.extend(row.map(|row| (added, row)));
+        }
+        Ok(found)
+    }
+
     /// The object's text, where this client sees it.
     pub(super) fn sees(&self, row: &Indexed) -> Result<Option<String>, Fault> {
+        self.waiting.check()?;
         let Some(shown) = self.may_see(row)? else {
             return Ok(None);
         };
@@ -218,9 +232,10 @@ impl View<'_> {
                 ..Reached::default()
             });
         }
-        let rows = self.sight.rows(self.at, id)?;
+        let rows = self.rows(id)?;
         let mut one = Reached::default();
         for (_, row) in &rows {
+            self.waiting.check()?;
             let shown = self.may_see(row)?;
             let object = shown
                 .as_ref()
