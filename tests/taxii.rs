@@ -1077,8 +1077,13 @@ impl Store for Watched {
         self.inner.api_root(client, root)
     }
 
-    fn collections(&self, client: &Client, root: &str) -> Result<Vec<Collection>, Fault> {
-        self.inner.collections(client, root)
+    fn collections(
+        &self,
+        client: &Client,
+        root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
+        self.inner.collections(client, root, waiting)
     }
 
     fn entries(

@@ -468,6 +468,97 @@ async fn what_is_added_many_times_at_once_is_published_once() {
     cluster.stop().await.expect("stopped");
 }
 
+/// A collection through which a client publishes.
+fn through(name: &str, tlp: &str) -> String {
+    format!(
+        "[[taxii.publish]]\nname = \"{name}\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+         [\"cyber/malware\"]\ntlp = \"{tlp}\"\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hides_or_replaces_what_another_publishes() {
+    let scratch = Scratch::new().expect("a directory");
+    let all = ["norland", "estmark", "ostland"];
+    let mut cluster = prepared(&scratch, plan(&all)).await;
+    let ways = through("green", "TLP:GREEN") + &through("amber", "TLP:AMBER");
+    let writes = "tlp = \"TLP:RED\"\nwrite = [\"green\", \"amber\"]";
+    let norland = serve(&cluster, "norland", &[("n", writes)], &ways).remove(0);
+    let ostland = serve(&cluster, "ostland", &[("o", writes)], &ways).remove(0);
+    let reads = "read = [\"agreement:cyber\", \"originator:ostland.example\"]";
+    let green = format!("tlp = \"TLP:GREEN\"\n{reads}");
+    let amber = format!("tlp = \"TLP:AMBER\"\n{reads}");
+    let mut readers = serve(&cluster, "estmark", &[("g", &green), ("a", &amber)], "");
+    let (amber, green) = (readers.remove(1), readers.remove(0));
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &all).await;
+    for caller in [&norland, &ostland, &green] {
+        let listening = until("a TAXII server", PATIENCE, || async {
+            std::net::TcpStream::connect(caller.address).ok()
+        });
+        listening.await.expect("it listens");
+    }
+    let add = |caller: &Caller, way: &str, object: &Value| {
+        let path = format!("/entente/collections/publish-{way}/objects/");
+        let body = json!({"objects": [object]}).to_string();
+        let said = caller.send("POST", &path, body.as_bytes()).json();
+        assert_eq!(said["failure_count"], 0, "{said}");
+    };
+    let here = async |caller: &Caller, collection: &str, id: &str| {
+        let asked = until("an object", PATIENCE, || async {
+            let ids = caller.objects(collection);
+            ids.iter().any(|one| one == id).then_some(())
+        });
+        asked.await.unwrap_or_else(|_| panic!("{id} is not there"));
+    };
+
+    // The marking that all that is GREEN bears, in a bulletin that is AMBER.
+    let marking = json!({
+        "type": "marking-definition", "spec_version": "2.1", "id": GREEN, "name": "TLP:GREEN",
+        "created": "2022-10-01T00:00:00.000Z",
+        "extensions": {"extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d": {
+            "extension_type": "property-extension", "tlp_2_0": "green",
+        }},
+    });
+    add(&norland, "amber", &marking);
+    // And, above GREEN, an object that another names.
+    let malware = object(
+        MALWARE,
+        AMBER,
+        json!({"is_family": false, "name": "Gridfall"}),
+    );
+    add(&ostland, "amber", &malware);
+    here(&amber, "agreement-cyber", GREEN).await;
+    here(&amber, "agreement-cyber", MALWARE).await;
+    let relationship = object(
+        RELATIONSHIP,
+        GREEN,
+        json!({
+            "relationship_type": "indicates", "source_ref": INDICATOR, "target_ref": MALWARE,
+        }),
+    );
+    add(&norland, "green", &indicator());
+    add(&norland, "green", &relationship);
+    here(&green, "agreement-cyber", INDICATOR).await;
+    here(&green, "agreement-cyber", RELATIONSHIP).await;
+    assert!(
+        !green
+            .objects("agreement-cyber")
+            .contains(&MALWARE.to_owned())
+    );
+
+    // Another's later version of it is another's, and stands where only its own do.
+    let mut revoked = indicator();
+    revoked["modified"] = "2026-02-01T00:00:00.000Z".into();
+    revoked["revoked"] = true.into();
+    add(&ostland, "green", &revoked);
+    here(&green, "originator-ostland.example", INDICATOR).await;
+    let path = format!("/entente/collections/agreement-cyber/objects/{INDICATOR}/");
+    let shown = green.get(&format!("{path}?match[version]=all")).ok();
+    assert_eq!(shown["objects"], json!([indicator()]));
+    cluster.stop().await.expect("stopped");
+}
+
 const TYPED: &str = r#"
 kinds = ["cyber"]
 topics = ["cyber/malware"]

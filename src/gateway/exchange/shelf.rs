@@ -253,11 +253,15 @@ impl Store for Shelf {
         }))
     }
 
-    fn collections(&self, client: &Client, _root: &str) -> Result<Vec<Collection>, Fault> {
+    fn collections(
+        &self,
+        client: &Client,
+        _root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
         let Some(rights) = self.rights(client) else {
             return Ok(Vec::new());
         };
-        let waiting = Waiting::default();
         let mut found = Vec::new();
         for (name, id) in self.names()? {
             let (can_read, can_write) = (rights.reads(&name), rights.writes(&name));
@@ -265,7 +269,7 @@ impl Store for Shelf {
                 continue;
             }
             // That one is there says already that something came.
-            if !rights.named().any(|named| *named == name) && !self.shows(client, &id, &waiting)? {
+            if !rights.named().any(|named| *named == name) && !self.shows(client, &id, waiting)? {
                 continue;
             }
             found.push(Collection {

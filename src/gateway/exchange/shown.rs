@@ -12,6 +12,7 @@ use super::rights::Rights;
 use super::rows::{self, Indexed};
 use crate::bulletin::Tlp;
 use crate::clock::Timestamp;
+use crate::formats::stix::is_standard_marking;
 use crate::gateway::taxii::{Fault, Place, Waiting};
 use crate::node::{Applications, ItemView};
 
@@ -28,6 +29,7 @@ const MAX_PLACES: usize = 256;
 /// Places that are read at once.
 const PLACES: usize = 4_096;
 
+type Naming = (String, String, String, Option<String>);
 type Memo<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
 
 /// Looks at the node for clients.
@@ -36,8 +38,8 @@ pub(super) struct Sight {
     items: Memo<u64, Option<Arc<ItemView>>>,
     /// What a client of this level sees of a bulletin.
     shown: Memo<(u64, Tlp), Arc<Shown>>,
-    /// Client, collection and object.
-    hidden: Memo<(String, String, String), bool>,
+    /// Client, collection, object, and who names it.
+    hidden: Memo<Naming, bool>,
 }
 
 /// One client at one collection.
@@ -158,7 +160,7 @@ impl View<'_> {
         let Some(object) = object else {
             return Ok(None);
         };
-        let hidden = self.names_hidden(&object.named)?;
+        let hidden = self.names_hidden(&object.named, row.by.as_deref())?;
         Ok((!hidden).then(|| object.json.clone()))
     }
 
@@ -173,23 +175,25 @@ impl View<'_> {
         self.sight.shown(&item, self.rights.tlp()).map(Some)
     }
 
-    fn known(&self, id: &str, now: Timestamp) -> Option<bool> {
+    fn known(&self, id: &str, by: Option<&str>, now: Timestamp) -> Option<bool> {
         let memo = self.sight.hidden.lock().ok()?;
-        let (at, hidden) = memo.get(&self.key(id))?;
+        let (at, hidden) = memo.get(&self.key(id, by))?;
         (now.since(*at) < BREATH).then_some(*hidden)
     }
 
-    fn key(&self, id: &str) -> (String, String, String) {
+    fn key(&self, id: &str, by: Option<&str>) -> Naming {
         (
             self.client.to_owned(),
             self.at.collection.clone(),
             id.to_owned(),
+            by.map(str::to_owned),
         )
     }
 
     /// Whether an object names one that is in this collection and hidden from this client: by its own
-    /// markings, or since it names such a one in turn.
-    fn names_hidden(&self, named: &[String]) -> Result<bool, Fault> {
+    /// markings, or since it names such a one in turn. Of the same originator, that is: nobody hides what
+    /// others publish, and whoever names another's object says that to all who see the name.
+    fn names_hidden(&self, named: &[String], by: Option<&str>) -> Result<bool, Fault> {
         let now = self.sight.node.clock().now();
         let mut reached: HashMap<String, Reached> = HashMap::new();
         let mut ahead: VecDeque<String> = named.iter().cloned().collect();
@@ -200,7 +204,7 @@ impl View<'_> {
             if reached.len() >= MAX_REACH {
                 return Ok(true);
             }
-            let one = self.reach(&id, now)?;
+            let one = self.reach(&id, by, now)?;
             ahead.extend(one.versions.iter().flatten().cloned());
             reached.insert(id, one);
         }
@@ -216,7 +220,7 @@ impl View<'_> {
                     .iter()
                     .filter(|(_, one)| !one.settled)
                     .map(|(id, one)| {
-                        let key = self.key(id);
+                        let key = self.key(id, by);
                         (key, (now, one.hidden))
                     }),
             );
@@ -224,8 +228,9 @@ impl View<'_> {
         Ok(names)
     }
 
-    fn reach(&self, id: &str, now: Timestamp) -> Result<Reached, Fault> {
-        if let Some(hidden) = self.known(id, now) {
+    fn reach(&self, id: &str, by: Option<&str>, now: Timestamp) -> Result<Reached, Fault> {
+        let standard = is_standard_marking(id).then_some(false);
+        if let Some(hidden) = standard.or_else(|| self.known(id, by, now)) {
             return Ok(Reached {
                 hidden,
                 settled: true,
@@ -234,8 +239,18 @@ impl View<'_> {
         }
         let rows = self.rows(id)?;
         let mut one = Reached::default();
+        let mut tells = false;
         for (_, row) in &rows {
             self.waiting.check()?;
+            let item = self.sight.item(row.number)?;
+            // What was deleted by rule is not here; what was taken back takes with it what names it.
+            let there = |item: &Arc<ItemView>| {
+                item.is_taken_back() || item.parts.iter().any(|part| part.content.is_some())
+            };
+            if !row.is_by(by) || !item.as_ref().is_some_and(there) {
+                continue;
+            }
+            tells |= row.shared.is_none();
             let shown = self.may_see(row)?;
             let object = shown
                 .as_ref()
@@ -245,7 +260,6 @@ impl View<'_> {
         }
         // One that is not here at all is named as it came: it says nothing that is here. Nor does one that
         // many bulletins are written with: whoever sees what names it sees it there.
-        let tells = rows.iter().any(|(_, row)| row.shared.is_none());
         one.hidden = tells && one.versions.is_empty();
         Ok(one)
     }

@@ -227,7 +227,12 @@ impl Store for MemoryStore {
         Ok(self.roots()?.get(root).map(|root| root.information.clone()))
     }
 
-    fn collections(&self, _client: &Client, root: &str) -> Result<Vec<Collection>, Fault> {
+    fn collections(
+        &self,
+        _client: &Client,
+        root: &str,
+        _waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
         let roots = self.roots()?;
         let collections = roots
             .get(root)

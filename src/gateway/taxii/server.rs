@@ -381,19 +381,19 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
         }
         Endpoint::Collections { root } => {
             api_root(taxii, client, root)?;
-            let collections = taxii.store.collections(client, root)?;
+            let collections = taxii.store.collections(client, root, &asked.waiting)?;
             Ok(json(StatusCode::OK, &Collections { collections }))
         }
         Endpoint::Collection { root, collection } => {
-            let (_, found) = find(taxii, client, root, collection)?;
+            let (_, found) = find(taxii, asked, root, collection)?;
             Ok(json(StatusCode::OK, &found))
         }
         Endpoint::Manifest { root, collection } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             manifest(taxii, asked, &at)
         }
         Endpoint::Objects { root, collection } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Objects)?;
             let page = paged(taxii, asked, &at, &filter)?;
             envelope(taxii, asked, &at, &filter, page)
@@ -403,7 +403,7 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
             collection,
             object,
         } if asked.method == Method::DELETE => {
-            let at = deletable(taxii, client, root, collection)?;
+            let at = deletable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Delete)?;
             let entries = known(taxii, asked, &at, object)?;
             let entries = page::wanted(entries, &filter);
@@ -418,7 +418,7 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
             collection,
             object,
         } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Object)?;
             let page = of_object(taxii, asked, &at, &filter, object)?;
             envelope(taxii, asked, &at, &filter, page)
@@ -428,7 +428,7 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
             collection,
             object,
         } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Versions)?;
             let page = of_object(taxii, asked, &at, &filter, object)?;
             Ok(versions(&filter, &page))
@@ -444,12 +444,13 @@ fn api_root(taxii: &Taxii, client: &Client, root: &str) -> Result<ApiRoot, Refus
 /// A collection, by its id or alias.
 fn find(
     taxii: &Taxii,
-    client: &Client,
+    asked: &Asked,
     root: &str,
     name: &str,
 ) -> Result<(Place, Collection), Refusal> {
+    let (client, waiting) = (&asked.client, &asked.waiting);
     api_root(taxii, client, root)?;
-    let collections = taxii.store.collections(client, root)?;
+    let collections = taxii.store.collections(client, root, waiting)?;
     let by_id = collections.iter().position(|one| one.id == name);
     let mut all = collections.iter();
     let found = by_id.or_else(|| all.position(|one| one.alias.as_deref() == Some(name)));
@@ -462,8 +463,8 @@ fn find(
     Ok((place, found))
 }
 
-fn readable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Place, Refusal> {
-    let (place, collection) = find(taxii, client, root, name)?;
+fn readable(taxii: &Taxii, asked: &Asked, root: &str, name: &str) -> Result<Place, Refusal> {
+    let (place, collection) = find(taxii, asked, root, name)?;
     if !collection.can_read {
         return Err(Refusal::Forbidden("read this collection"));
     }
@@ -471,8 +472,8 @@ fn readable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Pl
 }
 
 /// The table of section 5.7.
-fn deletable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Place, Refusal> {
-    let (place, collection) = find(taxii, client, root, name)?;
+fn deletable(taxii: &Taxii, asked: &Asked, root: &str, name: &str) -> Result<Place, Refusal> {
+    let (place, collection) = find(taxii, asked, root, name)?;
     match (collection.can_read, collection.can_write) {
         (true, true) => Ok(place),
         (false, false) => Err(Refusal::NotFound),
@@ -600,17 +601,17 @@ async fn add(taxii: Taxii, asked: Asked, body: Body) -> Result<Response, Refusal
         // No other takes this method.
         _ => return Err(Refusal::NotFound),
     };
-    let (server, client) = (taxii.clone(), asked.client.clone());
+    let server = taxii.clone();
     let walking = Arc::clone(&taxii.walking);
     let looked = blocking(&walking, move || {
-        let root = (api_root(&server, &client, &root)?, root);
-        let (place, found) = find(&server, &client, &root.1, &collection)?;
+        let max = api_root(&server, &asked.client, &root)?.max_content_length;
+        let (place, found) = find(&server, &asked, &root, &collection)?;
         if !found.can_write {
             return Err(Refusal::Forbidden("add to this collection"));
         }
-        Ok((root.0.max_content_length, place))
+        Ok((asked, max, place))
     });
-    let (limit, place) = looked.await?;
+    let (asked, limit, place) = looked.await?;
     let body = read(body, limit).await?;
     blocking(&walking, move || {
         let objects = objects(&body)?;

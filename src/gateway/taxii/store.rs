@@ -108,7 +108,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// An API root's collections, always in the same order (5.1). One that this client may neither read
     /// nor write may be among them, and says so.
-    fn collections(&self, client: &Client, root: &str) -> Result<Vec<Collection>, Fault>;
+    fn collections(
+        &self,
+        client: &Client,
+        root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault>;
 
     /// Up to `limit` entries that this client may see, after a position, ascending; fewer only where there
     /// are no more.
