@@ -10,8 +10,15 @@ mod taxii;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use entente::clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, Timestamp, random};
+use entente::gateway::taxii::{
+    AddError, ApiRoot, Client, Collection, Discovery, Entry, Fault, MemoryStore, Place, Position,
+    Status, Store, Waiting,
+};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use taxii::{Said, Server, TAXII, basic};
 
@@ -1043,4 +1050,197 @@ fn the_data_of_medallion_is_served_as_given() {
         said.dates(),
         Some(("2014-05-08T09:00:00.000000Z", "2017-12-31T13:49:53.935000Z"))
     );
+}
+
+/// A store in memory that counts how often it is asked for an object's versions, and whose `entries` find
+/// no end where that is said.
+struct Watched {
+    inner: MemoryStore,
+    endless: bool,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    versions: AtomicUsize,
+    /// Walks that go on now, and the most at once.
+    walks: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Store for Watched {
+    fn discovery(&self, client: &Client) -> Result<Discovery, Fault> {
+        self.inner.discovery(client)
+    }
+
+    fn api_root(&self, client: &Client, root: &str) -> Result<Option<ApiRoot>, Fault> {
+        self.inner.api_root(client, root)
+    }
+
+    fn collections(
+        &self,
+        client: &Client,
+        root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
+        self.inner.collections(client, root, waiting)
+    }
+
+    fn entries(
+        &self,
+        client: &Client,
+        at: &Place,
+        after: Position,
+        limit: usize,
+        waiting: &Waiting,
+    ) -> Result<Vec<Entry>, Fault> {
+        if self.endless {
+            let now = self.seen.walks.fetch_add(1, Ordering::SeqCst) + 1;
+            self.seen.most.fetch_max(now, Ordering::SeqCst);
+            while waiting.check().is_ok() {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            self.seen.walks.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.inner.entries(client, at, after, limit, waiting)
+    }
+
+    fn versions(
+        &self,
+        client: &Client,
+        at: &Place,
+        object: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Entry>, Fault> {
+        self.seen.versions.fetch_add(1, Ordering::SeqCst);
+        self.inner.versions(client, at, object, waiting)
+    }
+
+    fn content(
+        &self,
+        client: &Client,
+        at: &Place,
+        entry: &Entry,
+        waiting: &Waiting,
+    ) -> Result<Option<Box<RawValue>>, Fault> {
+        self.inner.content(client, at, entry, waiting)
+    }
+
+    fn add(&self, client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError> {
+        self.inner.add(client, at, objects)
+    }
+
+    fn status(&self, client: &Client, root: &str, id: &str) -> Result<Option<Value>, Fault> {
+        self.inner.status(client, root, id)
+    }
+
+    fn delete(&self, client: &Client, at: &Place, entries: &[Entry]) -> Result<(), Fault> {
+        self.inner.delete(client, at, entries)
+    }
+}
+
+fn watched(data: &str, endless: bool) -> (Watched, Arc<Seen>) {
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
+    let inner = MemoryStore::read(data, Arc::new(SystemClock), entropy).expect("data");
+    let seen = Arc::new(Seen::default());
+    let store = Watched {
+        inner,
+        endless,
+        seen: Arc::clone(&seen),
+    };
+    (store, seen)
+}
+
+/// One collection of these objects, each added a microsecond after the other.
+fn collection(objects: &[Value]) -> String {
+    let record = |(at, object): (usize, &Value)| {
+        json!({
+            "id": object["id"], "version": object["modified"],
+            "media_type": "application/stix+json;version=2.1",
+            "date_added": format!("2026-01-15T10:00:00.{at:06}Z"),
+        })
+    };
+    let manifest: Vec<Value> = objects.iter().enumerate().map(record).collect();
+    json!({
+        "/discovery": {"title": "lab"},
+        "lab": {
+            "information": {"title": "Lab", "versions": [TAXII], "max_content_length": 100_000},
+            "collections": [{
+                "id": "1b4f1f39-1b3a-4b6e-9f0e-3d5f1f7b1a01", "title": "1", "can_read": true,
+                "can_write": true, "objects": objects, "manifest": manifest,
+            }],
+        },
+    })
+    .to_string()
+}
+
+#[test]
+fn work_that_nobody_waits_for_ends_and_there_is_never_more_than_a_few_threads_of_it() {
+    let (store, seen) = watched(&lab(), true);
+    let server = Server::within(store, 5, 1);
+    // More than that are turned away.
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    let said = server.get(&format!("{READ}objects/"));
+                    assert_eq!(said.status, 408, "{said:?}");
+                });
+            }
+        });
+    }
+    let most = seen.most.load(Ordering::SeqCst);
+    assert!((1..=8).contains(&most), "{most} at once");
+    let patience = Instant::now() + Duration::from_mins(1);
+    while seen.walks.load(Ordering::SeqCst) > 0 {
+        assert!(Instant::now() < patience, "it goes on for nobody");
+        std::thread::yield_now();
+    }
+    assert_eq!(server.get("/taxii2/").status, 200);
+}
+
+#[test]
+fn an_object_of_many_versions_is_looked_at_once_in_a_request() {
+    let day = |day: usize| tool(&format!("2020-01-{day:02}T00:00:00.000Z"));
+    let objects: Vec<Value> = (1..=28).map(day).collect();
+    let (store, seen) = watched(&collection(&objects), false);
+    let server = Server::start(store, 100);
+    let said = server.get(&format!("{BOTH}objects/?match[version]=all"));
+    assert_eq!(said.ids().len(), 28);
+    assert_eq!(seen.versions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_page_ends_where_it_is_large_and_the_next_one_goes_on() {
+    let large = |number: usize| {
+        json!({
+            "type": "tool", "spec_version": "2.1", "created": "2020-01-01T00:00:00.000Z",
+            "modified": "2020-01-01T00:00:00.000Z",
+            "id": format!("tool--00000000-0000-4000-8000-{number:012}"),
+            // One is larger than a page by itself.
+            "name": "x".repeat(if number == 3 { 9 } else { 3 } * 1024 * 1024),
+        })
+    };
+    let objects: Vec<Value> = (0..6).map(large).collect();
+    let server = Server::of(&collection(&objects), Arc::new(SystemClock), 100);
+    let (mut pages, mut next) = (Vec::new(), String::new());
+    loop {
+        let said = server.get(&format!("{BOTH}objects/{next}"));
+        pages.push(said.ids());
+        let value = said.json();
+        let last = said.dates().expect("dates").1.to_owned();
+        assert_eq!(
+            last,
+            format!("2026-01-15T10:00:00.{:06}Z", pages.concat().len() - 1)
+        );
+        if value["more"] == false {
+            break;
+        }
+        next = format!("?next={}", value["next"].as_str().expect("a token"));
+    }
+    let counts: Vec<usize> = pages.iter().map(Vec::len).collect();
+    assert_eq!(counts, [2, 1, 1, 2]);
+    let ids: Vec<Value> = pages.concat().into_iter().map(Value::from).collect();
+    let expected: Vec<Value> = objects.iter().map(|object| object["id"].clone()).collect();
+    assert_eq!(ids, expected);
 }

@@ -185,11 +185,12 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
                 "tlp = \"TLP:AMBER\"\nread = [\"originator:norland.example\"]",
             ),
             ("nothing", "tlp = \"TLP:RED\""),
+            ("clear", "tlp = \"TLP:CLEAR\"\nread = [\"*\"]"),
         ],
         "",
     );
-    let [amber, green, origin, nothing] = readers.as_slice() else {
-        panic!("four")
+    let [amber, green, origin, nothing, clear] = readers.as_slice() else {
+        panic!("five")
     };
     cluster.start_broker().await.expect("a broker");
     start(&mut cluster, &["norland", "estmark"]).await;
@@ -305,6 +306,11 @@ async fn what_is_added_at_one_node_is_read_at_another_within_each_clients_markin
     assert_eq!(listed(origin), ["originator-norland.example"]);
     assert_eq!(listed(analyst), ["publish-cyber-out"]);
     assert_eq!(nothing.get("/entente/collections/").ok(), json!({}));
+    // One of all collections is not told of those in which it sees nothing.
+    assert_eq!(listed(clear), [""; 0]);
+    clear
+        .get("/entente/collections/originator-norland.example/")
+        .refused(404);
     origin.get(&format!("{at}/objects/")).refused(404);
     nothing.get(&format!("{at}/objects/")).refused(404);
     amber
@@ -421,6 +427,136 @@ async fn a_node_does_not_serve_others_than_this_machine_without_tls() {
     fs::write(&config, format!("{plain}\n[taxii]\n{client}\n")).expect("written");
     let (code, said) = entente(&["node", "run", "--config", &config.display().to_string()]);
     assert_eq!((code, said.contains("chmod 600")), (1, true), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_many_times_at_once_is_published_once() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let writers = serve(
+        &cluster,
+        "norland",
+        &[("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]")],
+        publish,
+    );
+    let [analyst] = writers.as_slice() else {
+        panic!("one")
+    };
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(analyst.address).ok()
+    });
+    listening.await.expect("it listens");
+    let body = json!({"objects": [indicator()]}).to_string();
+    let out = "/entente/collections/publish-cyber-out/objects/";
+    let statuses: Vec<Value> = std::thread::scope(|scope| {
+        let add = || analyst.send("POST", out, body.as_bytes()).json();
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+        let all = all.into_iter().map(|one| one.join().expect("an answer"));
+        all.collect()
+    });
+    let mut bulletins = BTreeSet::new();
+    for status in &statuses {
+        let status = complete(analyst, status).await;
+        assert_eq!(status["success_count"], 1, "{status}");
+        bulletins.insert(bulletin(&status["successes"][0]).to_owned());
+    }
+    assert_eq!(bulletins.len(), 1, "{bulletins:?}");
+    cluster.stop().await.expect("stopped");
+}
+
+/// A collection through which a client publishes.
+fn through(name: &str, tlp: &str) -> String {
+    format!(
+        "[[taxii.publish]]\nname = \"{name}\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+         [\"cyber/malware\"]\ntlp = \"{tlp}\"\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hides_or_replaces_what_another_publishes() {
+    let scratch = Scratch::new().expect("a directory");
+    let all = ["norland", "estmark", "ostland"];
+    let mut cluster = prepared(&scratch, plan(&all)).await;
+    let ways = through("green", "TLP:GREEN") + &through("amber", "TLP:AMBER");
+    let writes = "tlp = \"TLP:RED\"\nwrite = [\"green\", \"amber\"]";
+    let norland = serve(&cluster, "norland", &[("n", writes)], &ways).remove(0);
+    let ostland = serve(&cluster, "ostland", &[("o", writes)], &ways).remove(0);
+    let reads = "read = [\"agreement:cyber\", \"originator:ostland.example\"]";
+    let green = format!("tlp = \"TLP:GREEN\"\n{reads}");
+    let amber = format!("tlp = \"TLP:AMBER\"\n{reads}");
+    let mut readers = serve(&cluster, "estmark", &[("g", &green), ("a", &amber)], "");
+    let (amber, green) = (readers.remove(1), readers.remove(0));
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &all).await;
+    for caller in [&norland, &ostland, &green] {
+        let listening = until("a TAXII server", PATIENCE, || async {
+            std::net::TcpStream::connect(caller.address).ok()
+        });
+        listening.await.expect("it listens");
+    }
+    let add = |caller: &Caller, way: &str, object: &Value| {
+        let path = format!("/entente/collections/publish-{way}/objects/");
+        let body = json!({"objects": [object]}).to_string();
+        let said = caller.send("POST", &path, body.as_bytes()).json();
+        assert_eq!(said["failure_count"], 0, "{said}");
+    };
+    let here = async |caller: &Caller, collection: &str, id: &str| {
+        let asked = until("an object", PATIENCE, || async {
+            let ids = caller.objects(collection);
+            ids.iter().any(|one| one == id).then_some(())
+        });
+        asked.await.unwrap_or_else(|_| panic!("{id} is not there"));
+    };
+
+    // The marking that all that is GREEN bears, in a bulletin that is AMBER.
+    let marking = json!({
+        "type": "marking-definition", "spec_version": "2.1", "id": GREEN, "name": "TLP:GREEN",
+        "created": "2022-10-01T00:00:00.000Z",
+        "extensions": {"extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d": {
+            "extension_type": "property-extension", "tlp_2_0": "green",
+        }},
+    });
+    add(&norland, "amber", &marking);
+    // And, above GREEN, an object that another names.
+    let malware = object(
+        MALWARE,
+        AMBER,
+        json!({"is_family": false, "name": "Gridfall"}),
+    );
+    add(&ostland, "amber", &malware);
+    here(&amber, "agreement-cyber", GREEN).await;
+    here(&amber, "agreement-cyber", MALWARE).await;
+    let relationship = object(
+        RELATIONSHIP,
+        GREEN,
+        json!({
+            "relationship_type": "indicates", "source_ref": INDICATOR, "target_ref": MALWARE,
+        }),
+    );
+    add(&norland, "green", &indicator());
+    add(&norland, "green", &relationship);
+    here(&green, "agreement-cyber", INDICATOR).await;
+    here(&green, "agreement-cyber", RELATIONSHIP).await;
+    assert!(
+        !green
+            .objects("agreement-cyber")
+            .contains(&MALWARE.to_owned())
+    );
+
+    // Another's later version of it is another's, and stands where only its own do.
+    let mut revoked = indicator();
+    revoked["modified"] = "2026-02-01T00:00:00.000Z".into();
+    revoked["revoked"] = true.into();
+    add(&ostland, "green", &revoked);
+    here(&green, "originator-ostland.example", INDICATOR).await;
+    let path = format!("/entente/collections/agreement-cyber/objects/{INDICATOR}/");
+    let shown = green.get(&format!("{path}?match[version]=all")).ok();
+    assert_eq!(shown["objects"], json!([indicator()]));
+    cluster.stop().await.expect("stopped");
 }
 
 const TYPED: &str = r#"

@@ -185,7 +185,8 @@ impl Poll {
         // Never a collection of this node's own: those are UUIDs.
         let collection = format!("poll:{}", self.config.name);
         let labels = &self.config.labels;
-        let status = publish::add(&self.node, &collection, &collection, labels, objects)?;
+        let by = publish::By::Poll(&collection);
+        let status = publish::add(&self.node, by, &collection, labels, objects)?;
         let Status { failures, .. } = &status;
         for one in failures {
             let (id, reason) = (&one.id, one.message.as_deref().unwrap_or_default());

@@ -33,6 +33,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(store: impl Store, page: usize) -> Self {
+        Self::within(store, page, 60)
+    }
+
+    /// With so many seconds for each request.
+    pub(crate) fn within(store: impl Store, page: usize, seconds: u16) -> Self {
         let entropy = SystemEntropy::new();
         let (token, hash) = TokenHash::draw(&entropy).expect("random");
         let password = Secret::Password {
@@ -51,7 +56,7 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let limits = HttpLimits {
-            seconds: 60,
+            seconds,
             ..HttpLimits::default()
         };
         runtime.spawn(serve(listener, None, taxii, limits, stop.clone()));

@@ -60,6 +60,14 @@ pub(super) fn standard_id(tlp: Tlp) -> &'static str {
     KNOWN[tlp as usize].0
 }
 
+/// Whether this is the id of a marking definition that everybody knows: who names it names nothing of
+/// anybody. However it is written.
+pub fn is_standard(id: &str) -> bool {
+    KNOWN
+        .iter()
+        .any(|(known, _)| known.eq_ignore_ascii_case(id))
+}
+
 /// The strictest of the standard markings that an object as a whole bears by id: what any other
 /// reader understands of it alone.
 pub(super) fn standard_tlp(object: &Map<String, Value>) -> Option<Tlp> {

@@ -23,4 +23,5 @@ pub use super::Labels;
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
 pub use drafts::drafts;
 pub use indicator::{TypedIndicator, typed_indicator};
+pub use marking::is_standard as is_standard_marking;
 pub use versions::{ObjectVersion, Published, Renewal, renew};

@@ -10,7 +10,7 @@ use super::objects::{Own, bundle, named, seen, steps, stix};
 use super::rows::{self, Indexed};
 use crate::bulletin::Tlp;
 use crate::clock::{Timestamp, random};
-use crate::formats::stix::{export, read_bundle};
+use crate::formats::stix::{export, is_standard_marking, read_bundle};
 use crate::gateway::taxii::{SpecVersion, Version, identifier, timestamp};
 use crate::node::{Applications, ItemView};
 use crate::transport::Trouble;
@@ -122,6 +122,8 @@ struct Put<'a> {
     made: BTreeMap<String, String>,
     /// When what many bulletins are written with was added, by collection, id and what they have in common.
     shared: BTreeMap<(String, String, String), Timestamp>,
+    /// Whose an object is, by collection and id in lower case.
+    owners: BTreeMap<(String, String), Option<String>>,
     last: Timestamp,
 }
 
@@ -135,6 +137,7 @@ impl<'a> Put<'a> {
             rows: Vec::new(),
             made: BTreeMap::new(),
             shared: BTreeMap::new(),
+            owners: BTreeMap::new(),
             last: last.unwrap_or(Timestamp::MIN),
         })
     }
@@ -171,6 +174,7 @@ impl<'a> Put<'a> {
                     let row = Indexed {
                         number: item.number,
                         shared: shared.contains(&object.id).then(|| class(item, step)),
+                        by: Some(seen.originator.clone().unwrap_or_default()),
                         id: object.id,
                         kind: object.kind,
                         spec_version: SpecVersion::of(&value).to_string(),
@@ -192,6 +196,9 @@ impl<'a> Put<'a> {
     ) -> Result<(), Trouble> {
         let added = self.next(received)?;
         for collection in collections {
+            if !self.owns(collection, &row)? {
+                continue;
+            }
             let before = self.added_before(collection, &row)?;
             let at = before.unwrap_or(added);
             let said = version.map(|one| one.as_str().to_owned());
@@ -207,6 +214,29 @@ impl<'a> Put<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether an object is of the one who published it first in this collection: another's versions under
+    /// its id are not versions of it. What everybody writes is nobody's.
+    fn owns(&mut self, collection: &str, row: &Indexed) -> Result<bool, Trouble> {
+        if row.shared.is_some() || is_standard_marking(&row.id) {
+            return Ok(true);
+        }
+        let key = (collection.to_owned(), row.id.to_ascii_lowercase());
+        if let Some(owner) = self.owners.get(&key) {
+            return Ok(row.is_by(owner.as_deref()));
+        }
+        let first = self
+            .node
+            .rows(&rows::of_object(collection, &row.id), &[], 1)?;
+        let first = first.first().and_then(|(key, _)| rows::date_of(key));
+        let first = first.map(|at| self.node.row(&rows::at(collection, at)));
+        let first = first.transpose()?.flatten();
+        let first = first.and_then(|row| serde_json::from_slice::<Indexed>(&row).ok());
+        let owner = first.map_or_else(|| row.by.clone(), |first| first.by);
+        let owns = row.is_by(owner.as_deref());
+        self.owners.insert(key, owner);
+        Ok(owns)
     }
 
     /// When the same was added with another bulletin of which a client sees neither more nor less.

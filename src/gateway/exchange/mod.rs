@@ -24,8 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::shelf::Shelf;
-use super::taxii::{Access, Client, Secret, Taxii, serve};
-use crate::clock::NoEntropy;
+use super::taxii::{Access, Client, InvalidAccess, Secret, Taxii, serve};
 use crate::node::{Applications, TaxiiConfig};
 use crate::transport::{Tls, Trouble};
 
@@ -54,9 +53,9 @@ pub enum ExchangeError {
     /// Its rows in the node's store.
     #[error("the TAXII server cannot use the node's store: {0}")]
     Store(String),
-    /// Random numbers.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
+    /// Its clients' credentials.
+    #[error("the TAXII server cannot tell its clients apart: {0}")]
+    Access(#[from] InvalidAccess),
 }
 
 impl From<Trouble> for ExchangeError {

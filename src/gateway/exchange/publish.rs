@@ -25,11 +25,22 @@ const KEPT: Duration = Duration::from_hours(7 * 24);
 /// Old ones that one request removes.
 const REMOVED: usize = 64;
 
+/// Who adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum By<'a> {
+    /// A client of this name. It reads a status, and what was refused is published anew when it adds that
+    /// again.
+    Client(&'a str),
+    /// A poll, which sees the same again and again: what was refused stays so, and is told once.
+    Poll(&'a str),
+}
+
 /// Takes objects: see [`crate::gateway::taxii::Store::add`]. What was added before under the same
-/// `collection` is published once; newer versions take the place of what they replace whole.
+/// `collection` is published once, where no two add to it at the same time; newer versions take the place of
+/// what they replace whole.
 pub(in crate::gateway) fn add(
     node: &Applications,
-    client: &str,
+    by: By<'_>,
     collection: &str,
     labelling: &LabelsConfig,
     objects: &[&RawValue],
@@ -40,8 +51,11 @@ pub(in crate::gateway) fn add(
     let unreadable = |error: &dyn std::fmt::Display| AddError::Unprocessable(error.to_string());
     let mut bundle = read_bundle(text.as_bytes()).map_err(|error| unreadable(&error))?;
     let refused = refused(&bundle.refused, objects, now);
-    let mut asked = Asked::take(&mut bundle, now);
     let before = earlier::look(node, collection, &bundle)?;
+    if matches!(by, By::Poll(_)) {
+        bundle.objects.retain(|object| !before.refused(object));
+    }
+    let mut asked = Asked::take(&mut bundle, now);
     // Of several bulletins, it is in the one that holds.
     let (gone, hold): (Vec<_>, Vec<_>) = before
         .carriers
@@ -72,17 +86,27 @@ pub(in crate::gateway) fn add(
         }
     }
     let mut request = Request {
-        client: client.to_owned(),
+        client: match by {
+            By::Client(name) | By::Poll(name) => name.to_owned(),
+        },
         at: now,
         objects: refused.into_iter().chain(asked.objects).collect(),
     };
     let id = identifier(node.entropy().as_ref()).map_err(Fault::new)?;
+    if drafts.is_empty() && matches!(by, By::Poll(_)) {
+        // Nobody asks for its status.
+        return Ok(told(node, &id, &request)?);
+    }
     put.push((rows::status(&id), json(&request)?));
     put.push((rows::old(now, &id), Vec::new()));
     // First what the status is made of, then the bulletins. A crash between leaves a status that nobody was
     // told of, and objects that are published when they come again.
     node.keep(&put, &removable(node, now)?)
         .map_err(Fault::from)?;
+    let bodies: Vec<_> = drafts
+        .iter()
+        .map(|(id, draft)| (*id, carried(draft)))
+        .collect();
     let failed = publish(node, drafts)?;
     give_notices(node)?;
     if !failed.is_empty() {
@@ -93,8 +117,14 @@ pub(in crate::gateway) fn add(
                 requested.became = Became::Failed(reason.clone());
             }
         }
-        let row = (rows::status(&id), json(&request)?);
-        node.keep(&[row], &[]).map_err(Fault::from)?;
+        let mut put = vec![(rows::status(&id), json(&request)?)];
+        for (id, mut carried) in bodies {
+            if failed.contains_key(&id.to_string()) {
+                carried.refused = true;
+                put.push((rows::carried(collection, &id), json(&carried)?));
+            }
+        }
+        node.keep(&put, &[]).map_err(Fault::from)?;
     }
     Ok(told(node, &id, &request)?)
 }
@@ -179,6 +209,7 @@ fn carried(draft: &Draft) -> Carried {
     Carried {
         objects: objects.collect(),
         replaces: [draft.supersedes.as_slice(), &draft.retracts].concat(),
+        refused: false,
     }
 }
 

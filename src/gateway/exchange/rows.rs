@@ -37,10 +37,22 @@ pub(super) struct Indexed {
     pub(super) kind: String,
     pub(super) spec_version: String,
     pub(super) version: String,
+    /// Who published it, as far as that is shown; empty where nobody is named. Absent in rows of an earlier
+    /// version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
     /// Where it is written with other bulletins, too: what these have in common with its own. One of them
     /// stands for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shared: Option<String>,
+}
+
+impl Indexed {
+    /// Whether whoever published it is this one, as far as that is known.
+    pub(super) fn is_by(&self, other: Option<&str>) -> bool {
+        let both = self.by.as_deref().zip(other);
+        both.is_none_or(|(one, other)| one == other)
+    }
 }
 
 /// A request to add objects.
@@ -76,6 +88,9 @@ pub(super) struct Carried {
     pub(super) objects: Vec<(String, ObjectVersion)>,
     /// The bulletins that it takes the place of, or takes back.
     pub(super) replaces: Vec<BulletinId>,
+    /// This node itself did not take it, so that it has no outcome.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) refused: bool,
 }
 
 /// A notice that is given when the bulletin that it follows from is in the outbox.

@@ -1,7 +1,8 @@
 //! The node as a store of TAXII.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -13,7 +14,7 @@ use super::{ROOT, index, publish};
 use crate::clock::Timestamp;
 use crate::gateway::taxii::{
     AddError, ApiRoot, Client, Collection, Discovery, Entry, Fault, Place, Position, SpecVersion,
-    Status, Store, Version,
+    Status, Store, Version, Waiting,
 };
 use crate::node::{Applications, LabelsConfig, TaxiiConfig};
 use crate::transport::Trouble;
@@ -23,6 +24,10 @@ const MAX_CONTENT: u64 = 16 * 1024 * 1024;
 const TAXII: &str = "application/taxii+json;version=2.1";
 /// Collections at most.
 const MAX_COLLECTIONS: usize = 10_000;
+/// Rows of a collection that are looked at once for one that its client may see.
+const LOOKED: usize = 64;
+/// How long what was found is believed.
+const BREATH: Duration = Duration::from_secs(1);
 
 /// Everything that all requests share.
 #[derive(Clone)]
@@ -33,10 +38,26 @@ struct Shared {
     title: String,
     rights: BTreeMap<String, Rights>,
     /// By the names of their collections.
-    labellings: BTreeMap<String, LabelsConfig>,
+    labellings: BTreeMap<String, Labelling>,
     sight: Sight,
     /// Id of a collection -> its name, which never changes.
     known: Mutex<BTreeMap<String, String>>,
+    /// By client and collection.
+    looked: Mutex<BTreeMap<(String, String), Looked>>,
+}
+
+/// Of a collection that takes objects.
+struct Labelling {
+    labels: LabelsConfig,
+    /// One request at a time: what two add at once is published once.
+    adding: Mutex<()>,
+}
+
+/// Whether a client sees anything of a collection, and where that stands; else how far it was looked.
+struct Looked {
+    when: Timestamp,
+    at: Timestamp,
+    shows: bool,
 }
 
 impl From<Trouble> for Fault {
@@ -48,13 +69,20 @@ impl From<Trouble> for Fault {
 impl Shelf {
     pub(super) fn new(node: Applications, config: &TaxiiConfig) -> Self {
         let labellings = config.publish.iter();
-        let labellings = labellings.map(|one| (publishes(&one.name), one.labels.clone()));
+        let labellings = labellings.map(|one| {
+            let labelling = Labelling {
+                labels: one.labels.clone(),
+                adding: Mutex::default(),
+            };
+            (publishes(&one.name), labelling)
+        });
         Self(Arc::new(Shared {
             title: config.title.clone(),
             rights: rights::all(config),
             labellings: labellings.collect(),
             sight: Sight::new(node.clone()),
             known: Mutex::default(),
+            looked: Mutex::default(),
             node,
         }))
     }
@@ -104,7 +132,12 @@ impl Shelf {
     }
 
     /// The client at a collection that it may read.
-    fn view<'a>(&'a self, client: &'a Client, at: &'a Place) -> Result<View<'a>, Fault> {
+    fn view<'a>(
+        &'a self,
+        client: &'a Client,
+        at: &'a Place,
+        waiting: &'a Waiting,
+    ) -> Result<View<'a>, Fault> {
         let name = self.name(at)?;
         let rights = self.rights(client).filter(|rights| rights.reads(&name));
         Ok(View {
@@ -112,7 +145,68 @@ impl Shelf {
             client: &client.0,
             rights: rights.ok_or_else(|| Fault::new("a client reads what it may not"))?,
             at,
+            waiting,
         })
+    }
+
+    /// Whether a client sees anything of a collection. Each look goes a bounded way on: until one has come
+    /// to it, it is not there.
+    fn shows(&self, client: &Client, id: &str, waiting: &Waiting) -> Result<bool, Fault> {
+        let key = (client.0.clone(), id.to_owned());
+        let now = self.0.node.clock().now();
+        let mut after = None;
+        if let Ok(looked) = self.0.looked.lock()
+            && let Some(one) = looked.get(&key)
+        {
+            if now.since(one.when) < BREATH {
+                return Ok(one.shows);
+            }
+            after = Some((one.at, one.shows));
+        }
+        let at = Place {
+            root: ROOT.to_owned(),
+            collection: id.to_owned(),
+        };
+        let view = self.view(client, &at, waiting)?;
+        let found = match after {
+            Some((at, true)) => {
+                self.first(&view, at.saturating_sub(Duration::from_micros(1)), 1)?
+            }
+            _ => (Timestamp::MIN, false),
+        };
+        let (at, shows) = match (found, after) {
+            ((_, true), _) => found,
+            (_, Some((at, false))) => self.first(&view, at, LOOKED)?,
+            _ => self.first(&view, Timestamp::MIN, LOOKED)?,
+        };
+        if let Ok(mut looked) = self.0.looked.lock() {
+            let when = now;
+            looked.insert(key, Looked { when, at, shows });
+        }
+        Ok(shows)
+    }
+
+    /// The first of so many rows that a client sees, and that it is one; else how far was looked, which is
+    /// from the beginning again where there is no more.
+    fn first(
+        &self,
+        view: &View<'_>,
+        after: Timestamp,
+        limit: usize,
+    ) -> Result<(Timestamp, bool), Fault> {
+        let prefix = rows::in_collection(&view.at.collection);
+        let from = rows::at(&view.at.collection, after);
+        let rows = self.0.node.rows(&prefix, &from, limit)?;
+        let mut last = Timestamp::MIN;
+        for (key, row) in &rows {
+            let row: Indexed = serde_json::from_slice(row).map_err(Fault::new)?;
+            last = rows::date_of(key).unwrap_or(last);
+            if view.sees(&row)?.is_some() {
+                return Ok((last, true));
+            }
+        }
+        let more = rows.len() == limit;
+        Ok((if more { last } else { Timestamp::MIN }, false))
     }
 }
 
@@ -159,13 +253,26 @@ impl Store for Shelf {
         }))
     }
 
-    fn collections(&self, client: &Client, _root: &str) -> Result<Vec<Collection>, Fault> {
+    fn collections(
+        &self,
+        client: &Client,
+        _root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
         let Some(rights) = self.rights(client) else {
             return Ok(Vec::new());
         };
-        let described = |(name, id): (String, String)| {
+        let mut found = Vec::new();
+        for (name, id) in self.names()? {
             let (can_read, can_write) = (rights.reads(&name), rights.writes(&name));
-            (can_read || can_write).then(|| Collection {
+            if !can_read && !can_write {
+                continue;
+            }
+            // That one is there says already that something came.
+            if !rights.named().any(|named| *named == name) && !self.shows(client, &id, waiting)? {
+                continue;
+            }
+            found.push(Collection {
                 id,
                 title: title(&name),
                 description: None,
@@ -178,9 +285,9 @@ impl Store for Shelf {
                 } else {
                     Vec::new()
                 },
-            })
-        };
-        Ok(self.names()?.into_iter().filter_map(described).collect())
+            });
+        }
+        Ok(found)
     }
 
     fn entries(
@@ -189,8 +296,9 @@ impl Store for Shelf {
         at: &Place,
         after: Position,
         limit: usize,
+        waiting: &Waiting,
     ) -> Result<Vec<Entry>, Fault> {
-        let view = self.view(client, at)?;
+        let view = self.view(client, at, waiting)?;
         let prefix = rows::in_collection(&at.collection);
         let mut after = rows::at(&at.collection, after.date_added);
         let mut found = Vec::new();
@@ -216,10 +324,16 @@ impl Store for Shelf {
         Ok(found)
     }
 
-    fn versions(&self, client: &Client, at: &Place, object: &str) -> Result<Vec<Entry>, Fault> {
-        let view = self.view(client, at)?;
+    fn versions(
+        &self,
+        client: &Client,
+        at: &Place,
+        object: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Entry>, Fault> {
+        let view = self.view(client, at, waiting)?;
         let mut found = Vec::new();
-        for (added, row) in self.0.sight.rows(at, object)? {
+        for (added, row) in view.rows(object)? {
             if row.id == object && view.sees(&row)?.is_some() {
                 found.push(entry(added, row));
             }
@@ -232,8 +346,9 @@ impl Store for Shelf {
         client: &Client,
         at: &Place,
         entry: &Entry,
+        waiting: &Waiting,
     ) -> Result<Option<Box<RawValue>>, Fault> {
-        let view = self.view(client, at)?;
+        let view = self.view(client, at, waiting)?;
         let Some(row) = self.0.sight.row(at, entry.position.date_added)? else {
             return Ok(None);
         };
@@ -249,7 +364,11 @@ impl Store for Shelf {
             .is_some_and(|rights| rights.writes(&name));
         let labelling = self.0.labellings.get(&name).filter(|_| writes);
         let labelling = labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
-        publish::add(&self.0.node, &client.0, &at.collection, labelling, objects)
+        // It guards nothing that could be half done.
+        let adding = labelling.adding.lock();
+        let _adding = adding.unwrap_or_else(PoisonError::into_inner);
+        let (by, labels) = (publish::By::Client(&client.0), &labelling.labels);
+        publish::add(&self.0.node, by, &at.collection, labels, objects)
     }
 
     fn status(&self, client: &Client, _root: &str, id: &str) -> Result<Option<Value>, Fault> {

@@ -12,7 +12,8 @@ use super::rights::Rights;
 use super::rows::{self, Indexed};
 use crate::bulletin::Tlp;
 use crate::clock::Timestamp;
-use crate::gateway::taxii::{Fault, Place};
+use crate::formats::stix::is_standard_marking;
+use crate::gateway::taxii::{Fault, Place, Waiting};
 use crate::node::{Applications, ItemView};
 
 /// How long what was looked at is believed. One request looks at the same bulletins many times.
@@ -23,7 +24,12 @@ const MAX_ITEMS: usize = 32;
 const MAX_MEMO: usize = 200_000;
 /// Objects that are followed from one; what reaches further is not shown.
 const MAX_REACH: usize = 50_000;
+/// Places of one object that are looked at, the last ones. Older ones are as if they had gone.
+const MAX_PLACES: usize = 256;
+/// Places that are read at once.
+const PLACES: usize = 4_096;
 
+type Naming = (String, String, String, Option<String>);
 type Memo<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
 
 /// Looks at the node for clients.
@@ -32,8 +38,8 @@ pub(super) struct Sight {
     items: Memo<u64, Option<Arc<ItemView>>>,
     /// What a client of this level sees of a bulletin.
     shown: Memo<(u64, Tlp), Arc<Shown>>,
-    /// Client, collection and object.
-    hidden: Memo<(String, String, String), bool>,
+    /// Client, collection, object, and who names it.
+    hidden: Memo<Naming, bool>,
 }
 
 /// One client at one collection.
@@ -42,6 +48,7 @@ pub(super) struct View<'a> {
     pub(super) client: &'a str,
     pub(super) rights: &'a Rights,
     pub(super) at: &'a Place,
+    pub(super) waiting: &'a Waiting,
 }
 
 /// An object that others name.
@@ -116,27 +123,36 @@ impl Sight {
         row.map(|row| serde_json::from_slice(&row).map_err(Fault::new))
             .transpose()
     }
-
-    /// What is indexed of one object, however its id is written, with its moments.
-    pub(super) fn rows(
-        &self,
-        at: &Place,
-        object: &str,
-    ) -> Result<Vec<(Timestamp, Indexed)>, Fault> {
-        let prefix = rows::of_object(&at.collection, object);
-        let keys = self.node.rows(&prefix, &[], usize::MAX);
-        let keys = keys.map_err(|trouble| Fault::new(trouble.message))?;
-        let mut found = Vec::new();
-        for added in keys.iter().filter_map(|(key, _)| rows::date_of(key)) {
-            found.extend(self.row(at, added)?.map(|row| (added, row)));
-        }
-        Ok(found)
-    }
 }
 
 impl View<'_> {
+    /// What is indexed of one object, however its id is written, with its moments: the last so many.
+    pub(super) fn rows(&self, object: &str) -> Result<Vec<(Timestamp, Indexed)>, Fault> {
+        let prefix = rows::of_object(&self.at.collection, object);
+        let mut last: VecDeque<Timestamp> = VecDeque::new();
+        let mut after = Vec::new();
+        loop {
+            self.waiting.check()?;
+            let keys = self.sight.node.rows(&prefix, &after, PLACES);
+            let keys = keys.map_err(|trouble| Fault::new(trouble.message))?;
+            last.extend(keys.iter().filter_map(|(key, _)| rows::date_of(key)));
+            last.drain(..last.len().saturating_sub(MAX_PLACES));
+            match keys.into_iter().nth(PLACES - 1) {
+                Some((key, _)) => after = key,
+                None => break,
+            }
+        }
+        let mut found = Vec::new();
+        for added in last {
+            let row = self.sight.row(self.at, added)?;
+            found.extend(row.map(|row| (added, row)));
+        }
+        Ok(found)
+    }
+
     /// The object's text, where this client sees it.
     pub(super) fn sees(&self, row: &Indexed) -> Result<Option<String>, Fault> {
+        self.waiting.check()?;
         let Some(shown) = self.may_see(row)? else {
             return Ok(None);
         };
@@ -144,7 +160,7 @@ impl View<'_> {
         let Some(object) = object else {
             return Ok(None);
         };
-        let hidden = self.names_hidden(&object.named)?;
+        let hidden = self.names_hidden(&object.named, row.by.as_deref())?;
         Ok((!hidden).then(|| object.json.clone()))
     }
 
@@ -159,23 +175,25 @@ impl View<'_> {
         self.sight.shown(&item, self.rights.tlp()).map(Some)
     }
 
-    fn known(&self, id: &str, now: Timestamp) -> Option<bool> {
+    fn known(&self, id: &str, by: Option<&str>, now: Timestamp) -> Option<bool> {
         let memo = self.sight.hidden.lock().ok()?;
-        let (at, hidden) = memo.get(&self.key(id))?;
+        let (at, hidden) = memo.get(&self.key(id, by))?;
         (now.since(*at) < BREATH).then_some(*hidden)
     }
 
-    fn key(&self, id: &str) -> (String, String, String) {
+    fn key(&self, id: &str, by: Option<&str>) -> Naming {
         (
             self.client.to_owned(),
             self.at.collection.clone(),
             id.to_owned(),
+            by.map(str::to_owned),
         )
     }
 
     /// Whether an object names one that is in this collection and hidden from this client: by its own
-    /// markings, or since it names such a one in turn.
-    fn names_hidden(&self, named: &[String]) -> Result<bool, Fault> {
+    /// markings, or since it names such a one in turn. Of the same originator, that is: nobody hides what
+    /// others publish, and whoever names another's object says that to all who see the name.
+    fn names_hidden(&self, named: &[String], by: Option<&str>) -> Result<bool, Fault> {
         let now = self.sight.node.clock().now();
         let mut reached: HashMap<String, Reached> = HashMap::new();
         let mut ahead: VecDeque<String> = named.iter().cloned().collect();
@@ -186,7 +204,7 @@ impl View<'_> {
             if reached.len() >= MAX_REACH {
                 return Ok(true);
             }
-            let one = self.reach(&id, now)?;
+            let one = self.reach(&id, by, now)?;
             ahead.extend(one.versions.iter().flatten().cloned());
             reached.insert(id, one);
         }
@@ -202,7 +220,7 @@ impl View<'_> {
                     .iter()
                     .filter(|(_, one)| !one.settled)
                     .map(|(id, one)| {
-                        let key = self.key(id);
+                        let key = self.key(id, by);
                         (key, (now, one.hidden))
                     }),
             );
@@ -210,17 +228,29 @@ impl View<'_> {
         Ok(names)
     }
 
-    fn reach(&self, id: &str, now: Timestamp) -> Result<Reached, Fault> {
-        if let Some(hidden) = self.known(id, now) {
+    fn reach(&self, id: &str, by: Option<&str>, now: Timestamp) -> Result<Reached, Fault> {
+        let standard = is_standard_marking(id).then_some(false);
+        if let Some(hidden) = standard.or_else(|| self.known(id, by, now)) {
             return Ok(Reached {
                 hidden,
                 settled: true,
                 ..Reached::default()
             });
         }
-        let rows = self.sight.rows(self.at, id)?;
+        let rows = self.rows(id)?;
         let mut one = Reached::default();
+        let mut tells = false;
         for (_, row) in &rows {
+            self.waiting.check()?;
+            let item = self.sight.item(row.number)?;
+            // What was deleted by rule is not here; what was taken back takes with it what names it.
+            let there = |item: &Arc<ItemView>| {
+                item.is_taken_back() || item.parts.iter().any(|part| part.content.is_some())
+            };
+            if !row.is_by(by) || !item.as_ref().is_some_and(there) {
+                continue;
+            }
+            tells |= row.shared.is_none();
             let shown = self.may_see(row)?;
             let object = shown
                 .as_ref()
@@ -230,7 +260,6 @@ impl View<'_> {
         }
         // One that is not here at all is named as it came: it says nothing that is here. Nor does one that
         // many bulletins are written with: whoever sees what names it sees it there.
-        let tells = rows.iter().any(|(_, row)| row.shared.is_none());
         one.hidden = tells && one.versions.is_empty();
         Ok(one)
     }

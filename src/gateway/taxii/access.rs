@@ -44,6 +44,17 @@ pub enum InvalidSecret {
     Certificate,
 }
 
+/// Credentials that a server cannot be started with.
+#[derive(Debug, Error)]
+pub enum InvalidAccess {
+    /// Random numbers.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// One credential of two clients: nobody could tell which of them it is.
+    #[error("`{0}` and `{1}` have the same {2}; each client needs its own")]
+    Twice(String, String, &'static str),
+}
+
 /// A password, as it is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
@@ -243,19 +254,37 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// These and no others.
+    /// These and no others, no two of them the same.
     pub fn new(
         credentials: impl IntoIterator<Item = (Client, Secret)>,
         entropy: &dyn Entropy,
-    ) -> Result<Self, NoEntropy> {
+    ) -> Result<Self, InvalidAccess> {
+        let twice = |one: &Client, other: &Client, what| {
+            Err(InvalidAccess::Twice(one.0.clone(), other.0.clone(), what))
+        };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>(entropy)?);
-        let (mut passwords, mut tokens) = (Vec::new(), Vec::new());
-        let mut certificates = HashMap::new();
+        let mut passwords: Vec<(String, PasswordHash, Client)> = Vec::new();
+        let mut tokens: Vec<(hmac::Tag, Client)> = Vec::new();
+        let mut certificates: HashMap<[u8; 32], Client> = HashMap::new();
         for (client, secret) in credentials {
             match secret {
-                Secret::Password { user, hash } => passwords.push((user, hash, client)),
-                Secret::Token(hash) => tokens.push((hmac::sign(&key, &hash.0), client)),
+                Secret::Password { user, hash } => {
+                    if let Some((.., other)) = passwords.iter().find(|(name, ..)| *name == user) {
+                        return twice(other, &client, "user's name");
+                    }
+                    passwords.push((user, hash, client));
+                }
+                Secret::Token(hash) => {
+                    let same = |tag: &hmac::Tag| hmac::verify(&key, &hash.0, tag.as_ref()).is_ok();
+                    if let Some((_, other)) = tokens.iter().find(|(tag, _)| same(tag)) {
+                        return twice(other, &client, "token");
+                    }
+                    tokens.push((hmac::sign(&key, &hash.0), client));
+                }
                 Secret::Certificate(hash) => {
+                    if let Some(other) = certificates.get(&hash) {
+                        return twice(other, &client, "certificate");
+                    }
                     certificates.insert(hash, client);
                 }
             }
@@ -405,6 +434,23 @@ mod tests {
             let presented = Presented::read(Some(header), None);
             assert_eq!(access.recognise(presented).unwrap(), None, "{header}");
         }
+    }
+
+    #[test]
+    fn no_credential_is_of_two_clients() {
+        let entropy = SeededEntropy::new(3);
+        let (_, token) = TokenHash::draw(&entropy).unwrap();
+        let of = |one: &Secret, other: &Secret| {
+            let both = [(client("a"), one.clone()), (client("b"), other.clone())];
+            Access::new(both, &entropy).map_err(|error| error.to_string())
+        };
+        let digits = "ab".repeat(32);
+        let colons = vec!["AB"; 32].join(":");
+        let certificate = |text: &str| Secret::certificate(text).unwrap();
+        let same = of(&certificate(&digits), &certificate(&colons)).unwrap_err();
+        assert!(same.contains("`a` and `b`"), "{same}");
+        assert!(of(&certificate(&digits), &certificate(&"cd".repeat(32))).is_ok());
+        assert!(of(&Secret::Token(token.clone()), &Secret::Token(token)).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use thiserror::Error;
 use uuid::Builder;
 
 use super::resource::{ApiRoot, Collection, Discovery, Status, StatusDetails};
-use super::store::{AddError, Client, Entry, Fault, Place, Position, Store};
+use super::store::{AddError, Client, Entry, Fault, Place, Position, Store, Waiting};
 use super::version::{SpecVersion, Version, read_timestamp, timestamp};
 use crate::clock::{Clock, Entropy, NoEntropy, Timestamp, random};
 
@@ -227,7 +227,12 @@ impl Store for MemoryStore {
         Ok(self.roots()?.get(root).map(|root| root.information.clone()))
     }
 
-    fn collections(&self, _client: &Client, root: &str) -> Result<Vec<Collection>, Fault> {
+    fn collections(
+        &self,
+        _client: &Client,
+        root: &str,
+        _waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault> {
         let roots = self.roots()?;
         let collections = roots
             .get(root)
@@ -244,6 +249,7 @@ impl Store for MemoryStore {
         at: &Place,
         after: Position,
         limit: usize,
+        _waiting: &Waiting,
     ) -> Result<Vec<Entry>, Fault> {
         use std::ops::Bound::{Excluded, Unbounded};
         self.within(at, |held| {
@@ -253,7 +259,13 @@ impl Store for MemoryStore {
         })
     }
 
-    fn versions(&self, _client: &Client, at: &Place, object: &str) -> Result<Vec<Entry>, Fault> {
+    fn versions(
+        &self,
+        _client: &Client,
+        at: &Place,
+        object: &str,
+        _waiting: &Waiting,
+    ) -> Result<Vec<Entry>, Fault> {
         self.within(at, |held| held.versions(object).cloned().collect())
     }
 
@@ -262,6 +274,7 @@ impl Store for MemoryStore {
         _client: &Client,
         at: &Place,
         entry: &Entry,
+        _waiting: &Waiting,
     ) -> Result<Option<Box<RawValue>>, Fault> {
         self.within(at, |held| {
             let found = held.entries.get(&entry.position);

@@ -19,10 +19,12 @@ mod server;
 mod store;
 mod version;
 
-pub use access::{Access, InvalidSecret, PasswordHash, Presented, Secret, TokenHash};
+pub use access::{
+    Access, InvalidAccess, InvalidSecret, PasswordHash, Presented, Secret, TokenHash,
+};
 pub(super) use memory::identifier;
 pub use memory::{InvalidData, MemoryStore};
 pub use resource::{ApiRoot, Collection, Discovery, Status, StatusDetails};
 pub use server::{Taxii, serve};
-pub use store::{AddError, Client, Entry, Fault, Place, Position, Store};
+pub use store::{AddError, Client, Entry, Fault, Place, Position, Store, Waiting};
 pub use version::{SpecVersion, Version, timestamp};

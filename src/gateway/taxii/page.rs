@@ -4,13 +4,15 @@
 //! specification; then the version. So "the latest version" is the latest of those that match the rest of
 //! the request, as section 3.4.1 has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::filter::{Filter, Versions};
-use super::store::{Client, Entry, Fault, Place, Position, Store};
+use super::store::{Client, Entry, Fault, Place, Position, Store, Waiting};
 
 /// Entries that are asked of the store at once.
 const CHUNK: usize = 256;
+/// Objects of which it is remembered during one request which of their entries are asked for.
+const MAX_KNOWN: usize = 10_000;
 
 /// What a request gets.
 #[derive(Debug)]
@@ -28,11 +30,13 @@ pub(super) fn page(
     at: &Place,
     filter: &Filter,
     limit: usize,
+    waiting: &Waiting,
 ) -> Result<Page, Fault> {
     let mut found = Vec::new();
     if let Some(ids) = &filter.ids {
         for id in ids {
-            found.extend(wanted(store.versions(client, at, id)?, filter));
+            waiting.check()?;
+            found.extend(wanted(store.versions(client, at, id, waiting)?, filter));
         }
         found.sort_by_key(|entry| entry.position);
         found.retain(|entry| filter.next.is_none_or(|next| entry.position > next));
@@ -51,12 +55,29 @@ pub(super) fn page(
         Position::after,
     );
     after = filter.next.map_or(after, |next| next.max(after));
+    // An object is looked at once, however often it stands here.
+    let mut known: HashMap<String, BTreeSet<Position>> = HashMap::new();
     loop {
-        let chunk = store.entries(client, at, after, CHUNK)?;
+        waiting.check()?;
+        let chunk = store.entries(client, at, after, CHUNK, waiting)?;
         let full = chunk.len() == CHUNK;
         for entry in chunk {
             after = entry.position;
-            if !filter.matches(&entry) || !is_wanted(store, client, at, filter, &entry)? {
+            if !filter.matches(&entry) {
+                continue;
+            }
+            if !known.contains_key(&entry.id) {
+                waiting.check()?;
+                let versions = store.versions(client, at, &entry.id, waiting)?;
+                let wanted = wanted(versions, filter);
+                if known.len() >= MAX_KNOWN {
+                    known.clear();
+                }
+                let positions = wanted.iter().map(|entry| entry.position).collect();
+                known.insert(entry.id.clone(), positions);
+            }
+            let wanted = known.get(&entry.id);
+            if wanted.is_none_or(|wanted| !wanted.contains(&entry.position)) {
                 continue;
             }
             if found.len() == limit {
@@ -74,18 +95,6 @@ pub(super) fn page(
             });
         }
     }
-}
-
-fn is_wanted(
-    store: &dyn Store,
-    client: &Client,
-    at: &Place,
-    filter: &Filter,
-    entry: &Entry,
-) -> Result<bool, Fault> {
-    let versions = store.versions(client, at, &entry.id)?;
-    let mut wanted = wanted(versions, filter).into_iter();
-    Ok(wanted.any(|one| one.position == entry.position))
 }
 
 /// Which of one object's entries are asked for.

@@ -23,7 +23,7 @@ use super::resource::{
     ApiRoot, Collection, Collections, Envelope, Manifest, ManifestRecord, VersionList, error,
 };
 use super::route::{Endpoint, Route, route};
-use super::store::{AddError, Client, Entry, Fault, Place, Store};
+use super::store::{AddError, Client, Entry, Fault, Place, Store, Waiting};
 use super::version::timestamp;
 use crate::transport::{HttpLimits, PeerCertificate, Tls, serve_http, serve_https};
 
@@ -32,6 +32,11 @@ const VERIFYING: usize = 2;
 /// And so many wait for that. More are turned away: whoever tries passwords keeps nobody out who has logged
 /// in before.
 const WAITING: usize = 8;
+/// Requests that look into the store at once; others wait, in their time.
+const WALKING: usize = 8;
+/// Bytes of objects after which a page ends, with `more`: a page has one object at least, and is answered
+/// from memory.
+const MAX_PAGE: usize = 8 * 1024 * 1024;
 /// Bodies are read up to so many times what is taken, and thrown away: a client that is told 413 only after
 /// it has sent everything hears it.
 const DRAINED: u64 = 4;
@@ -49,6 +54,7 @@ pub struct Taxii {
     page: usize,
     verifying: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    walking: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Taxii {
@@ -66,6 +72,7 @@ impl Taxii {
             page: page.max(1),
             verifying: Arc::new(Semaphore::new(VERIFYING)),
             waiting: Arc::new(Semaphore::new(VERIFYING + WAITING)),
+            walking: Arc::new(Semaphore::new(WALKING)),
         }
     }
 }
@@ -258,6 +265,7 @@ struct Asked {
     /// The resource, as the client named it.
     path: String,
     query: String,
+    waiting: Waiting,
 }
 
 async fn answer(taxii: Taxii, request: Request) -> Result<Response, Refusal> {
@@ -288,11 +296,15 @@ async fn answer(taxii: Taxii, request: Request) -> Result<Response, Refusal> {
         method,
         path,
         query,
+        waiting: Waiting::default(),
     };
+    // Where the answer comes too late, this ends before the work does, which looks at it.
+    let _waits = asked.waiting.0.clone().drop_guard();
     if posted {
         return add(taxii, asked, body).await;
     }
-    blocking(move || get(&taxii, &asked)).await
+    let walking = Arc::clone(&taxii.walking);
+    blocking(&walking, move || get(&taxii, &asked)).await
 }
 
 fn texts<'a>(
@@ -326,10 +338,20 @@ async fn authenticate(taxii: &Taxii, request: &Parts) -> Result<Client, Refusal>
     known.ok_or(Refusal::Unauthorized)
 }
 
-async fn blocking(
-    act: impl FnOnce() -> Result<Response, Refusal> + Send + 'static,
-) -> Result<Response, Refusal> {
-    let done = tokio::task::spawn_blocking(act).await;
+/// Works where it may block. Its place is taken until the work ends, not until nobody waits for it any more:
+/// whoever asks again and again leaves threads for the rest of the node.
+async fn blocking<T: Send + 'static>(
+    walking: &Arc<Semaphore>,
+    act: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    // Ends with the server only.
+    let place = Arc::clone(walking).acquire_owned().await.ok();
+    let done = tokio::task::spawn_blocking(move || {
+        let done = act();
+        drop(place);
+        done
+    });
+    let done = done.await;
     done.unwrap_or_else(|_| Err(Fault::new("a request failed").into()))
 }
 
@@ -359,31 +381,31 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
         }
         Endpoint::Collections { root } => {
             api_root(taxii, client, root)?;
-            let collections = taxii.store.collections(client, root)?;
+            let collections = taxii.store.collections(client, root, &asked.waiting)?;
             Ok(json(StatusCode::OK, &Collections { collections }))
         }
         Endpoint::Collection { root, collection } => {
-            let (_, found) = find(taxii, client, root, collection)?;
+            let (_, found) = find(taxii, asked, root, collection)?;
             Ok(json(StatusCode::OK, &found))
         }
         Endpoint::Manifest { root, collection } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             manifest(taxii, asked, &at)
         }
         Endpoint::Objects { root, collection } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Objects)?;
-            let page = paged(taxii, client, &at, &filter)?;
-            envelope(taxii, client, &at, &filter, &page)
+            let page = paged(taxii, asked, &at, &filter)?;
+            envelope(taxii, asked, &at, &filter, page)
         }
         Endpoint::Object {
             root,
             collection,
             object,
         } if asked.method == Method::DELETE => {
-            let at = deletable(taxii, client, root, collection)?;
+            let at = deletable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Delete)?;
-            let entries = known(taxii, client, &at, object)?;
+            let entries = known(taxii, asked, &at, object)?;
             let entries = page::wanted(entries, &filter);
             if entries.is_empty() {
                 return Err(Refusal::NotFound);
@@ -396,19 +418,19 @@ fn get(taxii: &Taxii, asked: &Asked) -> Result<Response, Refusal> {
             collection,
             object,
         } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Object)?;
-            let page = of_object(taxii, client, &at, &filter, object)?;
-            envelope(taxii, client, &at, &filter, &page)
+            let page = of_object(taxii, asked, &at, &filter, object)?;
+            envelope(taxii, asked, &at, &filter, page)
         }
         Endpoint::Versions {
             root,
             collection,
             object,
         } => {
-            let at = readable(taxii, client, root, collection)?;
+            let at = readable(taxii, asked, root, collection)?;
             let filter = filter(asked, Known::Versions)?;
-            let page = of_object(taxii, client, &at, &filter, object)?;
+            let page = of_object(taxii, asked, &at, &filter, object)?;
             Ok(versions(&filter, &page))
         }
     }
@@ -422,12 +444,13 @@ fn api_root(taxii: &Taxii, client: &Client, root: &str) -> Result<ApiRoot, Refus
 /// A collection, by its id or alias.
 fn find(
     taxii: &Taxii,
-    client: &Client,
+    asked: &Asked,
     root: &str,
     name: &str,
 ) -> Result<(Place, Collection), Refusal> {
+    let (client, waiting) = (&asked.client, &asked.waiting);
     api_root(taxii, client, root)?;
-    let collections = taxii.store.collections(client, root)?;
+    let collections = taxii.store.collections(client, root, waiting)?;
     let by_id = collections.iter().position(|one| one.id == name);
     let mut all = collections.iter();
     let found = by_id.or_else(|| all.position(|one| one.alias.as_deref() == Some(name)));
@@ -440,8 +463,8 @@ fn find(
     Ok((place, found))
 }
 
-fn readable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Place, Refusal> {
-    let (place, collection) = find(taxii, client, root, name)?;
+fn readable(taxii: &Taxii, asked: &Asked, root: &str, name: &str) -> Result<Place, Refusal> {
+    let (place, collection) = find(taxii, asked, root, name)?;
     if !collection.can_read {
         return Err(Refusal::Forbidden("read this collection"));
     }
@@ -449,8 +472,8 @@ fn readable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Pl
 }
 
 /// The table of section 5.7.
-fn deletable(taxii: &Taxii, client: &Client, root: &str, name: &str) -> Result<Place, Refusal> {
-    let (place, collection) = find(taxii, client, root, name)?;
+fn deletable(taxii: &Taxii, asked: &Asked, root: &str, name: &str) -> Result<Place, Refusal> {
+    let (place, collection) = find(taxii, asked, root, name)?;
     match (collection.can_read, collection.can_write) {
         (true, true) => Ok(place),
         (false, false) => Err(Refusal::NotFound),
@@ -462,15 +485,17 @@ fn filter(asked: &Asked, known: Known) -> Result<Filter, InvalidQuery> {
     Filter::read(&asked.query, known, &asked.path)
 }
 
-fn paged(taxii: &Taxii, client: &Client, at: &Place, filter: &Filter) -> Result<Page, Fault> {
+fn paged(taxii: &Taxii, asked: &Asked, at: &Place, filter: &Filter) -> Result<Page, Fault> {
     let limit = filter.limit.unwrap_or(taxii.page).min(taxii.page);
-    page::page(taxii.store.as_ref(), client, at, filter, limit)
+    let (store, waiting) = (taxii.store.as_ref(), &asked.waiting);
+    page::page(store, &asked.client, at, filter, limit, waiting)
 }
 
 /// The entries of an object that is there. One that is not releasable to this client is as unknown to it as
 /// one that never was.
-fn known(taxii: &Taxii, client: &Client, at: &Place, object: &str) -> Result<Vec<Entry>, Refusal> {
-    let entries = taxii.store.versions(client, at, object)?;
+fn known(taxii: &Taxii, asked: &Asked, at: &Place, object: &str) -> Result<Vec<Entry>, Refusal> {
+    let (client, waiting) = (&asked.client, &asked.waiting);
+    let entries = taxii.store.versions(client, at, object, waiting)?;
     if entries.is_empty() {
         return Err(Refusal::NotFound);
     }
@@ -480,39 +505,50 @@ fn known(taxii: &Taxii, client: &Client, at: &Place, object: &str) -> Result<Vec
 /// A page of one object's entries; empty where filters leave none over.
 fn of_object(
     taxii: &Taxii,
-    client: &Client,
+    asked: &Asked,
     at: &Place,
     filter: &Filter,
     object: &str,
 ) -> Result<Page, Refusal> {
-    known(taxii, client, at, object)?;
+    known(taxii, asked, at, object)?;
     let mut filter = filter.clone();
     filter.ids = Some([object.to_owned()].into());
-    Ok(paged(taxii, client, at, &filter)?)
+    Ok(paged(taxii, asked, at, &filter)?)
 }
 
 fn envelope(
     taxii: &Taxii,
-    client: &Client,
+    asked: &Asked,
     at: &Place,
     filter: &Filter,
-    page: &Page,
+    mut page: Page,
 ) -> Result<Response, Refusal> {
+    let (client, waiting) = (&asked.client, &asked.waiting);
     let mut objects = Vec::with_capacity(page.entries.len());
+    let (mut bytes, mut taken) = (0_usize, 0);
     for entry in &page.entries {
-        objects.extend(taxii.store.content(client, at, entry)?);
+        waiting.check()?;
+        let object = taxii.store.content(client, at, entry, waiting)?;
+        bytes += object.as_ref().map_or(0, |object| object.get().len());
+        if bytes > MAX_PAGE && taken > 0 {
+            break;
+        }
+        objects.extend(object);
+        taken += 1;
     }
+    page.more |= taken < page.entries.len();
+    page.entries.truncate(taken);
     let envelope = Envelope {
-        more: more(page),
-        next: next(filter, page),
+        more: more(&page),
+        next: next(filter, &page),
         objects,
     };
-    Ok(dated(page, json(StatusCode::OK, &envelope)))
+    Ok(dated(&page, json(StatusCode::OK, &envelope)))
 }
 
 fn manifest(taxii: &Taxii, asked: &Asked, at: &Place) -> Result<Response, Refusal> {
     let filter = filter(asked, Known::Objects)?;
-    let page = paged(taxii, &asked.client, at, &filter)?;
+    let page = paged(taxii, asked, at, &filter)?;
     let record = |entry: &Entry| ManifestRecord {
         id: entry.id.clone(),
         date_added: timestamp(entry.position.date_added),
@@ -565,19 +601,19 @@ async fn add(taxii: Taxii, asked: Asked, body: Body) -> Result<Response, Refusal
         // No other takes this method.
         _ => return Err(Refusal::NotFound),
     };
-    let (server, client) = (taxii.clone(), asked.client.clone());
-    let looked = tokio::task::spawn_blocking(move || {
-        let root = (api_root(&server, &client, &root)?, root);
-        let (place, found) = find(&server, &client, &root.1, &collection)?;
+    let server = taxii.clone();
+    let walking = Arc::clone(&taxii.walking);
+    let looked = blocking(&walking, move || {
+        let max = api_root(&server, &asked.client, &root)?.max_content_length;
+        let (place, found) = find(&server, &asked, &root, &collection)?;
         if !found.can_write {
             return Err(Refusal::Forbidden("add to this collection"));
         }
-        Ok((root.0.max_content_length, place))
+        Ok((asked, max, place))
     });
-    let failed = |_| Refusal::from(Fault::new("a request failed"));
-    let (limit, place) = looked.await.map_err(failed)??;
+    let (asked, limit, place) = looked.await?;
     let body = read(body, limit).await?;
-    blocking(move || {
+    blocking(&walking, move || {
         let objects = objects(&body)?;
         let status = taxii.store.add(&asked.client, &place, &objects)?;
         Ok(json(StatusCode::ACCEPTED, &status))

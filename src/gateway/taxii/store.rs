@@ -7,6 +7,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use super::resource::{ApiRoot, Collection, Discovery, Status};
 use super::version::{SpecVersion, Version};
@@ -72,6 +73,20 @@ impl Fault {
     }
 }
 
+/// Whether somebody still waits for an answer. Whoever walks far for one looks at it on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting(pub(super) CancellationToken);
+
+impl Waiting {
+    /// An error where nobody waits any more: what is done from here on is done for nobody.
+    pub fn check(&self) -> Result<(), Fault> {
+        if self.0.is_cancelled() {
+            return Err(Fault::new("nobody waits for the answer any more"));
+        }
+        Ok(())
+    }
+}
+
 /// Why objects were not taken at all. What can be said of a single object is in its status instead.
 #[derive(Debug, Error)]
 pub enum AddError {
@@ -93,7 +108,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// An API root's collections, always in the same order (5.1). One that this client may neither read
     /// nor write may be among them, and says so.
-    fn collections(&self, client: &Client, root: &str) -> Result<Vec<Collection>, Fault>;
+    fn collections(
+        &self,
+        client: &Client,
+        root: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Collection>, Fault>;
 
     /// Up to `limit` entries that this client may see, after a position, ascending; fewer only where there
     /// are no more.
@@ -103,10 +123,17 @@ pub trait Store: Send + Sync + 'static {
         at: &Place,
         after: Position,
         limit: usize,
+        waiting: &Waiting,
     ) -> Result<Vec<Entry>, Fault>;
 
     /// All entries of one object that this client may see, ascending.
-    fn versions(&self, client: &Client, at: &Place, object: &str) -> Result<Vec<Entry>, Fault>;
+    fn versions(
+        &self,
+        client: &Client,
+        at: &Place,
+        object: &str,
+        waiting: &Waiting,
+    ) -> Result<Vec<Entry>, Fault>;
 
     /// An entry's object, byte for byte as it was added; `None` where it is gone by now.
     fn content(
@@ -114,6 +141,7 @@ pub trait Store: Send + Sync + 'static {
         client: &Client,
         at: &Place,
         entry: &Entry,
+        waiting: &Waiting,
     ) -> Result<Option<Box<RawValue>>, Fault>;
 
     /// Takes objects of an envelope (5.5): what becomes of each is in the status.
