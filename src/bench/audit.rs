@@ -61,6 +61,7 @@ pub async fn audit(plan: &AuditPlan, progress: impl Fn(u64)) -> Result<Figures, 
                 of: Precedence::Routine,
                 measure: None,
                 stalled: false,
+                late: false,
             };
             let world = world.clone();
             let receive = Job::Receive { world, receive };

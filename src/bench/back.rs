@@ -47,6 +47,7 @@ pub async fn back(plan: &BackPlan, progress: impl Fn(u64)) -> Result<Figures, Be
             of: Precedence::Routine,
             measure: None,
             stalled: false,
+            late: false,
         },
         world,
     };

@@ -101,6 +101,7 @@ impl Fanout {
                 .schedule()
                 .map(|schedule| (Precedence::Routine, schedule)),
             stalled: self.stalled,
+            late: false,
         }
     }
 }
@@ -435,9 +436,15 @@ impl Tally {
         }
     }
 
+    /// From when on what is due is counted.
+    fn begin(&self, start: u64) {
+        // The first to say so is believed.
+        let _ = self.start.set(start);
+    }
+
     /// Waits until everybody has everything.
     pub(super) async fn done(&self, start: u64) -> Done {
-        let _ = self.start.set(start);
+        self.begin(start);
         self.complete.notified().await;
         let taken = self.lock();
         Done {
@@ -456,6 +463,14 @@ pub(super) async fn receive(
     receive: &Receive,
 ) -> Result<Done, BenchError> {
     let tally = Tally::new(receive)?;
+    let begun = if receive.late {
+        let start = parent.ready().await?;
+        tally.begin(start);
+        until(start).await;
+        Some(start)
+    } else {
+        None
+    };
     let mut sessions = Vec::new();
     for partner in world.recipients.iter().take(receive.recipients) {
         sessions.push(Session::open(world, partner, Vec::new()).await?);
@@ -472,7 +487,10 @@ pub(super) async fn receive(
             tally.took(number, precedence, &sealed.id.0);
         }));
     }
-    let start = parent.ready().await?;
+    let start = match begun {
+        Some(start) => start,
+        None => parent.ready().await?,
+    };
     tokio::select! {
         done = tally.done(start) => Ok(done),
         Some(ended) = tasks.join_next() => {

@@ -33,6 +33,7 @@ pub async fn urgent(plan: &UrgentPlan) -> Result<Vec<Figures>, BenchError> {
     let idle = Receive {
         expect: plan.flashes,
         of: Precedence::Flash,
+        late: false,
         ..plan.receive()
     };
     let idle = plan.flash(&world, idle, plan.flashes).await?;
@@ -71,6 +72,7 @@ impl UrgentPlan {
             of: Precedence::Routine,
             measure: Some((Precedence::Flash, self.schedule())),
             stalled: false,
+            late: true,
         }
     }
 

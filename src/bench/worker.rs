@@ -101,6 +101,9 @@ pub(super) struct Receive {
     pub(super) measure: Option<(Precedence, Schedule)>,
     /// The last of the recipients does not read what comes.
     pub(super) stalled: bool,
+    /// They connect at the start, and not before: something waits for them already.
+    #[serde(default)]
+    pub(super) late: bool,
 }
 
 /// What a worker did.
