@@ -1,6 +1,7 @@
 //! W4: all nodes connect at once; and what each costs in memory when nothing happens.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -10,6 +11,11 @@ use super::figures::{Figures, Latencies};
 use super::worker::{Done, Job, Parent, Worker, micros, until};
 use super::world::World;
 use crate::testing::Scratch;
+
+/// The first wait of a node that was turned away.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Microseconds after which a node gives up.
+const PATIENCE: u64 = 60_000_000;
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -76,8 +82,17 @@ pub(super) async fn connect(parent: &mut Parent, world: &World) -> Result<Done, 
     for (endpoint, partner) in endpoints {
         let world = world.clone();
         tasks.spawn(async move {
-            let session = Session::open_on(endpoint, &world, &partner, Vec::new()).await?;
-            Ok::<_, BenchError>((session, micros()))
+            // As a node does: one that is turned away comes again, a little later each time.
+            let mut wait = FIRST_WAIT;
+            loop {
+                let open = Session::open_on(endpoint.clone(), &world, &partner, Vec::new());
+                match open.await {
+                    Ok(session) => return Ok::<_, BenchError>((session, micros())),
+                    Err(error) if micros() - start > PATIENCE => return Err(error),
+                    Err(_) => tokio::time::sleep(wait).await,
+                }
+                wait = wait.mul_f64(1.5);
+            }
         });
     }
     let (mut sessions, mut latencies, mut last) = (Vec::new(), Latencies::new()?, start);
