@@ -24,7 +24,8 @@ fn name(number: usize) -> String {
     format!("p{number:04}.example")
 }
 
-fn partner(number: usize) -> Result<PartnerId, BenchError> {
+/// A partner of the benchmark; 0 publishes.
+pub fn partner(number: usize) -> Result<PartnerId, BenchError> {
     name(number).parse().map_err(BenchError::worker)
 }
 
@@ -70,28 +71,36 @@ fn agreement(number: usize, one: usize, other: usize) -> Result<Agreement, Bench
     parse_draft(&text).map_err(BenchError::worker)
 }
 
-/// The originator (partner 0) has agreements with `recipients` partners; all others are among the rest.
-fn rulebook(count: usize, recipients: usize) -> Result<Rulebook, BenchError> {
+/// So many agreements of three clauses among 1,000 partners: the bulletin's originator has one with each of
+/// `recipients` partners; all others are among the rest.
+pub fn agreements(count: usize, recipients: usize) -> Result<Vec<Agreement>, BenchError> {
     let rest = PARTNERS - 1;
+    (0..count)
+        .map(|number| {
+            if number < recipients {
+                return agreement(number, 0, number + 1);
+            }
+            let one = number * 7_919 % rest;
+            let other = (one + 1 + number * 104_729 % (rest - 1)) % rest;
+            agreement(number, one + 1, other + 1)
+        })
+        .collect()
+}
+
+fn rulebook(agreements: Vec<Agreement>) -> Result<Rulebook, BenchError> {
     let mut rulebook = Rulebook::new();
     for number in 0..PARTNERS {
         rulebook.set_standing(partner(number)?, Standing::Active);
     }
-    for number in 0..count {
-        let terms = if number < recipients {
-            agreement(number, 0, number + 1)?
-        } else {
-            let one = number * 7_919 % rest;
-            let other = (one + 1 + number * 104_729 % (rest - 1)) % rest;
-            agreement(number, one + 1, other + 1)?
-        };
+    for terms in agreements {
         let signed = SignedAgreement::unsigned(&terms).map_err(BenchError::worker)?;
         rulebook.insert_terms(signed.id(), &Arc::new(terms));
     }
     Ok(rulebook)
 }
 
-fn bulletin() -> Result<(Labels, Vec<PartLabels>), BenchError> {
+/// The bulletin that is decided upon: what a decision looks at in its header and its four parts.
+pub fn bulletin() -> Result<(Labels, Vec<PartLabels>), BenchError> {
     let labels = Labels {
         originator: partner(0)?,
         disguise: None,
@@ -123,9 +132,10 @@ fn bulletin() -> Result<(Labels, Vec<PartLabels>), BenchError> {
     Ok((labels, parts.collect()))
 }
 
-fn decision(count: usize, recipients: usize) -> Result<Figures, BenchError> {
+/// The cost of a decision for so many recipients, with so many agreements in force.
+pub fn decision(count: usize, recipients: usize) -> Result<Figures, BenchError> {
     let now: Timestamp = "2026-06-01T00:00:00Z".parse().map_err(BenchError::worker)?;
-    let (rulebook, usage) = (rulebook(count, recipients)?, Usage::new());
+    let (rulebook, usage) = (rulebook(agreements(count, recipients)?)?, Usage::new());
     let (labels, parts) = bulletin()?;
     let mut times = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {

@@ -13,7 +13,7 @@ mod audit;
 mod back;
 mod bursts;
 mod client;
-mod decision;
+pub mod decision;
 mod error;
 mod fanout;
 mod figures;

@@ -118,8 +118,7 @@ impl Lane {
         let (first, room) = {
             let lane = lock(&self.sender);
             let room = if lane.has_room() { lane.room() } else { 0 };
-            // One is always allowed.
-            (lane.next(), room.max(usize::from(lane.has_room())))
+            (lane.next(), room)
         };
         let state = self.shared.log.state();
         let lane = state.lanes().lane(&self.partner, self.precedence);
@@ -158,7 +157,8 @@ impl Lane {
         lock(&self.sender).sent_void();
         self.shared.metrics.voids.inc();
         let frame = encode(&Frame::Deliver { number, item: None });
-        framed(buffer, |buffer| buffer.extend_from_slice(&frame))
+        framed(buffer, |buffer| buffer.extend_from_slice(&frame))?;
+        Ok(())
     }
 
     /// Adds a delivery's frame to what is written, and counts it as sent.
@@ -181,10 +181,8 @@ impl Lane {
             onward: release.onward,
             inherited,
         };
-        let mut length = 0;
-        framed(buffer, |buffer| {
-            length = put_delivery(number, &around, &bytes, buffer);
-        })?;
+        let put = |buffer: &mut BytesMut| put_delivery(number, &around, &bytes, buffer);
+        let length = framed(buffer, put)?;
         let header = shelved.header_hash();
         lock(&self.sender).sent(&header, &withheld, length);
         self.shared.metrics.deliveries.inc();
@@ -192,16 +190,16 @@ impl Lane {
     }
 }
 
-/// Appends a frame with its length before it. One buffer for a whole batch: QUIC looks through its pieces
+/// Appends a frame with its length before it; that length. One buffer for a whole batch: QUIC looks through its pieces
 /// for every packet.
-fn framed(buffer: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) -> Result<(), End> {
+fn framed(buffer: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) -> Result<usize, End> {
     let start = buffer.len();
     buffer.put_u32(0);
     put(buffer);
     let length = buffer.len() - start - 4;
-    let length = u32::try_from(length).map_err(std::io::Error::other)?;
-    buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    Ok(())
+    let head = u32::try_from(length).map_err(std::io::Error::other)?;
+    buffer[start..start + 4].copy_from_slice(&head.to_be_bytes());
+    Ok(length)
 }
 
 impl From<quinn::ClosedStream> for End {

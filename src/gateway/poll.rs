@@ -10,14 +10,13 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use url::Url;
 
 use super::exchange::publish;
 use super::taxii::{AddError, Status, timestamp};
 use crate::clock::Timestamp;
 use crate::node::{Applications, PollConfig};
-use crate::transport::Trouble;
+use crate::transport::{Trouble, http_agent};
 
 /// The longest one request may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -99,31 +98,12 @@ impl Poll {
         secret: Option<&str>,
         roots: Option<&[u8]>,
     ) -> Result<Self, InvalidPoll> {
-        let mut tls = TlsConfig::builder();
-        if let Some(pem) = roots {
-            let certificates = ureq::tls::parse_pem(pem).filter_map(|item| match item {
-                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            let certificates: Vec<Certificate<'static>> = certificates.collect();
-            if certificates.is_empty() {
-                return Err(InvalidPoll::Roots);
-            }
-            tls = tls.root_certs(RootCerts::from(certificates));
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            // A redirect would take the credential somewhere else.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent(concat!("entente/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .build();
+        let agent = http_agent(TIMEOUT, roots).map_err(|_| InvalidPoll::Roots)?;
         Ok(Self {
             node,
             config,
             authorization: secret.map(authorization).transpose()?,
-            agent: agent.into(),
+            agent,
         })
     }
 

@@ -15,6 +15,7 @@
 //! | HTTP without limits of its own | `http.rs` |
 //! | default socket buffers lose a storm | `socket.rs` |
 
+mod agent;
 mod endpoint;
 mod http;
 mod https;
@@ -25,6 +26,7 @@ mod stream;
 mod tls;
 mod verifier;
 
+pub use agent::{NoRoots, http_agent};
 pub use endpoint::{EndpointError, ResetSecret, client_endpoint, server_endpoint};
 pub use http::{HttpLimits, serve_http, serve_https};
 pub use https::{PeerCertificate, Tls};

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ring::hmac;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 use super::config::WebhookConfig;
@@ -13,6 +12,7 @@ use super::{Failed, ItemView};
 use crate::clock::Timestamp;
 use crate::identity::read_private;
 use crate::node::NodeError;
+use crate::transport::http_agent;
 
 /// The longest one delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,32 +42,18 @@ impl Post {
             let key = key(&text);
             key.ok_or_else(|| unusable(path, "no secret as `entente hook secret` makes it"))
         });
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &config.roots {
-            let pem = std::fs::read(path).map_err(|error| NodeError::File {
+        let roots = config.roots.as_ref().map(|path| {
+            std::fs::read(path).map_err(|error| NodeError::File {
                 path: path.clone(),
                 error,
-            })?;
-            let certificates = parse_pem(&pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            let certificates: Vec<Certificate<'static>> = certificates.collect();
-            if certificates.is_empty() {
-                return Err(unusable(path, "no certificates in PEM"));
-            }
-            tls = tls.root_certs(RootCerts::from(certificates));
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            // A redirect would take the bulletin somewhere else.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent(concat!("entente/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .build();
+            })
+        });
+        let agent = http_agent(TIMEOUT, roots.transpose()?.as_deref()).map_err(|error| {
+            let path = config.roots.clone().unwrap_or_default();
+            unusable(&path, &error.to_string())
+        })?;
         Ok(Self {
-            agent: agent.into(),
+            agent,
             url: config.url.clone(),
             secret: secret.transpose()?,
         })
