@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "entente/v1/key.proto",
     "entente/v1/bulletin.proto",
     "entente/v1/content.proto",
     "entente/v1/agreement.proto",
     "entente/v1/ledger.proto",
     "entente/v1/session.proto",
+    "entente/v1/stream.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -61,7 +61,7 @@ async fn measure(records: u64) {
         "alliance.example",
         operators,
         clock.as_ref(),
-        entropy.as_ref(),
+        Arc::clone(&entropy),
     );
     let ledger = ledger.expect("a ledger");
     let start = || open_log(&config, Arc::clone(&clock), Arc::clone(&entropy)).expect("a log");

@@ -9,7 +9,7 @@
 //! | 0 bytes, pure | [`proto`], [`clock`], [`proof`], [`partner`] |
 //! | 1 meaning, pure | [`bulletin`], [`agreement`], [`decision`], [`formats`] |
 //! | 2 facts and conversation, pure | [`ledger`], [`session`] |
-//! | 3 engines | [`identity`], [`store`], [`transport`] |
+//! | 3 engines | [`identity`], [`store`], [`stream`], [`transport`] |
 //! | 4 programs | [`broker`], [`node`], [`audit`] |
 //! | 5 doors | [`gateway`], [`deployment`], [`bench`], [`cli`], [`testing`] |
 //!
@@ -44,6 +44,8 @@ pub mod proto;
 pub mod session;
 #[cfg(feature = "programs")]
 pub mod store;
+#[cfg(feature = "programs")]
+pub mod stream;
 #[cfg(feature = "programs")]
 pub mod testing;
 #[cfg(feature = "programs")]

@@ -32,6 +32,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         "session",
         "identity",
         "store",
+        "stream",
         "transport",
     ];
     let without = |all: &[&'static str], left_out: &[&str]| -> BTreeSet<&'static str> {
@@ -61,12 +62,16 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             only(&["clock", "proof", "partner", "bulletin", "ledger"]),
         ),
         (
+            "stream",
+            only(&["proto", "clock", "proof", "partner", "ledger", "store"]),
+        ),
+        (
             "transport",
             only(&["clock", "proof", "partner", "identity"]),
         ),
         ("broker", without(&storeys_0_to_3, &["proto"])),
         // The recipient proves; it does not decide for others.
-        ("node", without(&storeys_0_to_3, &["proto", "decision"])),
+        ("node", without(&storeys_0_to_3, &["proto", "decision", "stream"])),
         (
             "audit",
             only(&[

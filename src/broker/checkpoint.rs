@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::config::Config;
+use super::engine::LogEngine;
 use super::error::BrokerError;
+use super::heads::{HeadPlace, Swapped};
 use crate::clock::Timestamp;
 use crate::identity::read_secret_key;
 use crate::ledger::{Engine, EngineError, State};
@@ -21,7 +23,8 @@ use crate::proof::{
     AddCheckpoint, Checkpoint, Digest, ForkProof, Known, MlDsaSecretKey, Note, NoteKey, Policy,
     SignatureLine, Signer, TilePath, cosign_as_log,
 };
-use crate::store::{Disk, EmbeddedEngine, HeadFile};
+use crate::store::Disk;
+use crate::stream::{Heard, StreamEngine};
 
 /// At most this often a checkpoint is signed.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -35,7 +38,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The last checkpoint, the file that keeps it, and its witnesses.
 #[derive(Debug)]
 pub(super) struct Head {
-    file: HeadFile,
+    place: HeadPlace,
+    /// Held while a checkpoint is signed, or another broker's taken on.
+    turn: Mutex<()>,
     /// The last checkpoints, the newest last: a slow witness's answer is about one of them.
     recent: Mutex<VecDeque<Signed>>,
     log: Mutex<Option<NoteKey>>,
@@ -101,9 +106,10 @@ impl Head {
         config: &Config,
         disk: Arc<dyn Disk>,
         log_key: &dyn Signer,
+        stream: Option<&Arc<StreamEngine>>,
     ) -> Result<Self, BrokerError> {
-        let file = HeadFile::on(&config.head, disk);
-        let note = file.load()?;
+        let place = HeadPlace::of(config, disk, stream);
+        let note = place.load()?;
         let (mut last, mut forked) = (None, None);
         if let Some(note) = note {
             let failed = |error| BrokerError::Head {
@@ -118,7 +124,7 @@ impl Head {
                 .parse()
                 .map_err(|error: crate::proof::InvalidNote| failed(error.into()))?;
             let checkpoint = Checkpoint::of_note(&note, &key).map_err(failed)?;
-            forked = file.fork()?.filter(|text| proves_fork(text, &key));
+            forked = place.fork()?.filter(|text| proves_fork(text, &key));
             last = Some(Signed {
                 note,
                 checkpoint,
@@ -133,7 +139,8 @@ impl Head {
         });
         let asks = last.is_some() && policy.as_ref().is_some_and(Policy::has_quorum);
         Ok(Self {
-            file,
+            place,
+            turn: Mutex::new(()),
             signed: watch::Sender::new(last.as_ref().map_or(0, |last| last.checkpoint.size)),
             recent: Mutex::new(last.into_iter().collect()),
             log: Mutex::new(None),
@@ -161,6 +168,11 @@ impl Head {
     fn log_key(&self) -> Option<NoteKey> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.clone()
+    }
+
+    /// Where the last checkpoint is kept.
+    pub(super) fn place(&self) -> &HeadPlace {
+        &self.place
     }
 
     /// The last checkpoint, as the log signed it.
@@ -205,7 +217,7 @@ impl Head {
         if self.fork.borrow().is_some() {
             alarms.push(format!(
                 "the log's key signed two histories: nothing more is signed; the proof is in {}",
-                self.file.fork_path().display()
+                self.place.fork_path().display()
             ));
         }
         if self.is_waiting_for_witnesses() {
@@ -276,6 +288,7 @@ impl Head {
             return Ok(());
         }
         let log = self.log_key().ok_or(BrokerError::Closed)?;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let last = self.newest();
         if last
             .as_ref()
@@ -294,21 +307,75 @@ impl Head {
         }
         let parsed: Note = note.parse().map_err(BrokerError::Note)?;
         let expected = last.map(|last| last.note.to_string());
-        if !self.file.swap(expected.as_deref(), &note)? {
-            return Err(BrokerError::HeadTaken);
+        match self.place.swap(expected.as_deref(), &note, size)? {
+            Swapped::Done => self.push(parsed, checkpoint),
+            // Another broker signs the same log; what it signed is heard of, and taken on then.
+            Swapped::Ahead => {}
+            Swapped::Taken => return Err(BrokerError::HeadTaken),
         }
+        Ok(())
+    }
+
+    fn push(&self, note: Note, checkpoint: Checkpoint) {
+        let size = checkpoint.size;
         let mut recent = self.lock();
         if recent.len() == RECENT {
             recent.pop_front();
         }
         recent.push_back(Signed {
-            note: parsed,
+            note,
             checkpoint,
             cosigned: Vec::new(),
         });
         drop(recent);
         self.signed.send_replace(size);
-        Ok(())
+    }
+
+    /// Takes on a checkpoint that another broker of this log signed. `false` where this broker's log does not
+    /// reach so far yet.
+    pub(super) fn adopt(&self, engine: &LogEngine, text: &str) -> Result<bool, BrokerError> {
+        let log = self.log_key().ok_or(BrokerError::Closed)?;
+        let note: Note = text.parse().map_err(BrokerError::Note)?;
+        let checkpoint = match Checkpoint::of_note(&note, &log) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint in the bucket is not signed by this log's key");
+                return Ok(true);
+            }
+        };
+        if checkpoint.size > engine.size() {
+            return Ok(false);
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is older must be of this history, too.
+        self.compare(engine, &checkpoint, text)?;
+        let newest = self.newest().map_or(0, |last| last.checkpoint.size);
+        if checkpoint.size > newest {
+            self.place.note(text)?;
+            self.push(note, checkpoint);
+        }
+        Ok(true)
+    }
+
+    /// Takes on what a witness told another broker.
+    pub(super) fn overheard(&self, heard: &Heard) {
+        let keys: Vec<NoteKey> = heard.keys.iter().filter_map(|key| key.parse().ok()).collect();
+        let lines = SignatureLine::parse_all(&heard.lines.concat()).unwrap_or_default();
+        self.hear_out(&keys);
+        if heard.size > 0 {
+            self.take_cosignatures(heard.size, &keys, lines);
+        }
+    }
+
+    /// A proof of a fork that another broker found.
+    pub(super) fn take_fork(&self, text: &str) {
+        if self.fork.borrow().is_none()
+            && let Some(log) = self.log_key()
+            && proves_fork(text, &log)
+        {
+            tracing::error!("another broker found that the log's key signed two histories");
+            self.fork.send_replace(Some(Arc::new(text.to_owned())));
+        }
     }
 
     fn is_waiting_for_witnesses(&self) -> bool {
@@ -320,7 +387,7 @@ impl Head {
     /// there is nothing to sign.
     pub(super) fn request(
         &self,
-        engine: &EmbeddedEngine,
+        engine: &LogEngine,
         old: u64,
     ) -> Result<Option<(u64, AddCheckpoint)>, BrokerError> {
         let Some(last) = self.newest() else {
@@ -335,6 +402,11 @@ impl Head {
     /// Takes a witness's cosignatures of a checkpoint of this size; what does not verify under its keys
     /// is not taken.
     pub(super) fn cosign(&self, size: u64, keys: &[NoteKey], lines: Vec<SignatureLine>) {
+        self.place.tell(keys, size, &lines);
+        self.take_cosignatures(size, keys, lines);
+    }
+
+    fn take_cosignatures(&self, size: u64, keys: &[NoteKey], lines: Vec<SignatureLine>) {
         let mut recent = self.lock();
         let found = recent.iter_mut().find(|one| one.checkpoint.size == size);
         let Some(signed) = found else {
@@ -399,7 +471,7 @@ impl Head {
     /// was restored from an old backup, another root that the key signed two histories.
     pub(super) fn hear(
         &self,
-        engine: &EmbeddedEngine,
+        engine: &LogEngine,
         keys: &[NoteKey],
         note: &str,
     ) -> Result<(), BrokerError> {
@@ -415,6 +487,13 @@ impl Head {
 
     /// Notes that a witness said what it knows, and that it is no more than this log.
     pub(super) fn heard(&self, keys: &[NoteKey]) {
+        if keys.iter().any(|key| self.names(key)) {
+            self.place.tell(keys, 0, &[]);
+        }
+        self.hear_out(keys);
+    }
+
+    fn hear_out(&self, keys: &[NoteKey]) {
         let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(heard), Some(policy)) = (unheard.as_mut(), &self.policy) {
             for (name, known) in policy.witnesses() {
@@ -432,7 +511,7 @@ impl Head {
 
     fn compare(
         &self,
-        engine: &EmbeddedEngine,
+        engine: &LogEngine,
         theirs: &Checkpoint,
         note: &str,
     ) -> Result<(), BrokerError> {
@@ -463,7 +542,7 @@ impl Head {
         let text = proof.to_string();
         // Nothing more is signed, whatever becomes of the file.
         self.fork.send_replace(Some(Arc::new(text.clone())));
-        Ok(self.file.keep_fork(&text)?)
+        self.place.keep_fork(&text)
     }
 
     /// Shows the newest checkpoint that has its quorum, or else the newest.
@@ -507,14 +586,14 @@ fn proves_fork(text: &str, log: &NoteKey) -> bool {
 
 /// The tiles of the log, as of a size.
 pub(super) fn tiles(
-    engine: &EmbeddedEngine,
+    engine: &LogEngine,
     size: u64,
 ) -> Tiled<impl Fn(&TilePath) -> Result<Vec<Digest>, EngineError>> {
     Tiled::new(size, |path: &TilePath| engine.tile(path))
 }
 
 /// The root over the first records.
-pub(super) fn root(engine: &EmbeddedEngine, size: u64) -> Result<Digest, BrokerError> {
+pub(super) fn root(engine: &LogEngine, size: u64) -> Result<Digest, BrokerError> {
     tree::root(&tiles(engine, engine.size()), size).map_err(missing)
 }
 

@@ -1,32 +1,41 @@
 //! The one writer of the log: gathers what waits, sequences it, appends it with one sync, folds it,
 //! and only then answers.
+//!
+//! Where brokers share the log it folds what others appended, too, before it decides anything. Where another
+//! was first, it folds that and decides again.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint;
 use super::config::Config;
+use super::engine::{self, LogEngine};
 use super::error::BrokerError;
+use super::lease::Lease;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
 use super::shelf::{Shelf, Shelved, shelf};
-use crate::clock::{Clock, Entropy, Timestamp};
+use crate::bulletin::Sealed;
+use crate::clock::{Clock, Entropy, Timestamp, random};
 use crate::decision::RULES_VERSION;
 use crate::ledger::{
     Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
-    State, first_due, sequence,
+    Sequenced, State, first_due, sequence_within,
 };
 use crate::proof::Signer;
-use crate::store::{Disk, EmbeddedEngine, StoreError};
+use crate::store::{Disk, StoreError};
 
 /// Jobs waiting for the writer, from all sessions together: bounds memory when the disk is slow.
 const QUEUE: usize = 256;
 /// Records read at once when the fold is rebuilt.
 const READ: usize = 1_024;
+/// The longest pause of a writer whom others were ahead of, again and again.
+const MOST_PATIENCE: Duration = Duration::from_millis(64);
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,10 +55,17 @@ pub enum Answer {
     Later(String),
 }
 
-/// What somebody proposes at once, and who is told what became of each.
-struct Job {
-    proposals: Vec<Proposal>,
-    answer: oneshot::Sender<Vec<Answer>>,
+/// What the writer is asked to do.
+enum Job {
+    /// To record what somebody proposes at once, and to tell what became of each.
+    Propose {
+        proposals: Vec<Proposal>,
+        answer: oneshot::Sender<Vec<Answer>>,
+    },
+    /// To fold what others appended.
+    News,
+    /// To make sure where the log ends, and to tell whether that succeeded.
+    Confirm(Option<oneshot::Sender<Result<(), String>>>),
 }
 
 /// The log, its fold, and the way to propose to it. Cheap to clone.
@@ -61,7 +77,7 @@ pub struct Log {
 #[derive(Debug)]
 pub(super) struct Inner {
     state: RwLock<State>,
-    pub(super) engine: Arc<EmbeddedEngine>,
+    pub(super) engine: Arc<LogEngine>,
     pub(super) shelf: Shelf,
     jobs: mpsc::Sender<Job>,
     size: watch::Sender<u64>,
@@ -71,6 +87,10 @@ pub(super) struct Inner {
     head: checkpoint::Head,
     /// Records in the last snapshot.
     snapshot: AtomicU64,
+    /// Until when this broker may deliver.
+    lease: Lease,
+    /// News of others, or a renewal of the lease, wait for the writer.
+    told: AtomicBool,
     /// The log's growth is covered.
     covered: bool,
     /// Changes where contents may have to go at once: a recall, an order.
@@ -91,18 +111,18 @@ impl Log {
     pub(super) fn open(
         config: &Config,
         disk: Arc<dyn Disk>,
-        log_key: &dyn Signer,
+        log_key: Arc<dyn Signer>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BrokerError> {
-        let mut engine = EmbeddedEngine::open_on(&config.ledger, Arc::clone(&disk))?;
-        engine.set_reserve(config.disk_reserve);
+        let (signer, random) = (Arc::clone(&log_key), Arc::clone(&entropy));
+        let engine = LogEngine::open(config, Arc::clone(&disk), signer, random)?;
         if engine.size() == 0 {
             return Err(BrokerError::NoLedger(config.ledger.clone()));
         }
-        let head = checkpoint::Head::open(config, disk, log_key)?;
+        let head = checkpoint::Head::open(config, disk, log_key.as_ref(), engine.stream())?;
         let (state, snapshot) = fold(&engine, &head)?;
         let rules = state.genesis().map_or(0, |genesis| genesis.rules);
         if rules > RULES_VERSION {
@@ -120,10 +140,18 @@ impl Log {
             failure: watch::Sender::new(None),
             head,
             snapshot: AtomicU64::new(snapshot),
+            lease: Lease::new(engine::lease(config)),
+            told: AtomicBool::new(false),
             covered: config.is_covered(),
             erasing: watch::Sender::new(0),
             due: AtomicI64::new(i64::MAX),
         });
+        let told = Arc::downgrade(&inner);
+        inner.engine.on_news(Box::new(move || {
+            if let Some(inner) = told.upgrade() {
+                inner.tell(Job::News);
+            }
+        }));
         let writer = Writer {
             log: Arc::downgrade(&inner),
             waiting,
@@ -142,6 +170,28 @@ impl Log {
         Ok(Self { inner })
     }
 
+    /// Makes sure where the log ends, as of some moment after this one; the reason where that cannot be.
+    pub(super) async fn confirm(&self) -> Result<Result<(), String>, BrokerError> {
+        if !self.inner.engine.is_shared() {
+            return Ok(Ok(()));
+        }
+        let (answer, confirmed) = oneshot::channel();
+        let job = Job::Confirm(Some(answer));
+        let sent = self.inner.jobs.send(job).await;
+        sent.map_err(|_| BrokerError::Closed)?;
+        confirmed.await.map_err(|_| BrokerError::Closed)
+    }
+
+    /// Has that done, without waiting for it.
+    pub(super) fn confirm_soon(&self) {
+        self.inner.tell(Job::Confirm(None));
+    }
+
+    /// Until when this broker may deliver.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.inner.lease
+    }
+
     /// Proposes, waits for the group to be durable, and tells what became of it.
     pub async fn propose(&self, proposal: Proposal) -> Result<Answer, BrokerError> {
         let answers = self.submit(vec![proposal]).await?.await;
@@ -155,7 +205,7 @@ impl Log {
         proposals: Vec<Proposal>,
     ) -> Result<oneshot::Receiver<Vec<Answer>>, BrokerError> {
         let (answer, receiver) = oneshot::channel();
-        let job = Job { proposals, answer };
+        let job = Job::Propose { proposals, answer };
         let sent = self.inner.jobs.send(job).await;
         sent.map_err(|_| BrokerError::Closed)?;
         Ok(receiver)
@@ -201,7 +251,7 @@ impl Log {
     }
 
     /// Where the log is stored.
-    pub fn engine(&self) -> &Arc<EmbeddedEngine> {
+    pub fn engine(&self) -> &Arc<LogEngine> {
         &self.inner.engine
     }
 
@@ -295,6 +345,14 @@ const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_EVERY: u64 = 100_000;
 
 impl Inner {
+    /// Asks the writer for what may be asked again and again: once is enough until it comes to it.
+    fn tell(&self, job: Job) {
+        if !self.told.swap(true, Ordering::AcqRel) && self.jobs.try_send(job).is_err() {
+            // It is busy, and takes on what is new with whatever it does.
+            self.told.store(false, Ordering::Release);
+        }
+    }
+
     fn note_due(&self, state: &State, record: &Record, now: Timestamp) {
         if let Some(due) = first_due(state, record).filter(|due| now < *due) {
             self.due.fetch_min(due.micros(), Ordering::Relaxed);
@@ -317,7 +375,7 @@ fn may_erase(record: &Record) -> bool {
 
 /// Rebuilds the fold from the last snapshot, where it fits, and the records after it; tells how
 /// many records the snapshot spared.
-fn fold(engine: &EmbeddedEngine, head: &checkpoint::Head) -> Result<(State, u64), BrokerError> {
+fn fold(engine: &LogEngine, head: &checkpoint::Head) -> Result<(State, u64), BrokerError> {
     let snapshot = engine.cached(SNAPSHOT)?;
     let snapshot = snapshot.and_then(|bytes| State::from_snapshot(&bytes).ok());
     // A snapshot beyond the log, or beyond what was signed, cannot be checked: fold from the start.
@@ -361,49 +419,159 @@ struct Waiting {
     answer: oneshot::Sender<Vec<Answer>>,
 }
 
+/// What the writer does at once.
+#[derive(Default)]
+struct Work {
+    proposals: VecDeque<Proposal>,
+    waiting: VecDeque<Waiting>,
+    /// The end of the log is to be confirmed, and who waits for it.
+    confirms: bool,
+    confirming: Vec<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Work {
+    fn take(&mut self, job: Job, told: &AtomicBool) {
+        match job {
+            Job::Propose { proposals, answer } => {
+                self.waiting.push_back(Waiting {
+                    proposed: proposals.len(),
+                    answers: Vec::with_capacity(proposals.len()),
+                    answer,
+                });
+                self.proposals.extend(proposals);
+            }
+            // What comes from here on is asked for anew.
+            Job::News => told.store(false, Ordering::Release),
+            Job::Confirm(who) => {
+                if who.is_none() {
+                    told.store(false, Ordering::Release);
+                }
+                self.confirms = true;
+                self.confirming.extend(who);
+            }
+        }
+    }
+
+    /// Tells those who wait for it whether the end of the log is confirmed.
+    fn confirmed(&mut self, result: &Result<(), String>) {
+        self.confirms = false;
+        for one in self.confirming.drain(..) {
+            let _ = one.send(result.clone());
+        }
+    }
+}
+
+/// A record that is durable, as it is made known.
+struct Known<'a> {
+    record: &'a Arc<Record>,
+    /// The bulletin it accepted, where it was accepted here.
+    sealed: Option<Sealed>,
+}
+
 impl Writer {
     fn run(mut self) {
         while let Some(first) = self.waiting.blocking_recv() {
             let Some(log) = self.log.upgrade() else {
                 return;
             };
-            let (mut proposals, mut waiting) = (VecDeque::new(), VecDeque::new());
-            let mut take = |job: Job, proposals: &mut VecDeque<Proposal>| {
-                waiting.push_back(Waiting {
-                    proposed: job.proposals.len(),
-                    answers: Vec::with_capacity(job.proposals.len()),
-                    answer: job.answer,
-                });
-                proposals.extend(job.proposals);
-            };
-            take(first, &mut proposals);
+            let mut work = Work::default();
+            work.take(first, &log.told);
             // Whatever came while the last group was synced goes into this one.
-            while proposals.len() < MAX_GROUP_RECORDS
+            while work.proposals.len() < MAX_GROUP_RECORDS
                 && let Ok(job) = self.waiting.try_recv()
             {
-                take(job, &mut proposals);
+                work.take(job, &log.told);
             }
-            while !proposals.is_empty() {
-                let before = proposals.len();
-                let committed = self.commit(&log, &mut proposals);
-                let taken = before - proposals.len();
-                match committed {
-                    Ok(durable) => self.answer(&durable, &mut waiting),
-                    Err(EngineError::Full(reason)) => {
-                        tracing::error!(%reason, "nothing can be recorded until there is room");
-                        self.metrics.disk_full.inc();
-                        let later = std::iter::repeat_n(Answer::Later(reason), taken);
-                        tell(&mut waiting, later);
-                    }
-                    Err(error) => {
-                        // What reached the disk is unknown: nobody is answered, and the program
-                        // starts again from what is there.
-                        tracing::error!(%error, "the log cannot be written; stopping");
-                        log.failure.send_replace(Some(error.to_string()));
-                        return;
-                    }
+            if let Err(error) = self.write(&log, &mut work) {
+                // What reached the disk is unknown: nobody is answered, and the program
+                // starts again from what is there.
+                tracing::error!(%error, "the log cannot be written; stopping");
+                log.failure.send_replace(Some(error.to_string()));
+                return;
+            }
+        }
+    }
+
+    /// Does what is to be done. An error is final.
+    fn write(&self, log: &Inner, work: &mut Work) -> Result<(), EngineError> {
+        let mut tries = 0;
+        loop {
+            let before = work.proposals.len();
+            let done = self.take_on(log).and_then(|()| {
+                if before == 0 && !work.confirms {
+                    return Ok(None);
                 }
+                self.commit(log, &mut work.proposals).map(Some)
+            });
+            let taken = before - work.proposals.len();
+            match done {
+                Ok(None) => return Ok(()),
+                Ok(Some(durable)) => {
+                    tries = 0;
+                    self.answer(&durable, &mut work.waiting);
+                    work.confirmed(&Ok(()));
+                }
+                // Somebody was ahead of this broker: what was decided is decided again.
+                Err(EngineError::Conflict { .. }) if log.engine.is_shared() => {
+                    self.metrics.conflicts.inc();
+                    self.give_way(&mut tries);
+                    continue;
+                }
+                Err(EngineError::Full(reason)) => {
+                    tracing::error!(%reason, "nothing can be recorded until there is room");
+                    self.metrics.disk_full.inc();
+                    later(work, if taken == 0 { before } else { taken }, &reason);
+                }
+                Err(EngineError::Unavailable(reason)) => {
+                    tracing::warn!(%reason, "nothing can be recorded now");
+                    later(work, before, &reason);
+                }
+                Err(error) => return Err(error),
             }
+            if work.proposals.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets others go first for a moment, longer each time.
+    fn give_way(&self, tries: &mut u32) {
+        let most = Duration::from_millis(1 << (*tries).min(6)).min(MOST_PATIENCE);
+        let share = random::<1>(self.entropy.as_ref()).map_or(255, |[byte]| byte);
+        *tries += 1;
+        if *tries > 1 {
+            thread::sleep(most * u32::from(share) / 255);
+        }
+    }
+
+    /// Folds what others appended.
+    fn take_on(&self, log: &Inner) -> Result<(), EngineError> {
+        if !log.engine.is_shared() {
+            return Ok(());
+        }
+        let size = log.engine.catch_up()?;
+        loop {
+            let from = log.read_state().size();
+            if from >= size {
+                return Ok(());
+            }
+            let mut records = Vec::new();
+            for (position, bytes) in (from..).zip(log.engine.read(from, READ)?) {
+                let record = Record::from_bytes(&bytes);
+                let record = record.map_err(|error| EngineError::Unreadable {
+                    position,
+                    reason: error.to_string(),
+                })?;
+                records.push(Arc::new(record));
+            }
+            let Some(time) = records.last().map(|last| last.time) else {
+                return Ok(());
+            };
+            let known = records.iter().map(|record| Known {
+                record,
+                sealed: None,
+            });
+            self.publish(log, from, time, known.collect());
         }
     }
 
@@ -413,13 +581,39 @@ impl Writer {
         proposals: &mut VecDeque<Proposal>,
     ) -> Result<Durable, EngineError> {
         let now = self.clock.now();
+        let shared = log.engine.is_shared();
+        // What cannot be appended as it was decided is proposed again.
+        let kept: Vec<Proposal> = if shared {
+            proposals.iter().take(MAX_GROUP_RECORDS).cloned().collect()
+        } else {
+            Vec::new()
+        };
+        let (before, most) = (proposals.len(), log.engine.group_bytes());
         let group = {
             let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-            sequence(&state, proposals, now, self.entropy.as_ref())
+            sequence_within(&state, proposals, now, self.entropy.as_ref(), most)
         };
         let group = group.map_err(|error| EngineError::Full(error.to_string()))?;
-        let started = std::time::Instant::now();
-        let durable = group.append(log.engine.as_ref())?;
+        let started = Instant::now();
+        // What is refused is refused upon what is in force: a group of nothing shows that this was all.
+        let durable = if shared && group.is_empty() {
+            let size = log.read_state().size();
+            let confirmed = log.engine.append(size, &[]);
+            confirmed.and_then(|_| group.append(log.engine.as_ref()))
+        } else {
+            group.append(log.engine.as_ref())
+        };
+        let durable = match durable {
+            Err(error @ EngineError::Conflict { .. }) => {
+                let taken = before - proposals.len();
+                for proposal in kept.into_iter().take(taken).rev() {
+                    proposals.push_front(proposal);
+                }
+                return Err(error);
+            }
+            other => other?,
+        };
+        log.lease.renew(started);
         if !durable.records().is_empty() {
             self.metrics.group_size.observe(f64::from(
                 u32::try_from(durable.records().len()).unwrap_or(u32::MAX),
@@ -428,22 +622,27 @@ impl Writer {
                 .append_seconds
                 .observe(started.elapsed().as_secs_f64());
         }
-        self.publish(log, &durable);
+        let known = durable.records().iter().map(|one: &Sequenced| Known {
+            record: &one.record,
+            sealed: one.bulletin.as_ref().map(|bulletin| bulletin.sealed().clone()),
+        });
+        self.publish(log, durable.first(), durable.time(), known.collect());
         Ok(durable)
     }
 
-    /// Folds a durable group and wakes whom it concerns.
-    fn publish(&self, log: &Inner, durable: &Durable) {
+    /// Folds durable records and wakes whom they concern.
+    fn publish(&self, log: &Inner, first: u64, time: Timestamp, known: Vec<Known<'_>>) {
         let mut governs = false;
         let mut lanes = std::collections::BTreeSet::new();
-        for (position, one) in (durable.first()..).zip(durable.records()) {
-            match (&one.record.fact, &one.bulletin) {
-                (Fact::Accepted(accepted), Some(bulletin)) => {
+        for (position, one) in (first..).zip(&known) {
+            match &one.record.fact {
+                Fact::Accepted(accepted) => {
                     self.metrics.accepted.inc();
-                    let record = Arc::clone(&one.record);
-                    let sealed = bulletin.sealed().clone();
-                    let shelved = Shelved::new(record, position, sealed);
-                    log.shelf.insert(position, shelved);
+                    if let Some(sealed) = &one.sealed {
+                        let record = Arc::clone(one.record);
+                        let shelved = Shelved::new(record, position, sealed.clone());
+                        log.shelf.insert(position, shelved);
+                    }
                     for release in &one.record.releases {
                         let lane = (
                             release.release.recipient.clone(),
@@ -452,7 +651,7 @@ impl Writer {
                         lanes.insert(lane);
                     }
                 }
-                (fact, _) if fact.lets_go().is_some() => {
+                fact if fact.lets_go().is_some() => {
                     let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
                     let precedence = state.lane_of(fact);
                     for release in &one.record.releases {
@@ -460,42 +659,43 @@ impl Writer {
                         lanes.extend(precedence.map(|precedence| (recipient, precedence)));
                     }
                 }
-                (Fact::Acknowledged(_), _) => {
+                Fact::Acknowledged(_) => {
                     self.metrics.acknowledgements.inc();
                 }
-                (Fact::ContentsErased(erased), _) => {
+                Fact::ContentsErased(erased) => {
                     self.metrics.erased.inc_by(erased.bulletins.len() as u64);
                 }
-                (
-                    Fact::Backfilled(_)
-                    | Fact::Cover
-                    | Fact::Declared(_)
-                    | Fact::Tick
-                    | Fact::SnapshotTaken(_)
-                    | Fact::Accepted(_),
-                    _,
-                ) => {}
+                Fact::Backfilled(_)
+                | Fact::Cover
+                | Fact::Declared(_)
+                | Fact::Tick
+                | Fact::SnapshotTaken(_) => {}
                 _ => governs = true,
             }
         }
         let size = {
             let mut state = log.state.write().unwrap_or_else(PoisonError::into_inner);
-            durable.fold_into(&mut state);
+            for one in &known {
+                state.apply(one.record);
+            }
             state.size()
         };
         {
             let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-            for one in durable.records() {
-                log.note_due(&state, &one.record, durable.time());
+            for one in &known {
+                log.note_due(&state, one.record, time);
             }
         }
-        if durable.records().iter().any(|one| may_erase(&one.record)) {
+        if known.iter().any(|one| may_erase(one.record)) {
             log.erasing.send_modify(|count| *count += 1);
         }
         // Only now does nobody put them on the shelf again.
-        let stored = durable.records().iter().map(|one| &one.stored);
-        for erased in stored.flat_map(|stored| &stored.erases) {
-            log.shelf.remove(erased);
+        for one in &known {
+            if let Fact::ContentsErased(erased) = &one.record.fact {
+                for bulletin in &erased.bulletins {
+                    log.shelf.remove(&bulletin.position);
+                }
+            }
         }
         log.size.send_replace(size);
         for (recipient, precedence) in lanes {
@@ -521,6 +721,19 @@ impl Writer {
         });
         tell(waiting, answers);
     }
+}
+
+/// Tells those who proposed so many of what was there first that it cannot be recorded now.
+fn later(work: &mut Work, refused: usize, reason: &str) {
+    let answered: usize = work.waiting.iter().map(|one| one.answers.len()).sum();
+    let proposed: usize = work.waiting.iter().map(|one| one.proposed).sum();
+    let left = (proposed - answered).saturating_sub(refused);
+    while work.proposals.len() > left {
+        work.proposals.pop_front();
+    }
+    let answer = Answer::Later(reason.to_owned());
+    tell(&mut work.waiting, std::iter::repeat_n(answer, refused));
+    work.confirmed(&Err(reason.to_owned()));
 }
 
 /// Gives answers, in the order of the proposals, to those who wait for them.

@@ -11,6 +11,7 @@ use super::error::BrokerError;
 use crate::identity::read_secret_key;
 use crate::ledger::{Cover, CoverKey, MERGE_DELAY};
 use crate::partner::SpiffeId;
+use crate::stream::{StreamConfig, is_stream};
 use crate::transport::{HttpLimits, Kex};
 
 /// `broker.toml`. Paths are relative to the file.
@@ -21,8 +22,12 @@ pub struct Config {
     pub spiffe_id: SpiffeId,
     /// UDP address where nodes connect: `0.0.0.0:7400`. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Directory of the ledger.
+    /// Directory of the ledger; or the NATS servers whose stream several brokers share:
+    /// `nats://10.0.0.1:4222,10.0.0.2:4222,10.0.0.3:4222`.
     pub ledger: PathBuf,
+    /// How that stream is reached.
+    #[serde(default)]
+    pub stream: StreamConfig,
     /// File of the last signed checkpoint. Best on another disk than the ledger: it tells when the
     /// ledger was restored from an older backup.
     pub head: PathBuf,
@@ -189,6 +194,10 @@ impl Config {
             let message = "cover.interval_seconds: from 1 to 300 seconds";
             return Err(wrong(message.to_owned()));
         }
+        config
+            .stream
+            .check()
+            .map_err(|message| wrong(message.clone()))?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let policy = config.witness.as_mut().map(|witness| &mut witness.policy);
         let cover = config.cover.as_mut().map(|cover| &mut cover.key);
@@ -196,8 +205,11 @@ impl Config {
         for relative in optional.chain(cover) {
             *relative = base.join(&*relative);
         }
+        config.stream.within(base);
+        if !is_stream(&config.ledger) {
+            config.ledger = base.join(&config.ledger);
+        }
         for relative in [
-            &mut config.ledger,
             &mut config.head,
             &mut config.control,
             &mut config.log_key,

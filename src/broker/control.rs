@@ -237,7 +237,7 @@ async fn answer(
 }
 
 async fn record(log: &Log, proposal: Proposal) -> Result<Reply, Trouble> {
-    match log.propose(proposal).await? {
+    match log.propose_and_settle(proposal).await? {
         Answer::Recorded { position, .. } => Ok(Reply::Recorded(position)),
         Answer::Refused(error) => Err(Trouble::new(error.code(), error)),
         Answer::Later(reason) => Err(Trouble::new("later", reason)),

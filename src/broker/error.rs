@@ -11,6 +11,7 @@ use crate::identity::{CertificateError, KeyFileError};
 use crate::ledger::{EngineError, InvalidRecord};
 use crate::proof::{CosignError, InvalidCheckpoint, InvalidNote, InvalidPolicy, SignError};
 use crate::store::StoreError;
+use crate::stream::StreamError;
 use crate::transport::{EndpointError, LocalError, TlsError};
 
 /// A broker that cannot start, or must stop.
@@ -64,6 +65,9 @@ pub enum BrokerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The stream that brokers share.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The log.
     #[error(transparent)]
     Engine(#[from] EngineError),

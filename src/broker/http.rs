@@ -11,11 +11,11 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use super::engine::LogEngine;
 use super::Shared;
 use super::error::BrokerError;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError};
 use crate::proof::{TILE_WIDTH, TileKind, TilePath, bundle_bytes, tile_bytes};
-use crate::store::EmbeddedEngine;
 use crate::transport::serve_http;
 
 /// Listens where the configuration says.
@@ -102,7 +102,7 @@ async fn tile(State(shared): State<Arc<Shared>>, Path(path): Path<String>) -> im
     }
 }
 
-fn read_tile(engine: &EmbeddedEngine, path: &TilePath) -> Result<Vec<u8>, EngineError> {
+fn read_tile(engine: &LogEngine, path: &TilePath) -> Result<Vec<u8>, EngineError> {
     if path.kind() != TileKind::Entries {
         return Ok(tile_bytes(&engine.tile(path)?));
     }

@@ -95,6 +95,11 @@ pub(super) async fn serve(
     let greeting = tokio::time::timeout(HELLO_TIMEOUT, greeting(connection)).await;
     let (mut control, reader, hello) =
         greeting.map_err(|_| Refusal::new("no_hello", "the node did not greet in time"))??;
+    // What the node knows through another broker, this one must know, too.
+    if let Err(reason) = shared.log.confirm().await? {
+        let refusal = Refusal::new("no_quorum", format!("the log cannot be reached: {reason}"));
+        return Err(refuse(&mut control, refusal).await);
+    }
     let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
     let resumed = match resume::resume(shared, &partner, &hello, ledger) {
         Ok(resumed) => resumed,
@@ -460,7 +465,7 @@ impl Control {
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Result<u64, Refusal>, End> {
-        Ok(match self.shared.log.propose(proposal).await? {
+        Ok(match self.shared.log.propose_and_settle(proposal).await? {
             Answer::Recorded { position, .. } => Ok(position),
             Answer::Stale => Ok(0),
             Answer::Refused(error) => Err(Refusal::new(error.code(), error.to_string())),

@@ -24,6 +24,7 @@ pub(super) struct Metrics {
     pub(super) sessions: Gauge,
     pub(super) handshakes_refused: Counter,
     pub(super) disk_full: Counter,
+    pub(super) conflicts: Counter,
     pub(super) overdue: Counter,
     pub(super) erased: Counter,
     /// Witnesses that are missing, and forks.
@@ -43,6 +44,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             handshakes_refused: Counter::default(),
             disk_full: Counter::default(),
+            conflicts: Counter::default(),
             overdue: Counter::default(),
             erased: Counter::default(),
             alarms: Gauge::default(),
@@ -104,6 +106,11 @@ impl Metrics {
             "disk_full",
             "Groups refused for want of room",
             self.disk_full.clone(),
+        );
+        all.register(
+            "append_conflicts",
+            "Groups decided again because another broker was first",
+            self.conflicts.clone(),
         );
         all.register(
             "overdue",

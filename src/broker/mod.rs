@@ -15,12 +15,15 @@ mod commit;
 mod config;
 mod control;
 mod covering;
+mod engine;
 mod erasing;
 mod error;
 mod fetch;
+mod heads;
 mod http;
 mod inbound;
 mod init;
+mod lease;
 mod metrics;
 mod outbound;
 mod pace;
@@ -36,6 +39,7 @@ mod witnesses;
 pub use commit::{Answer, Log};
 pub use config::{Config, CoverConfig, HttpConfig, QuotaConfig, TlsConfig, WitnessConfig};
 pub use control::{Reply, Request, execute};
+pub use engine::LogEngine;
 pub use error::BrokerError;
 pub use init::init;
 pub use view::{
@@ -55,7 +59,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Entropy};
 use crate::identity::read_secret_key;
 use crate::proof::Signer;
-use crate::store::{Disk, SystemDisk};
+use crate::store::{Disk, EmbeddedEngine, SystemDisk};
 use crate::transport::{
     Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
 };
@@ -102,6 +106,16 @@ pub fn open_log(
     open_log_on(Arc::new(SystemDisk), config, clock, entropy)
 }
 
+/// Opens where a broker's log is, to read it while no broker runs.
+pub fn open_engine(config: &Config, entropy: Arc<dyn Entropy>) -> Result<LogEngine, BrokerError> {
+    // Of a directory an auditor needs no key.
+    if engine::is_directory(&config.ledger) {
+        return Ok(LogEngine::Embedded(EmbeddedEngine::open(&config.ledger)?));
+    }
+    let signer = Arc::new(read_secret_key(&config.log_key)?);
+    LogEngine::open(config, Arc::new(SystemDisk), signer, entropy)
+}
+
 /// As [`open_log`], on this disk.
 pub fn open_log_on(
     disk: Arc<dyn Disk>,
@@ -109,11 +123,11 @@ pub fn open_log_on(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Log, BrokerError> {
-    let log_key = read_secret_key(&config.log_key)?;
+    let log_key = Arc::new(read_secret_key(&config.log_key)?);
     Log::open(
         config,
         disk,
-        &log_key,
+        log_key,
         clock,
         entropy,
         Arc::default(),
@@ -144,7 +158,7 @@ impl Broker {
         let log = Log::open(
             &config,
             disk,
-            log_key.as_ref(),
+            Arc::clone(&log_key) as Arc<dyn Signer>,
             Arc::clone(&clock),
             entropy,
             Arc::clone(&sessions),
@@ -159,7 +173,7 @@ impl Broker {
             Arc::clone(&clock),
         )?;
         let secret = ResetSecret::derive(log_key.seed());
-        let (endpoint, buffers) = server_endpoint(config.listen, tls, secret)?;
+        let (endpoint, buffers) = server_endpoint(config.listen, tls, secret, engine::silence(&config))?;
         if !buffers.is_enough() {
             tracing::warn!("{buffers}");
         }
@@ -191,6 +205,8 @@ impl Broker {
         }
         tasks.spawn(erasing::run(Arc::clone(&shared)));
         tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
+        tasks.spawn(heads::follow(Arc::clone(&shared)));
+        tasks.spawn(sessions::hand_over(Arc::clone(&shared)));
         witnesses::ask_over_http(&shared, &tasks);
         tasks.spawn(alarms::run(Arc::clone(&shared)));
         tasks.spawn(backfill::run(Arc::clone(&shared)));

@@ -95,6 +95,7 @@ impl Lane {
             .log
             .shelved(positions.clone(), BATCH_BYTES)
             .await?;
+        self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
         let mut buffer = BytesMut::new();
         for ((number, released), (shelved, permit)) in

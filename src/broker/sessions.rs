@@ -200,3 +200,29 @@ pub(super) async fn watch_trust(shared: Arc<Shared>) {
             .recheck(&shared.trust.load(), shared.clock.as_ref());
     }
 }
+
+/// Sends nodes to another broker while this one does not know where the log ends.
+pub(super) async fn hand_over(shared: Arc<Shared>) {
+    let Some(length) = shared.log.lease().length() else {
+        return;
+    };
+    loop {
+        let confirmed = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(length) => {
+                if shared.log.lease().is_held() || shared.sessions.connected().is_empty() {
+                    continue;
+                }
+                shared.log.confirm().await
+            }
+        };
+        match confirmed {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                tracing::error!(%reason, "the log cannot be reached: nodes are sent to other brokers");
+                shared.sessions.close_all("the log cannot be reached from here");
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -9,19 +9,21 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::export::{self, ExportArgs};
-use super::files::{BrokerFile, base64, clock, unexpected};
+use super::files::{BrokerFile, base64, clock, entropy, unexpected};
 use super::partner::{ledger, record};
 use super::report::{Report, dash, list, table};
 use super::volume::{self, VolumeArgs};
 use crate::audit::{Audited, Given, Stored, Verification, verify_with_contents};
-use crate::broker::{BulletinView, DeliveryView, RecordView, Reply, Request};
+use crate::broker::{
+    BulletinView, DeliveryView, LogEngine, RecordView, Reply, Request, open_engine,
+};
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
 use crate::identity::read_secret_key;
 use crate::ledger::{Engine, ErasureOrder, Fact, Record};
 use crate::partner::PartnerId;
 use crate::proof::{PayloadType, Signer};
-use crate::store::{EmbeddedEngine, HeadFile};
+use crate::store::HeadFile;
 use crate::transport::{LocalError, ask};
 
 #[derive(Debug, clap::Subcommand)]
@@ -192,7 +194,7 @@ pub(super) async fn verified(file: &BrokerFile, report: &Report) -> Result<Audit
     let config = file.load()?;
     let status = match ask(&config.control, &Request::Status).await {
         Err(LocalError::NotRunning(_)) => {
-            let engine = EmbeddedEngine::open(&config.ledger)?;
+            let engine = open_engine(&config, entropy())?;
             let head = HeadFile::new(&config.head).load()?;
             let bar = report.progress("verifying", engine.size());
             let audited = verify_with_contents(&engine, head, |done| bar.set_position(done));
@@ -287,7 +289,7 @@ pub(super) async fn each_stored(
     let status = match ask(&config.control, &Request::Status).await {
         Err(LocalError::NotRunning(_)) => {
             return each_of_files(
-                &EmbeddedEngine::open(&config.ledger)?,
+                &open_engine(&config, entropy())?,
                 report,
                 what,
                 limit,
@@ -324,7 +326,7 @@ pub(super) async fn each_stored(
 
 /// The same of the files of a stopped broker.
 fn each_of_files(
-    engine: &EmbeddedEngine,
+    engine: &LogEngine,
     report: &Report,
     what: &str,
     limit: u64,

@@ -55,7 +55,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
                 &framework,
                 operators,
                 clock().as_ref(),
-                entropy().as_ref(),
+                entropy(),
             )?;
             let value = json!({"framework": framework, "ledger": ledger.to_string()});
             report.show(&value, || format!("{framework}: the ledger is\n  {ledger}"))

@@ -29,12 +29,12 @@ pub enum Runner {
     Tasks,
 }
 
-/// One broker and its partners' nodes.
+/// A broker, or several that share their log, and the partners' nodes.
 #[derive(Debug)]
 pub struct Alliance {
     layout: Layout,
     runner: Runner,
-    broker: Option<Host<Broker>>,
+    brokers: BTreeMap<usize, Host<Broker>>,
     nodes: BTreeMap<PartnerId, Host<Node>>,
 }
 
@@ -51,7 +51,7 @@ impl Alliance {
         Self {
             layout,
             runner,
-            broker: None,
+            brokers: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
     }
@@ -63,19 +63,32 @@ impl Alliance {
 
     /// Starts the broker and waits until it answers.
     pub async fn start_broker(&mut self) -> Result<(), DeploymentError> {
-        let config = self.layout.broker_config();
-        self.broker = Some(match &self.runner {
+        self.start_broker_at(1).await
+    }
+
+    /// Starts one of several brokers and waits until it answers.
+    pub async fn start_broker_at(&mut self, number: usize) -> Result<(), DeploymentError> {
+        self.launch_broker_at(number).await?;
+        if let Some(Host::Process(broker)) = self.brokers.get_mut(&number) {
+            broker.broker_ready(PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts one of several brokers without waiting for it.
+    pub async fn launch_broker_at(&mut self, number: usize) -> Result<(), DeploymentError> {
+        let config = self.layout.broker_config_at(number);
+        let broker = match &self.runner {
             Runner::Processes(program) => {
-                let mut broker = Process::broker(program, &config)?;
-                broker.broker_ready(PATIENCE).await?;
-                Host::Process(Box::new(broker))
+                Host::Process(Box::new(Process::broker(program, &config)?))
             }
             Runner::Tasks => {
                 let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
                 let config = broker::Config::load(&config)?;
                 Host::Task(Broker::start(config, clock, entropy).await?)
             }
-        });
+        };
+        self.brokers.insert(number, broker);
         Ok(())
     }
 
@@ -121,7 +134,12 @@ impl Alliance {
 
     /// Kills the broker at once, as a power failure would.
     pub async fn kill_broker(&mut self) -> Result<(), DeploymentError> {
-        match self.broker.take() {
+        self.kill_broker_at(1).await
+    }
+
+    /// Kills one of several brokers at once.
+    pub async fn kill_broker_at(&mut self, number: usize) -> Result<(), DeploymentError> {
+        match self.brokers.remove(&number) {
             Some(Host::Process(broker)) => broker.kill().await?,
             Some(Host::Task(broker)) => broker.shutdown().await,
             None => {}
@@ -147,10 +165,11 @@ impl Alliance {
                 Host::Task(node) => node.shutdown().await,
             }
         }
-        match self.broker.take() {
-            Some(Host::Process(broker)) => broker.stop().await?,
-            Some(Host::Task(broker)) => broker.shutdown().await,
-            None => {}
+        for (_, broker) in std::mem::take(&mut self.brokers) {
+            match broker {
+                Host::Process(broker) => broker.stop().await?,
+                Host::Task(broker) => broker.shutdown().await,
+            }
         }
         Ok(())
     }
@@ -162,7 +181,12 @@ impl Alliance {
 
     /// The broker's process id, while it runs as a process.
     pub fn broker_process(&self) -> Option<u32> {
-        match &self.broker {
+        self.broker_process_at(1)
+    }
+
+    /// The process id of one of several brokers.
+    pub fn broker_process_at(&self, number: usize) -> Option<u32> {
+        match self.brokers.get(&number) {
             Some(Host::Process(broker)) => broker.id(),
             _ => None,
         }
@@ -170,7 +194,16 @@ impl Alliance {
 
     /// Asks the broker.
     pub async fn ask_broker(&self, request: &Request) -> Result<Reply, DeploymentError> {
-        let control = self.layout.broker_control();
+        self.ask_broker_at(1, request).await
+    }
+
+    /// Asks one of several brokers.
+    pub async fn ask_broker_at(
+        &self,
+        number: usize,
+        request: &Request,
+    ) -> Result<Reply, DeploymentError> {
+        let control = self.layout.broker_control_at(number);
         match crate::transport::ask(&control, request).await? {
             Reply::Error(trouble) => Err(trouble.into()),
             reply => Ok(reply),

@@ -20,7 +20,7 @@ use crate::identity::{
 };
 use crate::ledger::{LedgerId, Operator, PartnerAdmitted};
 use crate::node;
-use crate::partner::PartnerId;
+use crate::partner::{PartnerId, SpiffeId};
 use crate::proof::{PayloadType, Signer};
 
 /// How long the agreements of a built deployment are valid.
@@ -46,8 +46,13 @@ pub async fn build(
         entropy,
     };
     let (broker, ledger) = builder.broker()?;
+    let mut brokers = vec![(broker.listen, broker.spiffe_id.clone())];
+    for number in plan.brokers().skip(1) {
+        let other = builder.broker_config(number)?;
+        brokers.push((other.listen, other.spiffe_id));
+    }
     for partner in &plan.partners {
-        builder.partner(partner, broker.listen)?;
+        builder.partner(partner, &brokers)?;
     }
     builder.record(&broker, ledger).await?;
     Ok((layout, ledger))
@@ -65,7 +70,7 @@ impl Builder<'_> {
         let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
         let home = self.layout.root().join("certs").join(partner.as_str());
         let home = Home::create(&home, partner, now, entropy)?;
-        let id = crate::partner::SpiffeId::new(partner, program)?;
+        let id = SpiffeId::new(partner, program)?;
         home.issue(&id, now, LEAF_VALIDITY, entropy)?;
         Ok(home)
     }
@@ -78,36 +83,72 @@ impl Builder<'_> {
         let operator = new_secret_key(entropy)?;
         write_secret_key(&self.layout.operator_key(), &operator)?;
         write_secret_key(&self.layout.log_key(), &new_secret_key(entropy)?)?;
-        let (listen, http) = free_ports(self.plan.address, entropy)?;
-        let kex = kex(self.plan);
-        let text = format!(
-            "# The broker. Every key is described in the README.\n\
-             spiffe_id = \"{}\"\n\
-             listen = \"{listen}\"\n\
-             ledger = \"ledger\"\n\
-             head = \"head\"\n\
-             control = \"control.sock\"\n\
-             log_key = \"log.key\"\n\n\
-             [tls]\n\
-             certificate = \"../certs/{framework}/broker-1.pem\"\n\
-             key = \"../certs/{framework}/broker-1.key\"\n{kex}\n\
-             [http]\n\
-             listen = \"{http}\"\n",
-            Layout::broker_id(framework)?
-        );
-        write_public(&self.layout.broker_config(), text.as_bytes())?;
-        let config = broker::Config::load(&self.layout.broker_config())?;
+        let config = self.broker_config(1)?;
         let operators = vec![Operator {
             name: OPERATOR.to_owned(),
             public_key: operator.public_key(),
         }];
-        let name = framework.as_str();
+        let (name, entropy) = (framework.as_str(), Arc::clone(&self.entropy));
         let ledger = broker::init(&config, name, operators, self.clock.as_ref(), entropy)?;
         Ok((config, ledger))
     }
 
+    /// The configuration of one of the brokers, which have one key of the log.
+    fn broker_config(&self, number: usize) -> Result<broker::Config, DeploymentError> {
+        let framework = &self.plan.framework;
+        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
+        let id = Layout::broker_id_at(framework, number)?;
+        if number > 1 {
+            let home = self.layout.home(framework);
+            home.issue(&id, now, LEAF_VALIDITY, entropy)?;
+        }
+        let (listen, http) = free_ports(self.plan.address, entropy)?;
+        let kex = kex(self.plan);
+        let (mut ledger, mut stream) = ("ledger".to_owned(), String::new());
+        if let Some(shared) = &self.plan.shared {
+            if let Some(servers) = shared.servers.get(number - 1) {
+                ledger.clone_from(servers);
+            }
+            stream = format!(
+                "\n[stream]\nname = \"{}\"\nreplicas = {}\nlease_seconds = {}\n",
+                shared.name, shared.replicas, shared.lease_seconds
+            );
+        }
+        let text = format!(
+            "# The broker. Every key is described in the README.\n\
+             spiffe_id = \"{id}\"\n\
+             listen = \"{listen}\"\n\
+             ledger = \"{ledger}\"\n\
+             head = \"head\"\n\
+             control = \"control.sock\"\n\
+             log_key = \"{}\"\n\n\
+             [tls]\n\
+             certificate = \"../certs/{framework}/broker-{number}.pem\"\n\
+             key = \"../certs/{framework}/broker-{number}.key\"\n{kex}\n\
+             [http]\n\
+             listen = \"{http}\"\n{stream}",
+            if number == 1 { "log.key" } else { "../broker/log.key" },
+        );
+        let path = self.layout.broker_config_at(number);
+        write_public(&path, text.as_bytes())?;
+        Ok(broker::Config::load(&path)?)
+    }
+
     /// A partner's authority, keys and node.
-    fn partner(&self, partner: &PartnerId, broker: SocketAddr) -> Result<(), DeploymentError> {
+    fn partner(
+        &self,
+        partner: &PartnerId,
+        brokers: &[(SocketAddr, SpiffeId)],
+    ) -> Result<(), DeploymentError> {
+        let mut others = String::new();
+        for (address, id) in brokers.iter().skip(1) {
+            let _ = write!(
+                others,
+                "\n[[other_broker]]\naddress = \"{address}\"\nid = \"{id}\"\n"
+            );
+        }
+        let first = brokers.first().map(|(address, _)| address.to_string());
+        let broker = first.unwrap_or_default();
         self.home(partner, "/node/1")?;
         let framework = &self.plan.framework;
         let kex = kex(self.plan);
@@ -123,7 +164,7 @@ impl Builder<'_> {
              key_set = \"../../certs/{partner}/key-set.pem\"\n\n\
              [tls]\n\
              certificate = \"../../certs/{partner}/node-1.pem\"\n\
-             key = \"../../certs/{partner}/node-1.key\"\n{kex}",
+             key = \"../../certs/{partner}/node-1.key\"\n{kex}{others}",
             Layout::node_id(partner)?,
             Layout::broker_id(framework)?,
         );

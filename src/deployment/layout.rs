@@ -39,14 +39,32 @@ impl Layout {
         self.root.join("broker")
     }
 
+    /// The directory of one of several brokers, from 1 on: `broker`, `broker-2`, ...
+    pub fn broker_at(&self, number: usize) -> PathBuf {
+        match number {
+            1 => self.broker(),
+            number => self.root.join(format!("broker-{number}")),
+        }
+    }
+
     /// The broker's configuration.
     pub fn broker_config(&self) -> PathBuf {
-        self.broker().join("broker.toml")
+        self.broker_config_at(1)
+    }
+
+    /// The configuration of one of several brokers.
+    pub fn broker_config_at(&self, number: usize) -> PathBuf {
+        self.broker_at(number).join("broker.toml")
     }
 
     /// The broker's control socket.
     pub fn broker_control(&self) -> PathBuf {
-        self.broker().join("control.sock")
+        self.broker_control_at(1)
+    }
+
+    /// The control socket of one of several brokers.
+    pub fn broker_control_at(&self, number: usize) -> PathBuf {
+        self.broker_at(number).join("control.sock")
     }
 
     /// The operator's key.
@@ -91,7 +109,15 @@ impl Layout {
 
     /// The broker's SPIFFE ID.
     pub fn broker_id(framework: &PartnerId) -> Result<SpiffeId, InvalidSpiffeId> {
-        SpiffeId::new(framework, "/broker/1")
+        Self::broker_id_at(framework, 1)
+    }
+
+    /// The SPIFFE ID of one of several brokers.
+    pub fn broker_id_at(
+        framework: &PartnerId,
+        number: usize,
+    ) -> Result<SpiffeId, InvalidSpiffeId> {
+        SpiffeId::new(framework, &format!("/broker/{number}"))
     }
 
     /// A partner's node's SPIFFE ID.

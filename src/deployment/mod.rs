@@ -16,6 +16,6 @@ pub use alliance::{Alliance, Runner};
 pub use build::{build, ratified};
 pub use error::DeploymentError;
 pub use layout::{Layout, OPERATOR};
-pub use plan::{AgreementPlan, Plan};
+pub use plan::{AgreementPlan, Plan, SharedLog};
 pub use port::free_ports;
 pub use process::{Process, until};

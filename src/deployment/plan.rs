@@ -18,6 +18,21 @@ pub struct Plan {
     pub address: IpAddr,
     /// Key exchange of all.
     pub kex: Kex,
+    /// The stream that several brokers share; absent: there is one broker, with a ledger of its own.
+    pub shared: Option<SharedLog>,
+}
+
+/// Brokers that share a log.
+#[derive(Clone, Debug)]
+pub struct SharedLog {
+    /// Where each broker reaches the NATS servers: one broker for each.
+    pub servers: Vec<String>,
+    /// The stream's name.
+    pub name: String,
+    /// Servers that hold a copy each.
+    pub replicas: usize,
+    /// For how long a broker may deliver after it confirmed the end of the log, in seconds.
+    pub lease_seconds: u64,
 }
 
 /// An agreement to be ratified.
@@ -34,6 +49,11 @@ pub struct AgreementPlan {
 }
 
 impl Plan {
+    /// The numbers of its brokers, from 1 on.
+    pub fn brokers(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.shared.as_ref().map_or(1, |shared| shared.servers.len())
+    }
+
     /// A framework of partners on loopback, without agreements.
     pub fn new(framework: PartnerId, partners: Vec<PartnerId>) -> Self {
         Self {
@@ -42,6 +62,7 @@ impl Plan {
             agreements: Vec::new(),
             address: Ipv4Addr::LOCALHOST.into(),
             kex: Kex::default(),
+            shared: None,
         }
     }
 }

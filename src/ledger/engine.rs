@@ -38,6 +38,10 @@ pub enum EngineError {
     /// There is no room, and nothing was written. The same append may succeed later.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// A shared log does not answer. Whether the group was written shows when it does again: take on what is
+    /// new, and the same append may be tried anew.
+    #[error("the log cannot be reached: {0}")]
+    Unavailable(String),
     /// Whether the group was written is unknown. Final: stop, and start again from what is there.
     #[error("the log could not be written, and its state is unknown: {0}")]
     Unknown(String),
@@ -62,6 +66,22 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Appends a group after the first `expected` records, durably, and returns the new size.
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError>;
+
+    /// Whether others append, too. Where they do, `append` of an empty group succeeds only where nobody has
+    /// appended anything else meanwhile, wherever they are.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Takes on what others have appended, as far as it can be seen from here, and returns the size.
+    fn catch_up(&self) -> Result<u64, EngineError> {
+        Ok(self.size())
+    }
+
+    /// The most bytes of records that fit into one group.
+    fn group_bytes(&self) -> usize {
+        usize::MAX
+    }
 
     /// Up to `limit` records from a position on, in order.
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError>;

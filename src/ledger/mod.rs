@@ -68,7 +68,7 @@ pub use record::{
 pub use registry::{Partner, Registry};
 pub use sequencer::{
     Durable, Group, MAX_GROUP_BYTES, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Sequenced,
-    sequence,
+    sequence, sequence_within,
 };
 pub use state::{AgreementEntry, Ended, Seen, State};
 pub use wire::{clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire};

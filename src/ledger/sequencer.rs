@@ -37,7 +37,7 @@ pub const MAX_GROUP_RECORDS: usize = 1_024;
 pub const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Something to be recorded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Proposal {
     /// A verified bulletin from its originator.
     Bulletin(Box<Submission>),
@@ -248,11 +248,26 @@ pub fn sequence(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<Group, NoEntropy> {
+    sequence_within(state, proposals, now, entropy, usize::MAX)
+}
+
+/// As [`sequence`], with at most about so many bytes of records, where the log takes no more at once: the last
+/// record may go beyond.
+pub fn sequence_within(
+    state: &State,
+    proposals: &mut VecDeque<Proposal>,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+    most: usize,
+) -> Result<Group, NoEntropy> {
     let time = now.max(state.time());
     let seed = random(entropy)?;
     let mut run = Run {
         state,
-        draft: Draft::new(state.size(), state.time(), time, seed),
+        draft: Draft {
+            most,
+            ..Draft::new(state.size(), state.time(), time, seed)
+        },
         seen: HashMap::new(),
         issued: HashMap::new(),
         usage: Cow::Borrowed(state.usage()),
@@ -586,6 +601,9 @@ struct Draft {
     seed: [u8; 32],
     records: Vec<Sequenced>,
     bytes: usize,
+    /// Bytes of the records alone, and how many they may be.
+    recorded: usize,
+    most: usize,
 }
 
 impl Draft {
@@ -597,6 +615,8 @@ impl Draft {
             seed,
             records: Vec::new(),
             bytes: 0,
+            recorded: 0,
+            most: usize::MAX,
         }
     }
 
@@ -605,7 +625,9 @@ impl Draft {
     }
 
     fn is_full(&self) -> bool {
-        self.records.len() >= MAX_GROUP_RECORDS || self.bytes >= MAX_GROUP_BYTES
+        self.records.len() >= MAX_GROUP_RECORDS
+            || self.bytes >= MAX_GROUP_BYTES
+            || self.recorded >= self.most
     }
 
     /// Adds a record and returns its position.
@@ -637,6 +659,7 @@ impl Draft {
         let bodies = bulletin
             .as_ref()
             .map(|bulletin| wire::bodies(bulletin.sealed()));
+        self.recorded += encoded.bytes.len();
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
         let commitment = encoded.commitment;
         let erases = match &fact {

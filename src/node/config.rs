@@ -25,6 +25,9 @@ pub struct Config {
     pub broker: String,
     /// The broker's SPIFFE ID; no other is believed.
     pub broker_id: SpiffeId,
+    /// Other brokers of the same ledger, for when this one does not answer or is further away.
+    #[serde(default)]
+    pub other_broker: Vec<BrokerConfig>,
     /// The root certificate of the broker's authority, in PEM.
     pub broker_roots: PathBuf,
     /// The revocation list of the broker's authority, in PEM; read for each connection. One that has
@@ -70,6 +73,16 @@ pub struct Config {
     /// TAXII servers whose collections are published here.
     #[serde(default)]
     pub poll: Vec<PollConfig>,
+}
+
+/// `[[other_broker]]`: its authority is the one of `broker_roots`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Its UDP address: `broker-2.alliance.example:7400`.
+    pub address: String,
+    /// Its SPIFFE ID.
+    pub id: SpiffeId,
 }
 
 /// `[tls]`

@@ -1,16 +1,15 @@
 //! The link to the broker: connect, greet, serve, and again with growing patience.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::brokers::{self, Brokers, Connected};
 use super::config::Config;
 use super::error::NodeError;
 use super::evidence;
@@ -18,7 +17,6 @@ use super::receive::{self, Acks};
 use super::send;
 use super::{Act, Asked, LinkStatus, Outward, Shared, loss, overdue, proofs, witness};
 use crate::bulletin::Precedence;
-use crate::identity::{certificates_from_pem, crl_from_pem, read_private};
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey, PublicKey};
 use crate::session::{
@@ -26,9 +24,7 @@ use crate::session::{
     RecipientState, Refusal, accept, decode, encode,
 };
 use crate::store::{NodeStore, StoreError};
-use crate::transport::{
-    Credentials, FrameReader, Trust, client_config, client_endpoint, write_frame,
-};
+use crate::transport::{FrameReader, write_frame};
 
 /// The first wait after a failure, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -41,14 +37,15 @@ const LEDGER: &str = "ledger";
 pub(super) const LOG_KEY: &str = "log_key";
 /// The control stream goes before all others.
 const CONTROL_PRIORITY: i32 = 100;
-/// Renew a certificate before this much of its validity is left.
-const EXPIRY_WARNING: Duration = Duration::from_hours(336);
+/// The wait before another broker is tried, where there is one that has not failed.
+const NEXT_WAIT: Duration = Duration::from_millis(20);
 
 /// The node's side of the connection.
 #[derive(Debug)]
 pub(super) struct Link {
     shared: Arc<Shared>,
     acts: mpsc::Receiver<Outward>,
+    brokers: Brokers,
 }
 
 /// What a welcomed session knows of its ledger.
@@ -69,13 +66,18 @@ impl Link {
         shared: Arc<Shared>,
         acts: mpsc::Receiver<Outward>,
     ) -> Result<Self, NodeError> {
-        tls(&shared)?;
-        Ok(Self { shared, acts })
+        brokers::tls(&shared, &shared.config.broker_id)?;
+        Ok(Self {
+            brokers: Brokers::of(&shared.config),
+            shared,
+            acts,
+        })
     }
 
     /// Connects until the node stops.
     pub(super) async fn run(mut self) {
         let mut backoff = patience();
+        let mut tries = 0;
         let stop = self.shared.stop.clone();
         loop {
             let started = tokio::time::Instant::now();
@@ -92,8 +94,14 @@ impl Link {
             self.shared.link.send_replace(LinkStatus::Down(reason));
             if started.elapsed() > GOOD_SESSION {
                 backoff = patience();
+                tries = 0;
             }
-            let wait = backoff.next().unwrap_or(LONGEST_WAIT);
+            tries += 1;
+            let wait = if tries < self.brokers.count() {
+                NEXT_WAIT
+            } else {
+                backoff.next().unwrap_or(LONGEST_WAIT)
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -104,35 +112,41 @@ impl Link {
     /// One session, from connecting until it ends.
     async fn session(&mut self) -> Result<(), NodeError> {
         let shared = Arc::clone(&self.shared);
-        let (endpoint, address) = endpoint(&shared).await?;
-        let unreachable = |reason: String| NodeError::Unreachable {
-            address: shared.config.broker.clone(),
-            reason,
-        };
-        // The name is not sent and counts for nothing; the SPIFFE ID does.
-        let connecting = endpoint
-            .connect(address, "broker.invalid")
-            .map_err(|error| unreachable(error.to_string()))?;
-        let connection = connecting
-            .await
-            .map_err(|error| match NodeError::from(error) {
-                NodeError::Gone(reason) => unreachable(reason),
-                refused => refused,
-            })?;
-        let greeted = tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &connection)).await;
-        let greeted =
-            greeted.map_err(|_| NodeError::Gone("the broker did not greet in time".into()))??;
-        tracing::info!(broker = %shared.config.broker_id, "connected");
-        shared.link.send_replace(LinkStatus::Up);
-        let ended = self.serve(greeted, &connection).await;
-        // The broker's own words say more than the stream that broke under them.
-        let ended = match connection.close_reason() {
-            Some(reason @ ConnectionError::ApplicationClosed(_)) => Err(reason.into()),
-            _ => ended,
-        };
+        let connected = self.brokers.connect(&shared).await?;
+        let began = tokio::time::Instant::now();
+        let ended = self.session_with(&shared, &connected).await;
+        let was_good = began.elapsed() > GOOD_SESSION;
+        self.brokers.left(&connected, was_good);
+        let Connected {
+            endpoint,
+            connection,
+            ..
+        } = connected;
         connection.close(0u8.into(), b"the node ends the session");
         endpoint.wait_idle().await;
         ended
+    }
+
+    async fn session_with(
+        &mut self,
+        shared: &Arc<Shared>,
+        connected: &Connected,
+    ) -> Result<(), NodeError> {
+        let connection = &connected.connection;
+        let greeted = tokio::time::timeout(HELLO_TIMEOUT, greet(shared, connection)).await;
+        let greeted =
+            greeted.map_err(|_| NodeError::Gone("the broker did not greet in time".into()))??;
+        tracing::info!(broker = %connected.id, "connected");
+        self.brokers.served(connected);
+        shared
+            .link
+            .send_replace(LinkStatus::Up(connected.id.clone()));
+        let ended = self.serve(greeted, connection).await;
+        // The broker's own words say more than the stream that broke under them.
+        match connection.close_reason() {
+            Some(reason @ ConnectionError::ApplicationClosed(_)) => Err(reason.into()),
+            _ => ended,
+        }
     }
 
     async fn serve(&mut self, greeted: Greeted, connection: &Connection) -> Result<(), NodeError> {
@@ -181,61 +195,6 @@ fn patience() -> ExponentialBackoff {
         .with_jitter()
         .without_max_times()
         .build()
-}
-
-/// Certificates are read for each connection, so that a renewed one needs no restart.
-fn tls(shared: &Shared) -> Result<Arc<QuicClientConfig>, NodeError> {
-    let config = &shared.config;
-    let chain = std::fs::read(&config.tls.certificate).map_err(|error| NodeError::File {
-        path: config.tls.certificate.clone(),
-        error,
-    })?;
-    let key = read_private(&config.tls.key)?;
-    let credentials = Credentials::new(&chain, key.as_bytes())?;
-    let until = credentials.not_after()?;
-    if until.since(shared.clock.now()) < EXPIRY_WARNING {
-        tracing::warn!(%until, "this node's certificate expires soon; issue another");
-    }
-    let mut trust = Trust::new();
-    let roots = certificates_from_pem(&config.broker_roots)?;
-    let revocations = config
-        .broker_revocations
-        .as_deref()
-        .map(crl_from_pem)
-        .transpose()?;
-    trust.add(config.broker_id.partner(), &roots, revocations.as_deref())?;
-    let broker = config.broker_id.clone();
-    let clock = Arc::clone(&shared.clock);
-    Ok(client_config(
-        config.tls.kex,
-        Arc::new(credentials),
-        trust,
-        broker,
-        clock,
-    )?)
-}
-
-async fn endpoint(shared: &Shared) -> Result<(Endpoint, SocketAddr), NodeError> {
-    let tls = tls(shared)?;
-    let broker = &shared.config.broker;
-    let unreachable = |reason: String| NodeError::Unreachable {
-        address: broker.clone(),
-        reason,
-    };
-    let address = tokio::net::lookup_host(broker)
-        .await
-        .map_err(|error| unreachable(error.to_string()))?
-        .next()
-        .ok_or_else(|| unreachable("it has no address".into()))?;
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let (endpoint, buffers) = client_endpoint(SocketAddr::new(any, 0), tls)?;
-    if !buffers.is_enough() {
-        tracing::debug!("{buffers}");
-    }
-    Ok((endpoint, address))
 }
 
 /// A session that was greeted: the control stream, and what is known of the ledger.

@@ -5,6 +5,7 @@
 //! partner compared itself: agreements through their pins, bulletins through the agreements.
 
 mod applications;
+mod brokers;
 mod config;
 mod declare;
 mod error;
@@ -54,7 +55,7 @@ use tokio_util::task::TaskTracker;
 use crate::bulletin::BulletinId;
 use crate::clock::{Clock, Entropy, SystemEntropy};
 use crate::identity::{read_key_set, read_secret_key};
-use crate::partner::SignedKeySet;
+use crate::partner::{SignedKeySet, SpiffeId};
 use crate::proof::{Policy, Signer};
 use crate::session::{Asking, OverdueItem, RecipientState, Refusal, Statement};
 use crate::store::{Disk, NodeStore, SystemDisk};
@@ -67,7 +68,7 @@ pub(crate) enum LinkStatus {
     /// Not connected, and why.
     Down(String),
     /// Welcomed.
-    Up,
+    Up(SpiffeId),
 }
 
 /// An act to be recorded, with whoever waits for the outcome.

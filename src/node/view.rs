@@ -352,10 +352,11 @@ fn obligations(shared: &Shared, delivery: &Delivery) -> ObligationsView {
 /// How the node stands.
 pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
     let link = shared.link.borrow().clone();
-    let (connected, reason) = match link {
-        LinkStatus::Up => (true, None),
-        LinkStatus::Down(reason) => (false, Some(reason)),
+    let (broker, reason) = match link {
+        LinkStatus::Up(broker) => (Some(broker), None),
+        LinkStatus::Down(reason) => (None, Some(reason)),
     };
+    let connected = broker.is_some();
     let outbox = shared.store.outbox()?;
     let count = |wanted: fn(&OutboxState) -> bool| {
         outbox.iter().filter(|status| wanted(&status.state)).count()
@@ -376,7 +377,7 @@ pub(super) fn status(shared: &Shared) -> Result<StatusView, StoreError> {
     let ledger = super::link::known_ledger(shared).ok().flatten();
     Ok(StatusView {
         node: shared.config.spiffe_id.clone(),
-        broker: shared.config.broker_id.clone(),
+        broker: broker.unwrap_or_else(|| shared.config.broker_id.clone()),
         connected,
         reason,
         ledger: ledger.map(|ledger| ledger.to_string()),

@@ -48,6 +48,8 @@ pub enum PayloadType {
     Consent,
     /// That a partner stands behind a pseudonymous key.
     Pseudonym,
+    /// Records appended together to a shared log, by a broker.
+    StreamGroup,
 }
 
 impl PayloadType {
@@ -69,6 +71,7 @@ impl PayloadType {
             Self::HoldDecision => "application/vnd.entente.hold-decision.v1",
             Self::Consent => "application/vnd.entente.consent.v1",
             Self::Pseudonym => "application/vnd.entente.pseudonym.v1",
+            Self::StreamGroup => "application/vnd.entente.stream-group.v1",
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct EmbeddedEngine {
     /// Level and index, big-endian -> root of a whole tile below: follows from the entries.
     tiles: Keyspace,
     cache: Keyspace,
+    /// What whoever copies a shared log notes beside it.
+    beside: Keyspace,
     directory: Directory,
     disk: Arc<dyn Disk>,
     /// Whole groups that readers may see.
@@ -70,6 +72,7 @@ impl EmbeddedEngine {
         let entries = database.keyspace("entries", KeyspaceCreateOptions::default)?;
         let cache = database.keyspace("cache", KeyspaceCreateOptions::default)?;
         let tiles = database.keyspace("tiles", KeyspaceCreateOptions::default)?;
+        let beside = database.keyspace("beside", KeyspaceCreateOptions::default)?;
         let size = match records.last_key_value() {
             None => 0,
             Some(last) => position(&last.key()?)? + 1,
@@ -81,6 +84,7 @@ impl EmbeddedEngine {
             entries,
             tiles,
             cache,
+            beside,
             directory,
             disk,
             size: AtomicU64::new(size),
@@ -186,6 +190,84 @@ impl EmbeddedEngine {
         Ok(false)
     }
 
+    /// Appends as [`Engine::append`] does, and in the same write changes notes: a key and its value, or
+    /// `None` where it is removed.
+    pub fn append_beside(
+        &self,
+        expected: u64,
+        group: &[StoredRecord],
+        notes: &[(Bytes, Option<Bytes>)],
+    ) -> Result<u64, EngineError> {
+        let unknown = |reason: String| EngineError::Unknown(reason);
+        let mut writer = self
+            .writer
+            .lock()
+            .map_err(|_| unknown("an appender panicked".into()))?;
+        if writer.poisoned {
+            return Err(unknown("an earlier append failed".into()));
+        }
+        let actual = self.size();
+        if actual != expected {
+            return Err(EngineError::Conflict { expected, actual });
+        }
+        self.check_room(group)?;
+        if let Err(error) = self.write(&mut writer.edge, expected, group, notes) {
+            writer.poisoned = true;
+            return Err(unknown(error.to_string()));
+        }
+        let size = expected + group.len() as u64;
+        self.size.store(size, Ordering::Release);
+        Ok(size)
+    }
+
+    /// Whether the disk has room for a group.
+    pub fn check_room(&self, group: &[StoredRecord]) -> Result<(), EngineError> {
+        let bytes = group.iter().map(|one| {
+            one.record.len() as u64 + one.bodies.as_ref().map_or(0, |bodies| bodies.len() as u64)
+        });
+        let checked = self.directory.check_room(bytes.sum());
+        checked.map_err(|error| match error {
+            StoreError::Full { .. } => EngineError::Full(error.to_string()),
+            other => EngineError::Unknown(other.to_string()),
+        })
+    }
+
+    /// A note.
+    pub fn note(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.beside.get(key)?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    /// Notes from a key on whose keys begin alike, in order.
+    pub fn notes(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let found = self.beside.range(from.to_vec()..).take(limit);
+        let mut notes = Vec::new();
+        for one in found {
+            let (key, value) = one.into_inner()?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            notes.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+        }
+        Ok(notes)
+    }
+
+    /// Removes a note. Not synced: it may come back after a crash.
+    pub fn remove_note(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.disk.step(&mut || Ok(self.beside.remove(key)?))
+    }
+
+    /// Keeps bodies of a record that is here, which can be had again. Not synced.
+    pub fn put_bodies(&self, position: u64, bodies: &[u8]) -> Result<(), StoreError> {
+        self.disk
+            .step(&mut || Ok(self.bodies.insert(position.to_be_bytes(), bodies)?))
+    }
+
     /// Keeps a value that can be computed anew from the log, such as a snapshot of the fold. Not
     /// synced: losing it costs time only.
     pub fn put_cache(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
@@ -230,6 +312,7 @@ impl EmbeddedEngine {
         edge: &mut TileEdge,
         expected: u64,
         group: &[StoredRecord],
+        notes: &[(Bytes, Option<Bytes>)],
     ) -> Result<(), StoreError> {
         let mut batch = self
             .database
@@ -250,6 +333,12 @@ impl EmbeddedEngine {
             }
             for erased in &one.erases {
                 batch.remove(&self.bodies, erased.to_be_bytes());
+            }
+        }
+        for (key, value) in notes {
+            match value {
+                Some(value) => batch.insert(&self.beside, key.as_ref(), value.as_ref()),
+                None => batch.remove(&self.beside, key.as_ref()),
             }
         }
         let mut batch = Some(batch);
@@ -278,34 +367,7 @@ impl Engine for EmbeddedEngine {
     }
 
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
-        let unknown = |reason: String| EngineError::Unknown(reason);
-        let mut writer = self
-            .writer
-            .lock()
-            .map_err(|_| unknown("an appender panicked".into()))?;
-        if writer.poisoned {
-            return Err(unknown("an earlier append failed".into()));
-        }
-        let actual = self.size();
-        if actual != expected {
-            return Err(EngineError::Conflict { expected, actual });
-        }
-        let bytes = group.iter().map(|one| {
-            one.record.len() as u64 + one.bodies.as_ref().map_or(0, |bodies| bodies.len() as u64)
-        });
-        self.directory
-            .check_room(bytes.sum())
-            .map_err(|error| match error {
-                StoreError::Full { .. } => EngineError::Full(error.to_string()),
-                other => unknown(other.to_string()),
-            })?;
-        if let Err(error) = self.write(&mut writer.edge, expected, group) {
-            writer.poisoned = true;
-            return Err(unknown(error.to_string()));
-        }
-        let size = expected + group.len() as u64;
-        self.size.store(size, Ordering::Release);
-        Ok(size)
+        self.append_beside(expected, group, &[])
     }
 
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {

@@ -91,15 +91,23 @@ impl ResetSecret {
     }
 }
 
-/// The broker's endpoint.
+/// The broker's endpoint. Where `silent` says so, either side gives up a connection on which nothing was heard for
+/// so long, and the broker asks often enough that this does not happen to a live one.
 pub fn server_endpoint(
     address: SocketAddr,
     tls: Arc<QuicServerConfig>,
     secret: ResetSecret,
+    silent: Option<Duration>,
 ) -> Result<(Endpoint, BufferReport), EndpointError> {
     let mut config = ServerConfig::with_crypto(tls);
+    let mut transport = transport();
+    if let Some(silent) = silent {
+        transport
+            .max_idle_timeout(IdleTimeout::try_from(silent).ok())
+            .keep_alive_interval(Some(silent / 4));
+    }
     config
-        .transport_config(Arc::new(transport()))
+        .transport_config(Arc::new(transport))
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(INCOMING_TOTAL_BYTES);

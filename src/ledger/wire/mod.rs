@@ -699,6 +699,15 @@ pub(super) fn bodies(sealed: &Sealed) -> Bytes {
 }
 
 impl Accepted {
+    /// Whether these are the bodies that were accepted: each gives the leaf that its originator signed.
+    pub fn commits_to(&self, bodies: &Bytes) -> bool {
+        let Ok(sealed) = self.to_sealed(Some(bodies)) else {
+            return false;
+        };
+        let mut parts = sealed.parts.iter().zip(&self.parts);
+        parts.all(|(part, digest)| matches!(part, Part::Open(_)) && part.leaf() == digest.leaf())
+    }
+
     /// The bulletin as its originator sealed it, from the record and the bodies beside it. Without
     /// bodies, because they were erased, every part is withheld.
     pub fn to_sealed(&self, bodies: Option<&Bytes>) -> Read<Sealed> {

@@ -1,0 +1,658 @@
+//! The engine over a stream: appends there, and keeps a copy here.
+//!
+//! What a crash leaves: before the stream acknowledged, the group is there or not, and taking on the stream
+//! shows which; after it, this broker's copy lacks it and takes it on at the next start. The copy is written
+//! with the place in the stream that it reaches, so the two never disagree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::object_store::ObjectStore;
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use tokio::sync::mpsc;
+
+use super::catalogue::{Catalogue, subject};
+use super::config::StreamConfig;
+use super::contents::{self, Name};
+use super::error::StreamError;
+use super::follow::{self, Arrived};
+use super::monitor;
+use super::nats::{Nats, unavailable};
+use super::wire::{InvalidMessage, StreamMessage};
+use crate::clock::{Entropy, random};
+use crate::ledger::{
+    ENTRY_BYTES, Engine, EngineError, Fact, Record, StoredRecord,
+};
+use crate::proof::{Digest, PublicKey, Signer, TilePath};
+use crate::store::{EmbeddedEngine, StoreError};
+
+pub use super::follow::News;
+
+/// An append whose outcome does not show within this time is given up; it shows later.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The pause between two looks at what became of an append.
+const LOOK: Duration = Duration::from_millis(100);
+/// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
+const RECENT: u64 = 4_096;
+/// Room that a message needs beside its records.
+const ENVELOPE: usize = 16 * 1024;
+
+/// Notes beside the copy: the place reached, the last messages, the objects of bodies, those to be erased.
+const TAIL: &[u8] = b"t";
+const MESSAGE: u8 = b'm';
+const OBJECT: u8 = b'o';
+const ERASED: u8 = b'e';
+
+/// The log in a stream that several brokers share.
+pub struct StreamEngine {
+    local: Arc<EmbeddedEngine>,
+    nats: Nats,
+    catalogue: Catalogue,
+    subject: String,
+    broker: String,
+    key: PublicKey,
+    signer: Arc<dyn Signer>,
+    entropy: Arc<dyn Entropy>,
+    /// Held while appending or taking on.
+    tail: Mutex<Tail>,
+    /// Held while bodies that were fetched are kept, and while they are erased.
+    fetched: Mutex<()>,
+    /// Whose turn it is to write objects anew: one after the other, or an older look would undo a newer one.
+    erasing: Arc<tokio::sync::Mutex<()>>,
+    news: Arc<OnceLock<News>>,
+}
+
+impl std::fmt::Debug for StreamEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StreamEngine({} records)", self.local.size())
+    }
+}
+
+/// Where this broker's copy ends in the stream.
+#[derive(Debug)]
+struct Tail {
+    /// The last message taken on; 0: none.
+    sequence: u64,
+    /// Its hash.
+    hash: Digest,
+    arrived: mpsc::Receiver<Arrived>,
+    /// The stream reaches so far, as somebody said.
+    seen: u64,
+    /// What was sent last, where nobody knows what became of it: after which message, and its object.
+    unresolved: Option<(u64, Name, bool)>,
+}
+
+/// What became of a message that was sent.
+enum Sent {
+    /// It is the one after the tail.
+    Stored,
+    /// Another is.
+    Behind,
+}
+
+impl StreamEngine {
+    /// Makes the stream where there is none, and opens it.
+    pub fn create(
+        servers: &Path,
+        config: &StreamConfig,
+        broker: &str,
+        signer: Arc<dyn Signer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StreamError> {
+        let nats = Nats::connect(servers, config)?;
+        let (context, wanted) = (nats.context().clone(), config.clone());
+        let catalogue = nats.run(async move { Catalogue::create(&context, &wanted).await })?;
+        Self::with(nats, catalogue, config, broker, signer, entropy)
+    }
+
+    /// Opens the stream and this broker's copy, and takes on what the copy lacks.
+    pub fn open(
+        servers: &Path,
+        config: &StreamConfig,
+        broker: &str,
+        signer: Arc<dyn Signer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StreamError> {
+        let nats = Nats::connect(servers, config)?;
+        let (context, wanted) = (nats.context().clone(), config.clone());
+        let catalogue = nats.run(async move { Catalogue::open(&context, &wanted).await })?;
+        Self::with(nats, catalogue, config, broker, signer, entropy)
+    }
+
+    fn with(
+        nats: Nats,
+        catalogue: Catalogue,
+        config: &StreamConfig,
+        broker: &str,
+        signer: Arc<dyn Signer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StreamError> {
+        monitor::check(&config.monitors)?;
+        let local = Arc::new(EmbeddedEngine::open(&config.cache)?);
+        let (sequence, hash) = tail_of(&local)?;
+        let news = Arc::default();
+        let (arrived, following) =
+            follow::follow(catalogue.stream.clone(), sequence, Arc::clone(&news));
+        let engine = Self {
+            subject: subject(config),
+            broker: broker.to_owned(),
+            key: signer.public_key(),
+            signer,
+            entropy,
+            tail: Mutex::new(Tail {
+                sequence,
+                hash,
+                arrived,
+                seen: 0,
+                unresolved: None,
+            }),
+            fetched: Mutex::new(()),
+            erasing: Arc::default(),
+            news,
+            local,
+            nats,
+            catalogue,
+        };
+        {
+            let mut tail = engine.lock();
+            let end = engine.end()?;
+            engine.compare(&mut tail, end)?;
+            engine.take_on_until(&mut tail, end)?;
+        }
+        engine.nats.handle().spawn(following);
+        engine.finish_erasures();
+        Ok(engine)
+    }
+
+    /// Whom to tell when something arrives; once.
+    pub fn on_news(&self, news: News) {
+        let _ = self.news.set(news);
+    }
+
+    /// This broker's copy.
+    pub fn local(&self) -> &EmbeddedEngine {
+        &self.local
+    }
+
+    pub(super) fn nats(&self) -> &Nats {
+        &self.nats
+    }
+
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Positions from one on whose bodies are kept, in order.
+    pub fn kept(&self, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let notes = self.local.notes(&[OBJECT], &key(OBJECT, from), limit)?;
+        notes.iter().map(|(key, _)| position(key)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        // Every change of the tail is one step.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last sequence of the stream, as its leader says.
+    fn end(&self) -> Result<u64, StreamError> {
+        let stream = self.catalogue.stream.clone();
+        self.nats.run(async move {
+            let info = stream.get_info().await.map_err(unavailable)?;
+            Ok(info.state.last_sequence)
+        })
+    }
+
+    /// Takes on what has arrived.
+    fn drain(&self, tail: &mut Tail) -> Result<(), StreamError> {
+        while let Ok((sequence, bytes)) = tail.arrived.try_recv() {
+            tail.seen = tail.seen.max(sequence);
+            if sequence <= tail.sequence {
+                self.recognise(sequence, &bytes)?;
+                continue;
+            }
+            if sequence > tail.sequence + 1 {
+                self.take_on_until(tail, sequence - 1)?;
+            }
+            self.take_on(tail, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A message that was taken on must be what it was.
+    fn recognise(&self, sequence: u64, bytes: &Bytes) -> Result<(), StreamError> {
+        match self.local.note(&key(MESSAGE, sequence))? {
+            Some(kept) if kept != *bytes => Err(StreamError::Forked { sequence }),
+            // Older ones are not kept; the chain holds them.
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes on the messages up to a sequence, from the stream's leader.
+    fn take_on_until(&self, tail: &mut Tail, until: u64) -> Result<(), StreamError> {
+        while tail.sequence < until {
+            let (stream, first) = (self.catalogue.stream.clone(), tail.sequence + 1);
+            let messages = self
+                .nats
+                .run(async move { follow::messages(&stream, first, until).await })?;
+            if messages.is_empty() {
+                let reason = format!("message {first} is missing, and {until} is there");
+                return Err(StreamError::Unavailable(reason));
+            }
+            for bytes in messages {
+                self.take_on(tail, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on the message after the tail.
+    fn take_on(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
+        let sequence = tail.sequence + 1;
+        let invalid = |error| StreamError::Message { sequence, error };
+        let message = StreamMessage::open(bytes, &self.key).map_err(invalid)?;
+        if let Err(error) = message.follows(&tail.hash, self.local.size()) {
+            // A message that was signed, and follows something that this broker never saw.
+            return Err(match error {
+                InvalidMessage::Chain => StreamError::Forked { sequence },
+                other => invalid(other),
+            });
+        }
+        tracing::trace!(sequence, broker = message.broker, records = message.records.len(), "taken on");
+        if let Some((after, name, has_object)) = tail.unresolved.take_if(|one| one.0 + 1 == sequence)
+            && has_object
+            && name != message.id
+        {
+            tracing::debug!(after, "an append came too late; its object goes");
+            self.forget(name);
+        }
+        self.keep(tail, &message, sequence)
+    }
+
+    /// Keeps a message that is in the stream, with the place it has there.
+    fn keep(
+        &self,
+        tail: &mut Tail,
+        message: &StreamMessage,
+        sequence: u64,
+    ) -> Result<(), StreamError> {
+        let mut notes = vec![
+            (Bytes::from_static(TAIL), Some(tail_bytes(sequence, &message.hash))),
+            (key(MESSAGE, sequence), Some(message.bytes.clone())),
+        ];
+        if let Some(old) = sequence.checked_sub(RECENT) {
+            notes.push((key(MESSAGE, old), None));
+        }
+        for position in &message.with_bodies {
+            let name = Bytes::copy_from_slice(&message.id);
+            notes.push((key(OBJECT, *position), Some(name)));
+        }
+        let erased: Vec<u64> = message
+            .records
+            .iter()
+            .flat_map(|one| one.erases.iter().copied())
+            .collect();
+        let guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        for position in &erased {
+            if let Some(name) = self.local.note(&key(OBJECT, *position))? {
+                notes.push((key(ERASED, *position), Some(name)));
+                notes.push((key(OBJECT, *position), None));
+            }
+        }
+        self.local
+            .append_beside(message.first, &message.records, &notes)?;
+        drop(guard);
+        tail.sequence = sequence;
+        tail.hash = message.hash;
+        tail.seen = tail.seen.max(sequence);
+        if !erased.is_empty() {
+            self.finish_erasures();
+        }
+        Ok(())
+    }
+
+    /// Removes from the object store what is erased, also what a crash left; again at the next start where it
+    /// fails.
+    fn finish_erasures(&self) {
+        let (local, turn) = (Arc::clone(&self.local), Arc::clone(&self.erasing));
+        let (store, most) = (self.catalogue.contents.clone(), self.nats.max_message());
+        self.nats.handle().spawn(async move {
+            let _turn = turn.lock().await;
+            if let Err(error) = erase(&local, &store, most).await {
+                tracing::warn!(%error, "erased contents are still in the object store");
+            }
+        });
+    }
+
+    /// Removes an object that no group names.
+    fn forget(&self, name: Name) {
+        let store = self.catalogue.contents.clone();
+        self.nats.handle().spawn(async move {
+            if let Err(error) = contents::remove(&store, name).await {
+                tracing::warn!(%error, object = %HEXLOWER.encode(&name), "an object is left over");
+            }
+        });
+    }
+
+    /// Compares what the servers have with what was taken on. What they lost of the last messages is given to
+    /// them again, as it was.
+    fn compare(&self, tail: &mut Tail, end: u64) -> Result<(), StreamError> {
+        if end >= tail.sequence {
+            if tail.sequence == 0 {
+                return Ok(());
+            }
+            let (stream, last) = (self.catalogue.stream.clone(), tail.sequence);
+            let found = self
+                .nats
+                .run(async move { follow::message(&stream, last).await })?;
+            let Some(found) = found else {
+                return Err(StreamError::Forked { sequence: last });
+            };
+            return self.recognise(last, &found);
+        }
+        let shorter = || StreamError::Shorter {
+            found: end,
+            known: tail.sequence,
+        };
+        if end == 0 || self.local.note(&key(MESSAGE, end))?.is_none() {
+            return Err(shorter());
+        }
+        let stream = self.catalogue.stream.clone();
+        let last = self
+            .nats
+            .run(async move { follow::message(&stream, end).await })?;
+        self.recognise(end, &last.ok_or_else(shorter)?)?;
+        tracing::error!(
+            end,
+            known = tail.sequence,
+            "the servers lost messages that they had acknowledged; they are given to them again"
+        );
+        for sequence in end + 1..=tail.sequence {
+            let bytes = self.local.note(&key(MESSAGE, sequence))?;
+            let bytes = bytes.ok_or_else(shorter)?;
+            let message = StreamMessage::open(&bytes, &self.key)
+                .map_err(|error| StreamError::Message { sequence, error })?;
+            match self.publish(&message, sequence - 1)? {
+                Sent::Stored => {}
+                // Another broker gives it again, too, or something else is there now.
+                Sent::Behind => {
+                    let stream = self.catalogue.stream.clone();
+                    let found = self
+                        .nats
+                        .run(async move { follow::message(&stream, sequence).await })?;
+                    self.recognise(sequence, &found.ok_or_else(shorter)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message that is to come after a sequence, until it shows what became of it.
+    fn publish(&self, message: &StreamMessage, after: u64) -> Result<Sent, StreamError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let reason = match self.send(message, after) {
+                Ok(sent) => return Ok(sent),
+                Err(StreamError::Unavailable(reason)) => reason,
+                Err(other) => return Err(other),
+            };
+            // Whether it was stored is unknown: what is there tells.
+            let stream = self.catalogue.stream.clone();
+            let found = self
+                .nats
+                .run(async move { follow::message(&stream, after + 1).await });
+            match found {
+                Ok(Some(found)) if found == message.bytes => return Ok(Sent::Stored),
+                Ok(Some(_)) => return Ok(Sent::Behind),
+                // The same message is sent again: it has the same id, and the same place or none.
+                Ok(None) | Err(StreamError::Unavailable(_)) => {}
+                Err(other) => return Err(other),
+            }
+            if Instant::now() > until {
+                return Err(StreamError::Unavailable(reason));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Sends a message once.
+    fn send(&self, message: &StreamMessage, after: u64) -> Result<Sent, StreamError> {
+        let (context, subject) = (self.nats.context().clone(), self.subject.clone());
+        let publish = PublishMessage::build()
+            .payload(message.bytes.clone())
+            .message_id(HEXLOWER.encode(&message.id))
+            .expected_last_sequence(after);
+        let sent = self.nats.run(async move {
+            let sent = match context.send_publish(subject, publish).await {
+                Ok(acknowledged) => acknowledged.await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(stored) => Ok(Some((stored.sequence, stored.duplicate))),
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+                Err(error) => Err(unavailable(error)),
+            }
+        })?;
+        match sent {
+            None => Ok(Sent::Behind),
+            Some((sequence, duplicate)) if sequence == after + 1 => {
+                if duplicate {
+                    // The server knows the id; that it has the message, only the message shows.
+                    return Err(StreamError::Unavailable("it was sent before".to_owned()));
+                }
+                Ok(Sent::Stored)
+            }
+            Some(_) => Err(StreamError::Forked { sequence: after + 1 }),
+        }
+    }
+
+    fn try_append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, StreamError> {
+        let mut tail = self.lock();
+        self.drain(&mut tail)?;
+        let actual = self.local.size();
+        if actual != expected || tail.sequence < tail.seen {
+            return Err(EngineError::Conflict { expected, actual }.into());
+        }
+        self.local.check_room(group)?;
+        let id = random(self.entropy.as_ref())?;
+        let message = StreamMessage::seal(
+            id,
+            expected,
+            tail.hash,
+            &self.broker,
+            group,
+            self.signer.as_ref(),
+        )?;
+        let most = self.nats.max_message();
+        if message.bytes.len() + 512 > most {
+            let what = format!(
+                "a group of {} bytes does not fit into a message of {most}; raise `max_payload` of the NATS \
+                 servers to 8MB",
+                message.bytes.len()
+            );
+            return Err(EngineError::Full(what).into());
+        }
+        let bodies: BTreeMap<u64, Bytes> = (expected..)
+            .zip(group)
+            .filter_map(|(position, one)| Some((position, one.bodies.clone()?)))
+            .collect();
+        let has_object = !bodies.is_empty();
+        if has_object {
+            let store = self.catalogue.contents.clone();
+            self.nats
+                .run(async move { contents::put(&store, id, bodies, most).await })?;
+        }
+        match self.publish(&message, tail.sequence) {
+            Ok(Sent::Stored) => {
+                let sequence = tail.sequence + 1;
+                self.keep(&mut tail, &message, sequence)?;
+                Ok(self.local.size())
+            }
+            Ok(Sent::Behind) => {
+                if has_object {
+                    self.forget(id);
+                }
+                tail.seen = tail.seen.max(tail.sequence + 1);
+                Err(EngineError::Conflict { expected, actual }.into())
+            }
+            Err(error) => {
+                tail.unresolved = Some((tail.sequence, id, has_object));
+                Err(error)
+            }
+        }
+    }
+
+    fn try_catch_up(&self) -> Result<u64, StreamError> {
+        let mut tail = self.lock();
+        self.drain(&mut tail)?;
+        if tail.sequence < tail.seen {
+            let end = self.end()?;
+            if end < tail.sequence {
+                self.compare(&mut tail, end)?;
+            }
+            self.take_on_until(&mut tail, end)?;
+            tail.seen = tail.sequence;
+        }
+        Ok(self.local.size())
+    }
+
+    /// The bodies of a record from the object store; kept here where they are still to be had.
+    fn fetch(&self, position: u64) -> Result<Option<Bytes>, StreamError> {
+        let Some(name) = self.local.note(&key(OBJECT, position))? else {
+            return Ok(None);
+        };
+        let damaged = || StoreError::Damaged("object name");
+        let name = Name::try_from(name.as_ref()).map_err(|_| damaged())?;
+        let store = self.catalogue.contents.clone();
+        let found = self
+            .nats
+            .run(async move { contents::get(&store, name).await })?;
+        let gone = || {
+            let reason = format!("the bodies of record {position} are not in the object store");
+            StreamError::Unavailable(reason)
+        };
+        let mut bodies = found.ok_or_else(gone)?;
+        let wanted = bodies.remove(&position).ok_or_else(gone)?;
+        self.check_bodies(position, &wanted)?;
+        let _guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.local.note(&key(OBJECT, position))?.is_some() {
+            self.local.put_bodies(position, &wanted)?;
+        }
+        // Its neighbours are wanted next.
+        for (position, bodies) in bodies {
+            if self.local.note(&key(OBJECT, position))?.is_some()
+                && self.check_bodies(position, &bodies).is_ok()
+            {
+                self.local.put_bodies(position, &bodies)?;
+            }
+        }
+        Ok(Some(wanted))
+    }
+
+    /// Bodies must be those that the record commits to.
+    fn check_bodies(&self, position: u64, bodies: &Bytes) -> Result<(), StreamError> {
+        let unreadable = |reason: String| EngineError::Unreadable { position, reason };
+        let record = self.local.read(position, 1)?.pop();
+        let record = record.ok_or_else(|| unreadable("it is missing".into()))?;
+        let record = Record::from_bytes(&record).map_err(|error| unreadable(error.to_string()))?;
+        match &record.fact {
+            Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
+            _ => Err(unreadable("the object store has other bodies than it commits to".into()).into()),
+        }
+    }
+}
+
+/// Writes the objects anew from which something is erased.
+async fn erase(local: &EmbeddedEngine, store: &ObjectStore, most: usize) -> Result<(), StreamError> {
+    let mut objects: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
+    for (key, name) in local.notes(&[ERASED], &[ERASED], usize::MAX)? {
+        let name = Name::try_from(name.as_ref()).map_err(|_| StoreError::Damaged("note"))?;
+        objects.entry(name).or_default().insert(position(&key)?);
+    }
+    for (name, positions) in objects {
+        contents::erase(store, name, positions.clone(), most).await?;
+        for position in positions {
+            local.remove_note(&key(ERASED, position))?;
+        }
+    }
+    Ok(())
+}
+
+fn key(kind: u8, number: u64) -> Bytes {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    Bytes::copy_from_slice(&key)
+}
+
+fn position(key: &[u8]) -> Result<u64, StoreError> {
+    let number = key.get(1..).and_then(|rest| rest.try_into().ok());
+    number
+        .map(u64::from_be_bytes)
+        .ok_or(StoreError::Damaged("note"))
+}
+
+fn tail_bytes(sequence: u64, hash: &Digest) -> Bytes {
+    let mut bytes = sequence.to_be_bytes().to_vec();
+    bytes.extend_from_slice(hash.as_bytes());
+    bytes.into()
+}
+
+fn tail_of(local: &EmbeddedEngine) -> Result<(u64, Digest), StreamError> {
+    let Some(bytes) = local.note(TAIL)? else {
+        if local.size() > 0 {
+            let what = "copy of a stream: it has records and no place; delete the directory";
+            return Err(StoreError::Damaged(what).into());
+        }
+        return Ok((0, Digest([0; 32])));
+    };
+    let damaged = || StoreError::Damaged("place in the stream");
+    let (sequence, hash) = bytes.split_at_checked(8).ok_or_else(damaged)?;
+    let sequence = sequence.try_into().map_err(|_| damaged())?;
+    let hash = Digest::try_from(hash).map_err(|_| damaged())?;
+    Ok((u64::from_be_bytes(sequence), hash))
+}
+
+impl Engine for StreamEngine {
+    fn size(&self) -> u64 {
+        self.local.size()
+    }
+
+    fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
+        Ok(self.try_append(expected, group)?)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn catch_up(&self) -> Result<u64, EngineError> {
+        Ok(self.try_catch_up()?)
+    }
+
+    fn group_bytes(&self) -> usize {
+        self.nats.max_message().saturating_sub(ENVELOPE) / 2
+    }
+
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
+        self.local.read(from, limit)
+    }
+
+    fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
+        self.local.entries(from, limit)
+    }
+
+    fn tile(&self, path: &TilePath) -> Result<Vec<Digest>, EngineError> {
+        self.local.tile(path)
+    }
+
+    fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
+        match self.local.bodies(position)? {
+            Some(bodies) => Ok(Some(bodies)),
+            None => Ok(self.fetch(position)?),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The last checkpoint where brokers share a log, and what witnesses said about it.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::kv;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio_stream::StreamExt;
+
+use super::engine::StreamEngine;
+use super::error::StreamError;
+use super::nats::unavailable;
+
+/// Key of the last checkpoint.
+const CHECKPOINT: &str = "checkpoint";
+/// Key of a proof that the log's key signed two histories.
+const FORK: &str = "fork";
+/// Keys of what witnesses said, before the witness's number.
+const HEARD: &str = "heard.";
+/// The pause before the bucket is watched again, where that failed.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What a witness said to one broker, for the others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    /// Its keys, as verifier keys.
+    pub keys: Vec<String>,
+    /// The size of the checkpoint that it cosigned; 0: it only greeted.
+    #[serde(default)]
+    pub size: u64,
+    /// Its signature lines.
+    #[serde(default)]
+    pub lines: Vec<String>,
+}
+
+/// What changed in the bucket.
+#[derive(Clone, Debug)]
+pub enum HeardNews {
+    /// Another checkpoint.
+    Checkpoint(String),
+    /// A proof of a fork.
+    Fork(String),
+    /// A witness was heard.
+    Witness(Heard),
+}
+
+/// The bucket, for whoever signs checkpoints.
+#[derive(Debug, Clone)]
+pub struct HeadBucket {
+    engine: Arc<StreamEngine>,
+}
+
+impl HeadBucket {
+    /// The bucket beside a stream.
+    pub fn of(engine: &Arc<StreamEngine>) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+        }
+    }
+
+    fn heads(&self) -> kv::Store {
+        self.engine.catalogue().heads.clone()
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<(String, u64)>, StreamError> {
+        let heads = self.heads();
+        self.engine.nats().run(async move {
+            let entry = heads.entry(key).await.map_err(unavailable)?;
+            let entry = entry.filter(|entry| entry.operation == kv::Operation::Put);
+            Ok(entry.map(|entry| {
+                let text = String::from_utf8_lossy(&entry.value).into_owned();
+                (text, entry.revision)
+            }))
+        })
+    }
+
+    /// The last checkpoint; `None` where none was signed yet.
+    pub fn load(&self) -> Result<Option<String>, StreamError> {
+        Ok(self.text(CHECKPOINT)?.map(|(text, _)| text))
+    }
+
+    /// A proof of a fork.
+    pub fn fork(&self) -> Result<Option<String>, StreamError> {
+        Ok(self.text(FORK)?.map(|(text, _)| text))
+    }
+
+    /// Keeps such a proof.
+    pub fn keep_fork(&self, proof: &str) -> Result<(), StreamError> {
+        self.put(FORK.to_owned(), proof.to_owned().into())
+    }
+
+    /// Puts a checkpoint in the place of the expected one. `false` where another is there.
+    pub fn swap(&self, expected: Option<&str>, new: &str) -> Result<bool, StreamError> {
+        let found = self.text(CHECKPOINT)?;
+        if found.as_ref().map(|(text, _)| text.as_str()) != expected {
+            return Ok(false);
+        }
+        let revision = found.map_or(0, |(_, revision)| revision);
+        let (heads, value) = (self.heads(), Bytes::copy_from_slice(new.as_bytes()));
+        let put = self.engine.nats().run(async move {
+            match heads.update(CHECKPOINT, value, revision).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(false),
+                Err(error) => Err(unavailable(error)),
+            }
+        });
+        match put {
+            // It may be there all the same.
+            Ok(false) | Err(StreamError::Unavailable(_)) => {
+                Ok(self.text(CHECKPOINT)?.is_some_and(|(text, _)| text == new))
+            }
+            other => other,
+        }
+    }
+
+    /// Tells other brokers what a witness said. Losing it costs time only.
+    pub fn tell(&self, witness: &str, heard: &Heard) {
+        let Ok(value) = serde_json::to_vec(heard) else {
+            return;
+        };
+        let (heads, key) = (self.heads(), format!("{HEARD}{witness}"));
+        self.engine.nats().handle().spawn(async move {
+            if let Err(error) = heads.put(key, value.into()).await {
+                tracing::debug!(%error, "other brokers were not told what a witness said");
+            }
+        });
+    }
+
+    fn put(&self, key: String, value: Bytes) -> Result<(), StreamError> {
+        let heads = self.heads();
+        self.engine.nats().run(async move {
+            let put = heads.put(key, value).await;
+            put.map(|_| ()).map_err(unavailable)
+        })
+    }
+
+    /// Gives whatever changes from now on, until the receiver is gone.
+    pub fn watch(&self) -> tokio::sync::mpsc::Receiver<HeardNews> {
+        let (send, receive) = tokio::sync::mpsc::channel(64);
+        let heads = self.heads();
+        self.engine.nats().handle().spawn(async move {
+            while !send.is_closed() {
+                if let Ok(mut watch) = heads.watch_all().await {
+                    // What changed while nobody watched.
+                    if let Ok(Some(entry)) = heads.entry(CHECKPOINT).await
+                        && let Some(news) = news(&entry)
+                        && send.send(news).await.is_err()
+                    {
+                        return;
+                    }
+                    while let Some(Ok(entry)) = watch.next().await {
+                        let Some(news) = news(&entry) else { continue };
+                        if send.send(news).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+        receive
+    }
+}
+
+fn news(entry: &kv::Entry) -> Option<HeardNews> {
+    if entry.operation != kv::Operation::Put {
+        return None;
+    }
+    let text = || String::from_utf8_lossy(&entry.value).into_owned();
+    match entry.key.as_str() {
+        CHECKPOINT => Some(HeardNews::Checkpoint(text())),
+        FORK => Some(HeardNews::Fork(text())),
+        key if key.starts_with(HEARD) => serde_json::from_slice(&entry.value)
+            .ok()
+            .map(HeardNews::Witness),
+        _ => None,
+    }
+}

@@ -1,0 +1,188 @@
+//! Groups of records as messages of the stream, and their bodies as objects.
+//!
+//! Pure. A message is read back from servers that are not believed: whatever is in it is checked here or by
+//! who knows what comes before it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use thiserror::Error;
+
+use crate::ledger::{ENTRY_BYTES, Record, StoredRecord};
+use crate::partner::{signature_from_wire, signature_to_wire};
+use crate::proof::{Digest, PayloadType, PublicKey, SignError, Signer, verify};
+use crate::proto;
+
+/// A group as a message: its bytes, and what they say.
+#[derive(Clone, Debug)]
+pub struct StreamMessage {
+    /// The whole message.
+    pub(super) bytes: Bytes,
+    /// SHA-256 of the signed bytes: what the next message is chained to.
+    pub(super) hash: Digest,
+    /// Random; the name of the group's object, too.
+    pub(super) id: [u8; 16],
+    /// Log position of the first record.
+    pub(super) first: u64,
+    /// The hash of the message before.
+    pub(super) previous: Digest,
+    /// SPIFFE ID of the broker that appended it.
+    pub(super) broker: String,
+    /// The records, without bodies.
+    pub(super) records: Vec<StoredRecord>,
+    /// Positions of those that have bodies in the group's object.
+    pub(super) with_bodies: Vec<u64>,
+}
+
+/// A message that no broker of this ledger appended.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InvalidMessage {
+    /// It cannot be read.
+    #[error("its {0} cannot be read")]
+    Malformed(&'static str),
+    /// Not the log key's signature.
+    #[error("it is not signed by this log's key")]
+    Signature,
+    /// A record whose commitment is another.
+    #[error("its record {0} is not what it commits to")]
+    Commitment(u64),
+    /// It follows something else.
+    #[error("it does not follow the message before it")]
+    Chain,
+    /// It is of another place.
+    #[error("it begins at record {found}, and record {expected} is due")]
+    Position {
+        /// What it says.
+        found: u64,
+        /// What is due.
+        expected: u64,
+    },
+}
+
+use InvalidMessage::Malformed;
+
+impl StreamMessage {
+    /// Makes and signs the message of a group.
+    pub(super) fn seal(
+        id: [u8; 16],
+        first: u64,
+        previous: Digest,
+        broker: &str,
+        records: &[StoredRecord],
+        signer: &dyn Signer,
+    ) -> Result<Self, SignError> {
+        let record = |one: &StoredRecord| proto::StreamRecord {
+            record: one.record.clone(),
+            entry: Bytes::copy_from_slice(&one.entry),
+            has_bodies: one.bodies.is_some(),
+            erases: one.erases.clone(),
+        };
+        let group = proto::StreamGroup {
+            id: Bytes::copy_from_slice(&id),
+            first,
+            previous: Bytes::copy_from_slice(previous.as_bytes()),
+            broker: broker.to_owned(),
+            records: records.iter().map(record).collect(),
+        };
+        let group: Bytes = group.encode_to_vec().into();
+        let signature = signer.sign(PayloadType::StreamGroup, &group)?;
+        let hash = Digest::of(&group);
+        let message = proto::StreamMessage {
+            group,
+            signature: Some(signature_to_wire(&signature)),
+        };
+        let with_bodies = (first..)
+            .zip(records)
+            .filter(|(_, one)| one.bodies.is_some())
+            .map(|(position, _)| position)
+            .collect();
+        Ok(Self {
+            bytes: message.encode_to_vec().into(),
+            hash,
+            id,
+            first,
+            previous,
+            broker: broker.to_owned(),
+            records: records.to_vec(),
+            with_bodies,
+        })
+    }
+
+    /// Reads a message, whose signature must be of this key, and whose records must be what they commit to.
+    pub fn open(bytes: &Bytes, key: &PublicKey) -> Result<Self, InvalidMessage> {
+        let message = proto::StreamMessage::decode(bytes.clone());
+        let message = message.map_err(|_| Malformed("message"))?;
+        let signature = message.signature.as_ref().and_then(signature_from_wire);
+        let signature = signature.ok_or(InvalidMessage::Signature)?;
+        verify(key, PayloadType::StreamGroup, &message.group, &signature)
+            .map_err(|_| InvalidMessage::Signature)?;
+        let hash = Digest::of(&message.group);
+        let group = proto::StreamGroup::decode(message.group);
+        let group = group.map_err(|_| Malformed("group"))?;
+        let id = <[u8; 16]>::try_from(group.id.as_ref()).map_err(|_| Malformed("id"))?;
+        let previous = Digest::try_from(group.previous.as_ref());
+        let (mut records, mut with_bodies) = (Vec::new(), Vec::new());
+        for (position, one) in (group.first..).zip(group.records) {
+            let entry = <[u8; ENTRY_BYTES]>::try_from(one.entry.as_ref());
+            let entry = entry.map_err(|_| Malformed("entry"))?;
+            let record = Record::from_bytes(&one.record);
+            let record = record.map_err(|_| Malformed("record"))?;
+            if record.commitment.entry() != entry {
+                return Err(InvalidMessage::Commitment(position));
+            }
+            if one.has_bodies {
+                with_bodies.push(position);
+            }
+            records.push(StoredRecord {
+                record: one.record,
+                bodies: None,
+                entry,
+                erases: one.erases,
+            });
+        }
+        Ok(Self {
+            bytes: bytes.clone(),
+            hash,
+            id,
+            first: group.first,
+            previous: previous.map_err(|_| Malformed("previous hash"))?,
+            broker: group.broker,
+            records,
+            with_bodies,
+        })
+    }
+
+    /// Checks that it comes next: after the message with this hash, at this position of the log.
+    pub(super) fn follows(&self, previous: &Digest, position: u64) -> Result<(), InvalidMessage> {
+        if self.previous != *previous {
+            return Err(InvalidMessage::Chain);
+        }
+        if self.first != position {
+            return Err(InvalidMessage::Position {
+                found: self.first,
+                expected: position,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The object of a group: bodies by the position of their record.
+pub(super) fn contents_to_bytes<'a>(bodies: impl Iterator<Item = (u64, &'a Bytes)>) -> Bytes {
+    let bodies = bodies.map(|(position, bodies)| proto::StreamBodies {
+        position,
+        bodies: bodies.clone(),
+    });
+    let contents = proto::StreamContents {
+        bodies: bodies.collect(),
+    };
+    contents.encode_to_vec().into()
+}
+
+/// Reads a group's object; `None` where it is none.
+pub(super) fn contents_from_bytes(bytes: Bytes) -> Option<BTreeMap<u64, Bytes>> {
+    let contents = proto::StreamContents::decode(bytes).ok()?;
+    let bodies = contents.bodies.into_iter();
+    Some(bodies.map(|one| (one.position, one.bodies)).collect())
+}

