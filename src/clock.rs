@@ -135,6 +135,33 @@ impl Clock for SystemClock {
     }
 }
 
+/// The system's clock, and wrong by so much: for tests of what that does.
+#[derive(Clone, Copy, Debug)]
+pub struct SkewedClock {
+    ahead: i64,
+}
+
+impl SkewedClock {
+    /// A clock that is ahead by so many milliseconds, or behind where there are fewer than none.
+    pub const fn ahead(millis: i64) -> Self {
+        Self {
+            ahead: millis.saturating_mul(1_000),
+        }
+    }
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        let by = Duration::from_micros(self.ahead.unsigned_abs());
+        let now = SystemClock.now();
+        if self.ahead < 0 {
+            now.saturating_sub(by)
+        } else {
+            now.saturating_add(by)
+        }
+    }
+}
+
 /// A clock that stands still until it is told otherwise. For tests and simulations.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use entente::broker::{Reply, Request};
 use entente::bulletin::{BulletinId, Draft};
 use entente::clock::{SystemClock, SystemEntropy};
-use entente::deployment::{Alliance, AgreementPlan, Plan, Runner, SharedLog, build, until};
+use entente::deployment::{AgreementPlan, Alliance, Plan, Runner, SharedLog, build, until};
 use entente::node::{Command, Response};
 use entente::partner::PartnerId;
 use entente::testing::Scratch;
@@ -39,6 +39,7 @@ fn plan(servers: Vec<String>, replicas: usize) -> Plan {
         name: "alliance".into(),
         replicas,
         lease_seconds: 2,
+        more: String::new(),
     });
     plan
 }

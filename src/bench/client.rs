@@ -57,7 +57,8 @@ fn tls(
     let key = read_private(&leaf.key).map_err(BenchError::client)?;
     let credentials = Credentials::new(&chain, key.as_bytes()).map_err(BenchError::client)?;
     let framework: PartnerId = FRAMEWORK.parse().map_err(BenchError::client)?;
-    let broker = Layout::broker_id(&framework).map_err(BenchError::client)?;
+    let (number, _) = world.broker_of(partner)?;
+    let broker = Layout::broker_id_at(&framework, number).map_err(BenchError::client)?;
     let roots = certificates_from_pem(&world.layout().home(&framework).roots());
     let mut trust = Trust::new();
     trust
@@ -93,7 +94,7 @@ impl Session {
     ) -> Result<Self, BenchError> {
         let home = world.layout().home(partner);
         let key = read_secret_key(&home.signing_key()).map_err(BenchError::client)?;
-        let connecting = endpoint.connect(world.broker, "broker.invalid");
+        let connecting = endpoint.connect(world.broker_of(partner)?.1, "broker.invalid");
         let connection = connecting.map_err(BenchError::client)?.await;
         let connection = connection.map_err(BenchError::client)?;
         let (mut send, receive) = connection.open_bi().await.map_err(BenchError::client)?;

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
+use async_nats::{ConnectOptions, ServerAddr};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{Context, PublishAckFuture};
 use async_nats::jetstream::message::Message;
@@ -62,7 +62,7 @@ pub fn find_nats_server(program: Option<PathBuf>) -> Option<NatsServer> {
 /// How its clients reach it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Address {
-    port: u16,
+    ports: Vec<u16>,
     authority: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
@@ -70,74 +70,139 @@ pub(super) struct Address {
     keep: Option<PathBuf>,
 }
 
-/// A running server.
-struct Server {
-    child: Child,
+/// Running servers: one, or several that hold a copy of the stream each.
+pub(super) struct Server {
+    children: Vec<Child>,
     address: Address,
     _scratch: Scratch,
 }
 
 impl Server {
     async fn start(nats: &NatsServer, synced: bool, keep: bool) -> Result<Self, BenchError> {
+        let server = Self::launch(nats, synced, keep, 1).await?;
+        create_stream(&connect(&server.address).await?, 1).await?;
+        Ok(server)
+    }
+
+    /// So many servers that sync, in a cluster, without a stream.
+    pub(super) async fn cluster(nats: &NatsServer, count: usize) -> Result<Self, BenchError> {
+        Self::launch(nats, true, false, count).await
+    }
+
+    async fn launch(
+        nats: &NatsServer,
+        synced: bool,
+        keep: bool,
+        count: usize,
+    ) -> Result<Self, BenchError> {
         let scratch = Scratch::new().map_err(BenchError::peer)?;
         let directory = scratch.path();
-        let address = certificates(directory, keep)?;
+        let address = certificates(directory, keep, count)?;
         let sync = if synced { "sync_interval: always" } else { "" };
-        let (store, authority) = (directory.join("store"), address.authority.display());
-        let text = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\"\n{sync}\n}}\ntls {{ cert_file: \
-             \"{}\", key_file: \"{}\", ca_file: \"{authority}\", verify: true }}\n",
-            address.port,
-            store.display(),
-            directory.join("server.pem").display(),
-            directory.join("server.key").display(),
-        );
-        let file = directory.join("nats.conf");
-        std::fs::write(&file, text).map_err(BenchError::file(&file))?;
-        let log = directory.join("nats.log");
-        let output = File::create(&log).map_err(BenchError::file(&log))?;
-        let child = Command::new(&nats.program)
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(BenchError::file(&nats.program))?;
+        let routes = free_ports(count)?;
+        let all = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\""));
+        let all = all.collect::<Vec<_>>().join(", ");
+        let mut children = Vec::new();
+        for (number, (port, route)) in address.ports.iter().zip(&routes).enumerate() {
+            let store = directory.join(format!("store-{number}"));
+            let cluster = format!(
+                "cluster {{ name: peer, listen: \"127.0.0.1:{route}\", routes: [{all}] }}\n"
+            );
+            let text = format!(
+                "server_name: peer-{number}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{ \
+                 store_dir: \"{}\"\n{sync}\n}}\ntls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \
+                 \"{}\", verify: true }}\n{}",
+                store.display(),
+                directory.join("server.pem").display(),
+                directory.join("server.key").display(),
+                address.authority.display(),
+                if count > 1 { &cluster } else { "" },
+            );
+            let file = directory.join(format!("nats-{number}.conf"));
+            std::fs::write(&file, text).map_err(BenchError::file(&file))?;
+            let log = directory.join(format!("nats-{number}.log"));
+            let output = File::create(&log).map_err(BenchError::file(&log))?;
+            let child = Command::new(&nats.program)
+                .arg("--config")
+                .arg(&file)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(output)
+                .kill_on_drop(true)
+                .spawn()
+                .map_err(BenchError::file(&nats.program))?;
+            children.push(child);
+        }
         let server = Self {
-            child,
+            children,
             address,
             _scratch: scratch,
         };
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Waits until a stream could be made: in a cluster, until it has a leader.
+    async fn ready(&self) -> Result<(), BenchError> {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match connect(&server.address).await {
-                Ok(context) => {
-                    create_stream(&context).await?;
-                    return Ok(server);
-                }
-                Err(error) if tokio::time::Instant::now() > end => {
-                    let said = std::fs::read_to_string(&log).unwrap_or_default();
-                    return Err(BenchError::peer(format!("{error}; it said: {said}")));
-                }
+            let asked = match connect(&self.address).await {
+                Ok(context) => context.query_account().await.map_err(BenchError::peer),
+                Err(error) => Err(error),
+            };
+            match asked {
+                Ok(_) => return Ok(()),
+                Err(error) if tokio::time::Instant::now() > end => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
 
-    fn usage(&self) -> Result<Usage, BenchError> {
+    pub(super) fn usage(&self) -> Result<Usage, BenchError> {
         let ended = || BenchError::peer("the server ended");
-        usage::of(self.child.id().ok_or_else(ended)?)
+        let mut all = Usage::default();
+        for child in &self.children {
+            all.add(usage::of(child.id().ok_or_else(ended)?)?);
+        }
+        Ok(all)
     }
 
-    async fn stop(mut self) -> Result<(), BenchError> {
-        self.child.kill().await.map_err(BenchError::peer)
+    /// The servers as a broker's `ledger`, and what of `[stream]` reaches them.
+    pub(super) fn as_ledger(&self) -> (String, String) {
+        let all = self.address.ports.iter();
+        let all = all.map(|port| format!("127.0.0.1:{port}"));
+        let address = &self.address;
+        let keys = format!(
+            "roots = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            address.authority.display(),
+            address.certificate.display(),
+            address.key.display()
+        );
+        (format!("tls://{}", all.collect::<Vec<_>>().join(",")), keys)
+    }
+
+    pub(super) async fn stop(mut self) -> Result<(), BenchError> {
+        for child in &mut self.children {
+            child.kill().await.map_err(BenchError::peer)?;
+        }
+        Ok(())
     }
 }
 
+/// Ports that are free now.
+fn free_ports(count: usize) -> Result<Vec<u16>, BenchError> {
+    let bound: Result<Vec<TcpListener>, _> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect();
+    let bound = bound.map_err(BenchError::peer)?;
+    let ports = bound.iter().map(|one| Ok(one.local_addr()?.port()));
+    ports
+        .collect::<Result<_, std::io::Error>>()
+        .map_err(BenchError::peer)
+}
+
 /// An authority, a certificate of the server and one of its clients.
-fn certificates(directory: &Path, keep: bool) -> Result<Address, BenchError> {
+fn certificates(directory: &Path, keep: bool, count: usize) -> Result<Address, BenchError> {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     let mut params = CertificateParams::new(Vec::new()).map_err(BenchError::peer)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -163,12 +228,8 @@ fn certificates(directory: &Path, keep: bool) -> Result<Address, BenchError> {
     };
     leaf("server")?;
     let (certificate, key) = leaf("client")?;
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(BenchError::peer)?
-        .port();
     Ok(Address {
-        port,
+        ports: free_ports(count)?,
         authority: write("authority.pem", authority.pem())?,
         certificate,
         key,
@@ -179,21 +240,27 @@ fn certificates(directory: &Path, keep: bool) -> Result<Address, BenchError> {
 async fn connect(address: &Address) -> Result<Context, BenchError> {
     // The client library asks for the process's provider, of which this program has none otherwise.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let servers: Result<Vec<ServerAddr>, _> = address
+        .ports
+        .iter()
+        .map(|port| format!("tls://127.0.0.1:{port}").parse())
+        .collect();
     let client = ConnectOptions::new()
         .add_root_certificates(address.authority.clone())
         .add_client_certificate(address.certificate.clone(), address.key.clone())
         .require_tls(true)
-        .connect(format!("tls://127.0.0.1:{}", address.port))
+        .connect(servers.map_err(BenchError::peer)?)
         .await
         .map_err(BenchError::peer)?;
     Ok(async_nats::jetstream::new(client))
 }
 
-async fn create_stream(context: &Context) -> Result<(), BenchError> {
+async fn create_stream(context: &Context, replicas: usize) -> Result<(), BenchError> {
     let config = Config {
         name: STREAM.into(),
         subjects: vec![format!("{STREAM}.*")],
         storage: StorageType::File,
+        num_replicas: replicas,
         ..Config::default()
     };
     let created = context.create_stream(config).await;
@@ -217,6 +284,22 @@ pub(super) async fn round(
     keep: bool,
 ) -> Result<Figures, BenchError> {
     let server = Server::start(nats, synced, keep).await?;
+    let system = if synced {
+        super::System::JetStreamSynced
+    } else {
+        super::System::JetStream
+    };
+    round_on(plan, server, system.name()).await
+}
+
+/// One round with a stream of three copies.
+pub(super) async fn replicated(plan: &Fanout, nats: &NatsServer) -> Result<Figures, BenchError> {
+    let server = Server::cluster(nats, 3).await?;
+    create_stream(&connect(&server.address).await?, 3).await?;
+    round_on(plan, server, "jetstream-synced, 3 copies").await
+}
+
+async fn round_on(plan: &Fanout, server: Server, system: &str) -> Result<Figures, BenchError> {
     let streams = plan.streams(&super::world::partners(
         "publisher",
         plan.publishers.into(),
@@ -230,12 +313,7 @@ pub(super) async fn round(
         receive: plan.receive(),
     };
     let ran = run(&plan.program, &publish, &receive, || server.usage()).await?;
-    let system = if synced {
-        super::System::JetStreamSynced
-    } else {
-        super::System::JetStream
-    };
-    let figures = plan.figures(system.name(), &ran, server.usage()?);
+    let figures = plan.figures(system, &ran, server.usage()?);
     server.stop().await?;
     Ok(figures)
 }

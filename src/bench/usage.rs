@@ -13,6 +13,15 @@ pub(super) struct Usage {
     pub(super) now_kib: u64,
 }
 
+impl Usage {
+    /// Adds what another process used.
+    pub(super) fn add(&mut self, other: Self) {
+        self.cpu_us += other.cpu_us;
+        self.peak_kib += other.peak_kib;
+        self.now_kib += other.now_kib;
+    }
+}
+
 #[cfg(target_os = "linux")]
 pub(super) fn of(process: u32) -> Result<Usage, BenchError> {
     let unreadable = |error: procfs::ProcError| BenchError::Usage(error.to_string());

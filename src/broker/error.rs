@@ -91,6 +91,9 @@ pub enum BrokerError {
     /// A ledger there already.
     #[error("{} has a ledger already", .0.display())]
     LedgerExists(PathBuf),
+    /// The place that a ledger is to be copied to has another.
+    #[error("record {0} is another in the place that is to be copied to; copy to an empty one")]
+    OtherLedger(u64),
     /// The log's key is another.
     #[error("the key in {} is not the one that the ledger's genesis names", .0.display())]
     OtherLogKey(PathBuf),

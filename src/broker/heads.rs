@@ -52,7 +52,7 @@ impl HeadPlace {
             return Ok(kept);
         };
         let shown = bucket.load()?;
-        Ok(if size(shown.as_deref()) >= size(kept.as_deref()) {
+        Ok(if said_size(shown.as_deref()) >= said_size(kept.as_deref()) {
             shown
         } else {
             kept
@@ -71,7 +71,7 @@ impl HeadPlace {
             return Ok(if swapped { Swapped::Done } else { Swapped::Taken });
         };
         let shown = bucket.load()?;
-        if size(shown.as_deref()) >= of || !bucket.swap(shown.as_deref(), new)? {
+        if said_size(shown.as_deref()) >= of || !bucket.swap(shown.as_deref(), new)? {
             return Ok(Swapped::Ahead);
         }
         self.note(new)?;
@@ -81,7 +81,7 @@ impl HeadPlace {
     /// Keeps in the file what all brokers see: it tells when they all were restored from older backups.
     pub(super) fn note(&self, text: &str) -> Result<(), BrokerError> {
         let kept = self.file.load()?;
-        if size(kept.as_deref()) < size(Some(text)) {
+        if said_size(kept.as_deref()) < said_size(Some(text)) {
             self.file.swap(kept.as_deref(), text)?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl HeadPlace {
 }
 
 /// The size that a checkpoint says; 0 where there is none. Whether it is to be believed is not asked here.
-fn size(text: Option<&str>) -> u64 {
+pub(super) fn said_size(text: Option<&str>) -> u64 {
     let said = text.and_then(|text| Checkpoint::parse(text).ok());
     said.map_or(0, |checkpoint| checkpoint.size)
 }

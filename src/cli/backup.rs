@@ -8,6 +8,7 @@ use super::error::CliError;
 use super::files::{BrokerFile, NodeFile, read_text};
 use super::report::Report;
 use crate::store;
+use crate::stream::is_stream;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,7 +26,15 @@ impl Args {
         if read_text(&config)?.contains("broker_id") {
             return Ok(NodeFile { config }.load()?.store);
         }
-        Ok(BrokerFile { config }.load()?.ledger)
+        let ledger = BrokerFile { config }.load()?.ledger;
+        if is_stream(&ledger) {
+            return Err(CliError::refused(
+                "shared_ledger",
+                "this ledger is a stream, and its servers keep it; copy it into a directory with `entente \
+                 broker copy`, and back that up",
+            ));
+        }
+        Ok(ledger)
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::report::{Report, table};
 use crate::bench::{
     AuditPlan, BackPlan, Fanout, Figures, NatsServer, StormPlan, System, UrgentPlan, audit, back,
-    bursts, decisions, fanout, find_nats_server, storm, urgent, whole_nodes,
+    bursts, decisions, fanout, find_nats_server, replicated, shared, storm, urgent, whole_nodes,
 };
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +75,9 @@ enum Workload {
     /// Signing and checking, by the size of bursts.
     #[value(name = "W8")]
     W8,
+    /// Fan-out through one, two and three brokers on one log of three copies; needs nats-server.
+    #[value(name = "W9")]
+    W9,
 }
 
 pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
@@ -93,6 +96,7 @@ pub(super) async fn run(args: Args, report: &Report) -> Result<(), CliError> {
         Workload::W6 => bench.audit().await?,
         Workload::W7 => bench.stalled().await?,
         Workload::W8 => bench.several(bursts(&[1, 16, 256])?)?,
+        Workload::W9 => bench.shared().await?,
     };
     if report.is_json() {
         return Ok(());
@@ -178,6 +182,33 @@ impl Bench<'_> {
                 runs.push(self.ran(figures)?);
                 bar.inc(1);
             }
+        }
+        bar.finish_and_clear();
+        Ok(runs)
+    }
+
+    async fn shared(&self) -> Result<Vec<Figures>, CliError> {
+        let Some(nats) = self.peer() else {
+            return Err(CliError::failed("this workload needs nats-server"));
+        };
+        let rounds = self.args.rounds.unwrap_or(3);
+        let bar = self.report.progress("rounds", rounds as u64 * 4);
+        let mut plan = self.plan("W9");
+        if self.args.bulletins.is_none() {
+            plan.bulletins = 20_000;
+        }
+        let mut runs = Vec::new();
+        for _ in 0..rounds {
+            for brokers in [3, 2, 1] {
+                runs.push(self.ran(shared(&plan, &nats, brokers).await?)?);
+                bar.inc(1);
+            }
+            let peer = Fanout {
+                bulletins: plan.bulletins / 4,
+                ..plan.clone()
+            };
+            runs.push(self.ran(replicated(&peer, &nats).await?)?);
+            bar.inc(1);
         }
         bar.finish_and_clear();
         Ok(runs)

@@ -1,6 +1,7 @@
 //! `entente broker`: begins a ledger, and runs the broker.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,7 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::CliError;
 use super::files::{BrokerFile, clock, entropy};
 use super::report::Report;
-use crate::broker::{Broker, init};
+use crate::broker::{Broker, copy, init};
+use crate::clock::{Clock, SkewedClock};
 use crate::identity::read_secret_key;
 use crate::ledger::Operator;
 use crate::proof::Signer;
@@ -28,8 +30,27 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME=KEYFILE", required = true, value_parser = named_file)]
         operator: Vec<(String, PathBuf)>,
     },
+    /// Copies the ledger of a stopped broker into the empty place of another configuration: from a directory to
+    /// a stream that several brokers share, or back.
+    ///
+    /// Interrupted, it goes on where it was. Prove the copy before you use it: entente audit verify.
+    ///
+    /// Example: entente broker copy --config broker.toml --to shared.toml
+    Copy {
+        #[command(flatten)]
+        file: BrokerFile,
+        /// The configuration of the place to copy to.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Runs the broker until it is interrupted.
-    Run(BrokerFile),
+    Run {
+        #[command(flatten)]
+        file: BrokerFile,
+        /// Milliseconds by which its clock is ahead: for tests of what a wrong clock does.
+        #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+        clock_ahead: i64,
+    },
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
@@ -60,12 +81,29 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             let value = json!({"framework": framework, "ledger": ledger.to_string()});
             report.show(&value, || format!("{framework}: the ledger is\n  {ledger}"))
         }
-        Command::Run(file) => serve(&file).await,
+        Command::Copy { file, to } => {
+            let (from, to) = (file.load()?, BrokerFile { config: to }.load()?);
+            let bar = report.progress("copying", 1);
+            let copied = copy(&from, &to, &entropy(), |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            });
+            bar.finish_and_clear();
+            let records = copied?;
+            let place = to.ledger.display().to_string();
+            let value = json!({"records": records, "ledger": place});
+            report.show(&value, || format!("{records} records are in {place}"))
+        }
+        Command::Run { file, clock_ahead } => serve(&file, clock_ahead).await,
     }
 }
 
-async fn serve(file: &BrokerFile) -> Result<(), CliError> {
-    let broker = Broker::start(file.load()?, clock(), entropy()).await?;
+async fn serve(file: &BrokerFile, clock_ahead: i64) -> Result<(), CliError> {
+    let clock: Arc<dyn Clock> = match clock_ahead {
+        0 => clock(),
+        millis => Arc::new(SkewedClock::ahead(millis)),
+    };
+    let broker = Broker::start(file.load()?, clock, entropy()).await?;
     tokio::select! {
         () = interrupted()? => {
             broker.shutdown().await;

@@ -208,7 +208,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
 fn log_to_stderr(format: LogFormat, noun: &Noun) {
     let runs = matches!(
         noun,
-        Noun::Broker(broker::Command::Run(_)) | Noun::Node(node::Command::Run(_))
+        Noun::Broker(broker::Command::Run { .. }) | Noun::Node(node::Command::Run(_))
     );
     let usual = if runs { "warn,entente=info" } else { "error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));

@@ -35,6 +35,8 @@ pub struct Alliance {
     layout: Layout,
     runner: Runner,
     brokers: BTreeMap<usize, Host<Broker>>,
+    /// Milliseconds by which the clocks of brokers are ahead.
+    ahead: BTreeMap<usize, i64>,
     nodes: BTreeMap<PartnerId, Host<Node>>,
 }
 
@@ -52,6 +54,7 @@ impl Alliance {
             layout,
             runner,
             brokers: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
     }
@@ -75,12 +78,22 @@ impl Alliance {
         Ok(())
     }
 
+    /// Has a broker's clock be ahead by so many milliseconds, from its next start as a process on.
+    pub fn set_clock_ahead(&mut self, number: usize, millis: i64) {
+        self.ahead.insert(number, millis);
+    }
+
     /// Starts one of several brokers without waiting for it.
     pub async fn launch_broker_at(&mut self, number: usize) -> Result<(), DeploymentError> {
         let config = self.layout.broker_config_at(number);
         let broker = match &self.runner {
             Runner::Processes(program) => {
-                Host::Process(Box::new(Process::broker(program, &config)?))
+                let ahead = self.ahead.get(&number).copied().unwrap_or_default();
+                let broker = match ahead {
+                    0 => Process::broker(program, &config)?,
+                    millis => Process::broker_ahead(program, &config, millis)?,
+                };
+                Host::Process(Box::new(broker))
             }
             Runner::Tasks => {
                 let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));

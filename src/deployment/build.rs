@@ -110,8 +110,8 @@ impl Builder<'_> {
                 ledger.clone_from(servers);
             }
             stream = format!(
-                "\n[stream]\nname = \"{}\"\nreplicas = {}\nlease_seconds = {}\n",
-                shared.name, shared.replicas, shared.lease_seconds
+                "\n[stream]\nname = \"{}\"\nreplicas = {}\nlease_seconds = {}\n{}",
+                shared.name, shared.replicas, shared.lease_seconds, shared.more
             );
         }
         let text = format!(

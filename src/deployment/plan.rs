@@ -33,6 +33,8 @@ pub struct SharedLog {
     pub replicas: usize,
     /// For how long a broker may deliver after it confirmed the end of the log, in seconds.
     pub lease_seconds: u64,
+    /// More lines of `[stream]`, such as how the servers are reached by TLS.
+    pub more: String,
 }
 
 /// An agreement to be ratified.

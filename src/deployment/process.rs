@@ -33,15 +33,30 @@ pub struct Process {
 impl Process {
     /// Starts `entente broker run` with a configuration.
     pub fn broker(program: &Path, config: &Path) -> Result<Self, DeploymentError> {
-        Self::start("broker", program, config)
+        Self::start("broker", program, config, &[])
+    }
+
+    /// The same with a clock that is ahead by so many milliseconds, for tests.
+    pub fn broker_ahead(
+        program: &Path,
+        config: &Path,
+        millis: i64,
+    ) -> Result<Self, DeploymentError> {
+        let ahead = format!("--clock-ahead={millis}");
+        Self::start("broker", program, config, &[&ahead])
     }
 
     /// Starts `entente node run` with a configuration.
     pub fn node(program: &Path, config: &Path) -> Result<Self, DeploymentError> {
-        Self::start("node", program, config)
+        Self::start("node", program, config, &[])
     }
 
-    fn start(noun: &str, program: &Path, config: &Path) -> Result<Self, DeploymentError> {
+    fn start(
+        noun: &str,
+        program: &Path,
+        config: &Path,
+        more: &[&str],
+    ) -> Result<Self, DeploymentError> {
         let directory = config.parent().unwrap_or_else(|| Path::new("."));
         let log = directory.join(format!("{noun}.log"));
         let output = File::options().create(true).append(true).open(&log);
@@ -49,6 +64,7 @@ impl Process {
         let child = Command::new(program)
             .args([noun, "run", "--config"])
             .arg(config)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)

@@ -123,6 +123,8 @@ async fn connect(servers: &str, config: &StreamConfig) -> Result<Client, String>
         .connection_timeout(ANSWER)
         .request_timeout(Some(ANSWER))
         .max_reconnects(None)
+        // Only those that the operator named: what a server says of others is not to be believed.
+        .ignore_discovered_servers()
         .reconnect_delay_callback(|tries| {
             Duration::from_millis(50 * (1 << tries.min(5)) as u64)
         });
