@@ -44,7 +44,14 @@ const SERVERS: usize = 3;
 /// Agreements that are ended one after the other.
 const ENDING: usize = TOPICS.len();
 /// The topic of each: what is about it flows under no other.
-const TOPICS: [&str; 6] = ["armed", "aviation", "cbrn", "explosive", "maritime", "vehicle"];
+const TOPICS: [&str; 6] = [
+    "armed",
+    "aviation",
+    "cbrn",
+    "explosive",
+    "maritime",
+    "vehicle",
+];
 const ROUNDS: usize = 24;
 
 fn partner(name: &str) -> PartnerId {
@@ -202,10 +209,11 @@ impl World {
                 "a broker is killed"
             }
             2 => {
-                let id = self.alliance.broker_process_at(broker).expect("it runs");
-                pause(id, true);
-                self.wait(2 * while_short, dice).await;
-                pause(id, false);
+                if let Some(id) = self.alliance.broker_process_at(broker) {
+                    pause(id, true);
+                    self.wait(2 * while_short, dice).await;
+                    pause(id, false);
+                }
                 "a broker stands still"
             }
             3 => {
@@ -263,12 +271,38 @@ impl World {
         self.alliance.launch_broker_at(number).await.expect("back");
     }
 
+    /// Starts brokers again that stopped by themselves, as whoever supervises them does.
+    async fn supervise(&mut self) {
+        for number in 1..=BROKERS {
+            if self.alliance.broker_ended(number) {
+                self.alliance.launch_broker_at(number).await.expect("back");
+            }
+        }
+    }
+
     /// Publishes until a time has passed.
     async fn wait(&mut self, time: Duration, dice: &Dice) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.publish(dice).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a broker serves, starting it again where it stopped.
+    async fn revived(&mut self, number: usize) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let asked = self.alliance.ask_broker_at(number, &Request::Status).await;
+            if asked.is_ok() {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "broker {number} does not serve again"
+            );
+            self.supervise().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -280,7 +314,10 @@ impl World {
         for (who, published) in self.published.clone() {
             let mut promised = BTreeMap::new();
             let look = || async {
-                let asked = Command::Outbox { ids: vec![], wait: 0 };
+                let asked = Command::Outbox {
+                    ids: vec![],
+                    wait: 0,
+                };
                 let asked = self.alliance.ask_node(&who, &asked).await;
                 let Ok(Response::Outbox(all)) = asked else {
                     return None;
@@ -316,7 +353,10 @@ impl World {
             let look = || async {
                 let inbox = self.alliance.inbox(&who).await.ok()?;
                 let there: BTreeSet<BulletinId> = inbox.iter().map(|item| item.id).collect();
-                expected.iter().all(|id| there.contains(id)).then_some(inbox)
+                expected
+                    .iter()
+                    .all(|id| there.contains(id))
+                    .then_some(inbox)
             };
             let inbox = match until(&format!("the inbox of {who}"), PATIENCE, look).await {
                 Ok(inbox) => inbox,
@@ -324,7 +364,10 @@ impl World {
                 Err(_) => self.alliance.inbox(&who).await.expect("an inbox"),
             };
             for item in inbox {
-                let under = item.clauses.first().and_then(|clause| clause.split('@').next());
+                let under = item
+                    .clauses
+                    .first()
+                    .and_then(|clause| clause.split('@').next());
                 let header = item.header.as_ref().expect("labels");
                 let event = json!({
                     "event": "received", "who": who, "id": item.id, "number": item.number,
@@ -451,10 +494,16 @@ async fn several_brokers_are_one_whatever_fails() {
     for _ in 0..rounds {
         let what = world.fail(&dice).await;
         *counts.entry(what).or_default() += 1;
-        world.wait(dice.moment(Duration::from_millis(800)), &dice).await;
+        world
+            .wait(dice.moment(Duration::from_millis(800)), &dice)
+            .await;
+        world.supervise().await;
         world.look().await;
     }
     println!("{rounds} rounds: {counts:?}");
+    for number in 1..=BROKERS {
+        world.revived(number).await;
+    }
     world.settle().await;
     world.look().await;
     world.read_logs(BROKERS).await;
@@ -498,7 +547,9 @@ async fn one_broker_is_one_whatever_fails() {
                 }
             }
         }
-        world.wait(dice.moment(Duration::from_millis(400)), &dice).await;
+        world
+            .wait(dice.moment(Duration::from_millis(400)), &dice)
+            .await;
         world.look().await;
     }
     world.settle().await;

@@ -4,6 +4,11 @@
 
 #![allow(clippy::print_stderr, reason = "skips are shown")]
 
+#[path = "support/nats.rs"]
+mod nats;
+#[path = "support/python.rs"]
+mod python;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,4 +112,85 @@ fn systemd_takes_the_units_and_finds_them_closed() {
             analyze(&["security", "--offline=true", "--no-pager", "--threshold=20"]);
         assert!(closed, "{said}");
     }
+}
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(name)
+}
+
+#[test]
+fn three_brokers_are_one_log_and_no_two_are_alike() {
+    let all = (0..3).map(|number| {
+        let file = deploy(&format!("config/broker-{number}.toml"));
+        entente::broker::Config::load(&file).expect("a configuration")
+    });
+    let all: Vec<_> = all.collect();
+    let compose = fs::read_to_string(deploy("compose.yaml")).expect("a file");
+    let brokers = fs::read_to_string(deploy("kubernetes/brokers.yaml")).expect("a file");
+    let kustomization = fs::read_to_string(deploy("kustomization.yaml")).expect("a file");
+    let mut ids = std::collections::BTreeSet::new();
+    for (number, broker) in all.iter().enumerate() {
+        assert!(ids.insert(broker.spiffe_id.to_string()));
+        assert_eq!(broker.ledger, all[0].ledger);
+        assert_eq!(broker.log_key, all[0].log_key);
+        assert_eq!(broker.stream.name, all[0].stream.name);
+        assert_eq!(
+            (broker.stream.replicas, broker.stream.monitors.len()),
+            (3, 3)
+        );
+        for path in [&broker.head, &broker.control, &broker.stream.cache] {
+            assert!(path.starts_with("/var/lib/entente"), "{}", path.display());
+        }
+        let mounted =
+            format!("./config/broker-{number}.toml:/etc/entente/config/broker-{number}.toml:ro");
+        assert!(compose.contains(&mounted), "{mounted}");
+        assert!(kustomization.contains(&format!("config/broker-{number}.toml")));
+        for server in 0..3 {
+            let name = format!("nats-{server}.nats");
+            assert!(broker.ledger.to_string_lossy().contains(&name));
+            assert!(
+                compose.contains(&format!("aliases: [\"{name}\"]")),
+                "{name}"
+            );
+        }
+    }
+    assert!(brokers.contains("/etc/entente/config/broker-$(NUMBER).toml"));
+}
+
+#[test]
+fn the_server_takes_its_configuration() {
+    let Some(program) = nats::nats_server() else {
+        return;
+    };
+    let scratch = Scratch::new().expect("a directory");
+    let text = fs::read_to_string(deploy("config/nats.conf")).expect("a configuration");
+    assert!(text.contains("sync_interval: always"));
+    // The keys are where the containers have them; here they are made.
+    let tls = scratch.path().join("tls");
+    fs::create_dir_all(&tls).expect("a directory");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["nats-0.nats".to_owned()];
+    let params = rcgen::CertificateParams::new(names).expect("names");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    for (name, pem) in [
+        ("ca.pem", certificate.pem()),
+        ("nats.pem", certificate.pem()),
+        ("nats.key", key.serialize_pem()),
+    ] {
+        fs::write(tls.join(name), pem).expect("written");
+    }
+    let here = text.replace("/etc/nats/tls", &tls.display().to_string());
+    let file = scratch.path().join("nats.conf");
+    fs::write(&file, here).expect("written");
+    let output = Command::new(program)
+        .env("NATS_NAME", "nats-0")
+        .arg("-t")
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .expect("it ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
 }

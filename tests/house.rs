@@ -71,7 +71,10 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ),
         ("broker", without(&storeys_0_to_3, &["proto"])),
         // The recipient proves; it does not decide for others.
-        ("node", without(&storeys_0_to_3, &["proto", "decision", "stream"])),
+        (
+            "node",
+            without(&storeys_0_to_3, &["proto", "decision", "stream"]),
+        ),
         (
             "audit",
             only(&[

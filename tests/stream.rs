@@ -159,3 +159,261 @@ async fn what_one_broker_takes_every_broker_delivers() {
     until("receipts", PATIENCE, proved).await.expect("proved");
     alliance.stop().await.expect("stopped");
 }
+
+/// Publishes so many at a node and waits until the broker has promised them.
+async fn promised(
+    alliance: &Alliance,
+    who: &PartnerId,
+    numbers: std::ops::Range<usize>,
+) -> Vec<BulletinId> {
+    let drafts = numbers.map(draft).collect();
+    let ids = alliance.publish(who, drafts).await.expect("published");
+    alliance.promised(who, &ids).await.expect("promised");
+    ids
+}
+
+/// What a command says, and whether it succeeded.
+fn run(arguments: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+async fn status_of(alliance: &Alliance, who: &PartnerId) -> Option<entente::node::StatusView> {
+    match alliance.ask_node(who, &Command::Status).await.ok()? {
+        Response::Status(status) => Some(*status),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_moves_to_another_broker_and_resumes_its_lanes() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let plan = plan(vec![nats.url(), nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    for number in [1, 2] {
+        alliance.start_broker_at(number).await.expect("a broker");
+    }
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let [norland, sudland, estmark] = ["norland", "sudland", "estmark"].map(partner);
+    let mut ids = promised(&alliance, &norland, 0..5).await;
+    for broker in [1, 2, 1] {
+        let mut moving = Vec::new();
+        for who in [&norland, &sudland, &estmark] {
+            let status = status_of(&alliance, who).await.expect("a status");
+            if status.broker.path().ends_with(&format!("/{broker}")) {
+                moving.push(who);
+            }
+        }
+        let killed = std::time::Instant::now();
+        alliance.kill_broker_at(broker).await.expect("killed");
+        for who in &moving {
+            let look = || async {
+                let status = status_of(&alliance, who).await?;
+                let elsewhere = !status.broker.path().ends_with(&format!("/{broker}"));
+                (status.connected && elsewhere).then_some(())
+            };
+            until(&format!("{who} at another broker"), PATIENCE, look)
+                .await
+                .expect("it moves");
+        }
+        println!("{} nodes moved within {:?}", moving.len(), killed.elapsed());
+        let next = ids.len();
+        ids.extend(promised(&alliance, &norland, next..next + 5).await);
+        alliance.start_broker_at(broker).await.expect("back");
+    }
+    for who in [&sudland, &estmark] {
+        received(&alliance, who, &ids).await;
+        let inbox = alliance.inbox(who).await.expect("an inbox");
+        let order: Vec<BulletinId> = inbox.iter().map(|item| item.id).collect();
+        assert_eq!(order, ids, "{who} has each once, in order");
+    }
+    alliance.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_of_a_partner_at_two_brokers_hold_its_lanes_in_turn() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let plan = plan(vec![nats.url(), nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    let [norland, sudland] = ["norland", "sudland"].map(partner);
+    pin(&alliance, &norland, 1);
+    pin(&alliance, &sudland, 1);
+    for number in [1, 2] {
+        alliance.start_broker_at(number).await.expect("a broker");
+    }
+    alliance
+        .start_nodes([&norland, &sudland])
+        .await
+        .expect("connected");
+    // A second node of sudland's, pinned to the other broker.
+    let layout = alliance.layout().clone();
+    let second = layout.root().join("nodes/second");
+    std::fs::create_dir_all(&second).expect("a directory");
+    let home = layout.home(&sudland);
+    let id = entente::partner::SpiffeId::new(&sudland, "/node/2").expect("an id");
+    let (now, entropy) = (
+        entente::clock::Clock::now(&SystemClock),
+        SystemEntropy::new(),
+    );
+    home.issue(&id, now, Duration::from_hours(1), &entropy)
+        .expect("a certificate");
+    let broker = entente::broker::Config::load(&layout.broker_config_at(2)).expect("a broker");
+    let text = std::fs::read_to_string(layout.node_config(&sudland)).expect("a configuration");
+    let text = text.replace("node/1", "node/2").replace("node-1", "node-2");
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        lines.push(match line.split(" = ").next() {
+            Some("broker") => format!("broker = \"{}\"", broker.listen),
+            Some("broker_id") => format!("broker_id = \"{}\"", broker.spiffe_id),
+            _ => line.to_owned(),
+        });
+    }
+    let config = second.join("node.toml");
+    std::fs::write(&config, lines.join("\n")).expect("written");
+    let node = entente::deployment::Process::node(std::path::Path::new(PROGRAM), &config);
+    let mut node = node.expect("a process");
+    let refused = || async {
+        let said: Response = node.ask(&Command::Status).await.ok()?;
+        match said {
+            Response::Status(status) => status.reason.filter(|why| why.contains("holds the lanes")),
+            _ => None,
+        }
+    };
+    until("the refusal of the second node", PATIENCE, refused)
+        .await
+        .expect("it is refused");
+    alliance.kill_node(&sudland).await.expect("killed");
+    node.node_ready(PATIENCE).await.expect("it takes over");
+    node.stop().await.expect("stopped");
+    alliance.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_moves_from_a_directory_to_a_stream_and_back() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let mut plan = plan(Vec::new(), 1);
+    plan.shared = None;
+    let mut alliance = alliance(&scratch, &plan).await;
+    alliance.start_broker().await.expect("a broker");
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let [norland, sudland] = ["norland", "sudland"].map(partner);
+    let mut ids = promised(&alliance, &norland, 0..7).await;
+    received(&alliance, &sudland, &ids).await;
+    alliance.checkpointed().await.expect("a checkpoint");
+    alliance.kill_broker().await.expect("stopped");
+
+    let broker = alliance.layout().broker();
+    let at = |name: &str| broker.join(name).display().to_string();
+    let original = std::fs::read_to_string(at("broker.toml")).expect("a configuration");
+    let shared = original
+        .replace("\"ledger\"", &format!("\"{}\"", nats.url()))
+        .replace("\"head\"", "\"head-2\"")
+        + &format!(
+            "\n[stream]\nname = \"moved\"\nreplicas = 1\nmonitors = [\"{}\"]\n",
+            nats.monitor(0)
+        );
+    std::fs::write(at("shared.toml"), shared).expect("written");
+    let back = original
+        .replace("\"ledger\"", "\"ledger-3\"")
+        .replace("\"head\"", "\"head-3\"");
+    std::fs::write(at("back.toml"), back).expect("written");
+    let audited = |file: &str| {
+        let (good, said) = run(&["audit", "verify", "--config", &at(file), "--json"]);
+        assert!(good, "{file}: {said}");
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        said["records"].as_u64().expect("a number")
+    };
+    let records = audited("broker.toml");
+    for (from, to) in [("broker.toml", "shared.toml"), ("shared.toml", "back.toml")] {
+        let (good, said) = run(&["broker", "copy", "--config", &at(from), "--to", &at(to)]);
+        assert!(good, "{said}");
+        assert_eq!(audited(to), records, "{to}");
+        // Again it finds everything there.
+        let (good, said) = run(&["broker", "copy", "--config", &at(from), "--to", &at(to)]);
+        assert!(good, "{said}");
+    }
+    let (good, said) = run(&["backup", &at("b"), "--config", &at("shared.toml")]);
+    assert!(!good && said.contains("entente broker copy"), "{said}");
+
+    // The nodes go on with the broker on the stream as if nothing had been.
+    std::fs::copy(at("shared.toml"), at("broker.toml")).expect("copied");
+    alliance.start_broker().await.expect("a broker");
+    ids.extend(promised(&alliance, &norland, 7..9).await);
+    received(&alliance, &sudland, &ids).await;
+    assert_eq!(alliance.inbox(&sudland).await.expect("an inbox").len(), 9);
+    alliance.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_servers_lose_is_given_to_them_again_and_a_deleted_stream_stops_the_broker() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let mut nats = Nats::start(program, scratch.path(), 1).await;
+    let plan = plan(vec![nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    alliance.start_broker().await.expect("a broker");
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let [norland, sudland] = ["norland", "sudland"].map(partner);
+    let mut ids = promised(&alliance, &norland, 0..5).await;
+    received(&alliance, &sudland, &ids).await;
+
+    // The server comes back from a copy that is older than what it acknowledged.
+    nats.kill(0).await;
+    nats.keep(0);
+    nats.launch(0);
+    nats.ready().await;
+    ids.extend(promised(&alliance, &norland, 5..10).await);
+    received(&alliance, &sudland, &ids).await;
+    alliance.kill_broker().await.expect("killed");
+    nats.kill(0).await;
+    nats.put_back(0);
+    nats.launch(0);
+    nats.ready().await;
+    alliance.start_broker().await.expect("it serves");
+    ids.extend(promised(&alliance, &norland, 10..12).await);
+    received(&alliance, &sudland, &ids).await;
+    let log = alliance.layout().broker().join("broker.log");
+    let said = std::fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("given to them again"), "{said}");
+    assert_eq!(alliance.inbox(&sudland).await.expect("an inbox").len(), 12);
+
+    // Deleted, it is not made anew by itself: the broker stops and says what to do.
+    nats.delete_stream("alliance").await;
+    let waiting = alliance
+        .publish(&norland, vec![draft(12)])
+        .await
+        .expect("in the outbox");
+    nats.create_empty("alliance").await;
+    let stopped = || async { alliance.ask_broker(&Request::Status).await.err() };
+    until("the broker's end", PATIENCE, stopped)
+        .await
+        .expect("it stops");
+    let said = std::fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("The stream is shorter"), "{said}");
+    // Nothing is lost: the node keeps what was not promised.
+    let status = status_of(&alliance, &norland).await.expect("a status");
+    assert!(status.pending >= 1, "{waiting:?}");
+    alliance.stop().await.ok();
+}

@@ -12,11 +12,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{Context, PublishAckFuture};
 use async_nats::jetstream::message::Message;
 use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::{ConnectOptions, ServerAddr};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
@@ -100,7 +100,9 @@ impl Server {
         let address = certificates(directory, keep, count)?;
         let sync = if synced { "sync_interval: always" } else { "" };
         let routes = free_ports(count)?;
-        let all = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\""));
+        let all = routes
+            .iter()
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""));
         let all = all.collect::<Vec<_>>().join(", ");
         let mut children = Vec::new();
         for (number, (port, route)) in address.ports.iter().zip(&routes).enumerate() {

@@ -97,7 +97,9 @@ impl World {
     /// The broker that a partner connects to, by number and address: each the next one.
     pub(super) fn broker_of(&self, partner: &PartnerId) -> Result<(usize, SocketAddr), BenchError> {
         let all = [&self.publishers, &self.recipients];
-        let place = all.iter().find_map(|some| some.iter().position(|one| one == partner));
+        let place = all
+            .iter()
+            .find_map(|some| some.iter().position(|one| one == partner));
         let number = place.unwrap_or(0) % self.brokers.len().max(1);
         let address = self.brokers.get(number).copied();
         let address = address.ok_or_else(|| BenchError::worker("there is no broker"))?;

@@ -359,7 +359,11 @@ impl Head {
 
     /// Takes on what a witness told another broker.
     pub(super) fn overheard(&self, heard: &Heard) {
-        let keys: Vec<NoteKey> = heard.keys.iter().filter_map(|key| key.parse().ok()).collect();
+        let keys: Vec<NoteKey> = heard
+            .keys
+            .iter()
+            .filter_map(|key| key.parse().ok())
+            .collect();
         let lines = SignatureLine::parse_all(&heard.lines.concat()).unwrap_or_default();
         self.hear_out(&keys);
         if heard.size > 0 {

@@ -123,6 +123,9 @@ impl Log {
             return Err(BrokerError::NoLedger(config.ledger.clone()));
         }
         let head = checkpoint::Head::open(config, disk, log_key.as_ref(), engine.stream())?;
+        if let (Some(stream), Some(signed)) = (engine.stream(), head.signed_size()) {
+            stream.reach(signed)?;
+        }
         let (state, snapshot) = fold(&engine, &head)?;
         let rules = state.genesis().map_or(0, |genesis| genesis.rules);
         if rules > RULES_VERSION {
@@ -624,7 +627,10 @@ impl Writer {
         }
         let known = durable.records().iter().map(|one: &Sequenced| Known {
             record: &one.record,
-            sealed: one.bulletin.as_ref().map(|bulletin| bulletin.sealed().clone()),
+            sealed: one
+                .bulletin
+                .as_ref()
+                .map(|bulletin| bulletin.sealed().clone()),
         });
         self.publish(log, durable.first(), durable.time(), known.collect());
         Ok(durable)

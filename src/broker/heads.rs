@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Shared;
 use super::config::Config;
 use super::error::BrokerError;
+use super::holders;
 use crate::proof::{Checkpoint, Digest, NoteKey, SignatureLine};
 use crate::store::{Disk, HeadFile};
 use crate::stream::{HeadBucket, Heard, HeardNews, StreamEngine};
@@ -52,11 +53,13 @@ impl HeadPlace {
             return Ok(kept);
         };
         let shown = bucket.load()?;
-        Ok(if said_size(shown.as_deref()) >= said_size(kept.as_deref()) {
-            shown
-        } else {
-            kept
-        })
+        Ok(
+            if said_size(shown.as_deref()) >= said_size(kept.as_deref()) {
+                shown
+            } else {
+                kept
+            },
+        )
     }
 
     /// Puts a checkpoint of this size in the place of the expected one, durably.
@@ -68,7 +71,11 @@ impl HeadPlace {
     ) -> Result<Swapped, BrokerError> {
         let Some(bucket) = &self.bucket else {
             let swapped = self.file.swap(expected, new)?;
-            return Ok(if swapped { Swapped::Done } else { Swapped::Taken });
+            return Ok(if swapped {
+                Swapped::Done
+            } else {
+                Swapped::Taken
+            });
         };
         let shown = bucket.load()?;
         if said_size(shown.as_deref()) >= of || !bucket.swap(shown.as_deref(), new)? {
@@ -120,7 +127,10 @@ impl HeadPlace {
                 size,
                 lines: lines.iter().map(ToString::to_string).collect(),
             };
-            bucket.tell(&Digest::of(first.to_string().as_bytes()).to_string(), &heard);
+            bucket.tell(
+                &Digest::of(first.to_string().as_bytes()).to_string(),
+                &heard,
+            );
         }
     }
 
@@ -151,6 +161,10 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Some(HeardNews::Checkpoint(text)) => adopt(&shared, text).await,
             Some(HeardNews::Fork(text)) => shared.log.head().take_fork(&text),
             Some(HeardNews::Witness(heard)) => shared.log.head().overheard(&heard),
+            Some(HeardNews::Alive(broker)) => shared.holders.saw(broker),
+            Some(HeardNews::Holder(partner, holder)) => {
+                holders::moved(&shared, &partner, &holder);
+            }
             None => return,
         }
     }

@@ -11,8 +11,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::engine::LogEngine;
 use super::Shared;
+use super::engine::LogEngine;
 use super::error::BrokerError;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError};
 use crate::proof::{TILE_WIDTH, TileKind, TilePath, bundle_bytes, tile_bytes};

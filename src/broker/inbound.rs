@@ -12,6 +12,7 @@ use super::acks::Acks;
 use super::asking;
 use super::commit::Answer;
 use super::error::BrokerError;
+use super::holders;
 use super::outbound;
 use super::resume::{self, Lanes, Resumed};
 use super::sessions::Registration;
@@ -100,6 +101,10 @@ pub(super) async fn serve(
         let refusal = Refusal::new("no_quorum", format!("the log cannot be reached: {reason}"));
         return Err(refuse(&mut control, refusal).await);
     }
+    let _held = match holders::claim(shared, peer.id()).await? {
+        Ok(held) => held,
+        Err(refusal) => return Err(refuse(&mut control, refusal).await),
+    };
     let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
     let resumed = match resume::resume(shared, &partner, &hello, ledger) {
         Ok(resumed) => resumed,

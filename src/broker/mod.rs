@@ -21,6 +21,7 @@ mod erasing;
 mod error;
 mod fetch;
 mod heads;
+mod holders;
 mod http;
 mod inbound;
 mod init;
@@ -66,6 +67,7 @@ use crate::transport::{
     Credentials, LocalListener, ResetSecret, Trust, server_config, server_endpoint,
 };
 use covering::Covering;
+use holders::Holders;
 use metrics::Metrics;
 use pace::Pace;
 use quota::Quotas;
@@ -84,6 +86,8 @@ pub(crate) struct Shared {
     quotas: Quotas,
     pace: Pace,
     sessions: Arc<Sessions>,
+    /// Which other brokers live, where they share the log.
+    holders: Holders,
     metrics: Arc<Metrics>,
     /// Counts changes of what is overdue.
     alarms: watch::Sender<u64>,
@@ -175,7 +179,8 @@ impl Broker {
             Arc::clone(&clock),
         )?;
         let secret = ResetSecret::derive(log_key.seed());
-        let (endpoint, buffers) = server_endpoint(config.listen, tls, secret, engine::silence(&config))?;
+        let (endpoint, buffers) =
+            server_endpoint(config.listen, tls, secret, engine::silence(&config))?;
         if !buffers.is_enough() {
             tracing::warn!("{buffers}");
         }
@@ -192,6 +197,7 @@ impl Broker {
             log_key,
             trust,
             sessions,
+            holders: Holders::default(),
             metrics,
             alarms: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -208,6 +214,7 @@ impl Broker {
         tasks.spawn(erasing::run(Arc::clone(&shared)));
         tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
         tasks.spawn(heads::follow(Arc::clone(&shared)));
+        tasks.spawn(holders::beat(Arc::clone(&shared)));
         tasks.spawn(sessions::hand_over(Arc::clone(&shared)));
         witnesses::ask_over_http(&shared, &tasks);
         tasks.spawn(alarms::run(Arc::clone(&shared)));

@@ -193,6 +193,19 @@ impl Submissions {
             bulletin: submission.bulletin().header().id,
             header: submission.bulletin().header_hash(),
         };
+        // It is decided upon once: what may not be shared yet waits at its originator.
+        let valid_from = submission.labels().valid_from;
+        if valid_from > now.max(self.shared.log.state().time()) {
+            let refusal = Refusal::new(
+                "not_yet_valid",
+                format!("it may be shared from {valid_from} on, and it is {now} here"),
+            );
+            return Err(Rejected {
+                sequence,
+                refusal,
+                retry: true,
+            });
+        }
         // What it refers to may be on its way in an earlier submission of this stream.
         let waits = lock(&self.window).outstanding() > 1;
         let missing = |error: Refused| Rejected {

@@ -130,6 +130,16 @@ impl Sessions {
         }
     }
 
+    /// Closes the sessions of a partner's node that holds its lanes through another broker now.
+    pub(super) fn moved(&self, node: &str) {
+        let moved = Refusal::new("replaced", "the node connected to another broker");
+        for live in self.lock().values() {
+            if live.peer.id().to_string() == node {
+                close(&live.connection, &moved);
+            }
+        }
+    }
+
     /// The nodes connected now.
     pub(super) fn connected(&self) -> Vec<SpiffeId> {
         let mut ids: Vec<_> = self
@@ -220,7 +230,9 @@ pub(super) async fn hand_over(shared: Arc<Shared>) {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => {
                 tracing::error!(%reason, "the log cannot be reached: nodes are sent to other brokers");
-                shared.sessions.close_all("the log cannot be reached from here");
+                shared
+                    .sessions
+                    .close_all("the log cannot be reached from here");
             }
             Err(_) => return,
         }

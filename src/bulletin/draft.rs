@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::content::{Content, InvalidContent};
 use super::header::{Admiralty, BulletinId, Header, Reference, Relation};
 use super::labels::{Caveat, Classification, Kind, Level, Marking, Precedence, Tlp};
+use super::open::MAX_CLOCK_SKEW;
 use super::originator::Shown;
 use super::seal::{PlainPart, Unsealed};
 use super::taxonomy::{Region, Topic};
@@ -59,7 +60,7 @@ pub struct Draft {
     /// Credibility of the information, 1 to 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credibility: Option<u8>,
-    /// Not to be shared before; absent: now.
+    /// Not to be shared before; absent: five minutes ago, because clocks differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<Timestamp>,
     /// Not to be shared from then on; absent: 30 days.
@@ -286,7 +287,9 @@ impl Draft {
             Some(id) => id,
             None => BulletinId::from_random(random(entropy)?),
         };
-        let valid_from = self.valid_from.unwrap_or(now);
+        // A broker whose clock is behind would find it not valid yet, and share it with nobody.
+        let since = now.saturating_sub(MAX_CLOCK_SKEW);
+        let valid_from = self.valid_from.unwrap_or(since);
         let header = Header {
             id,
             originator: originator.clone().into(),
@@ -294,7 +297,7 @@ impl Draft {
             valid_from,
             valid_until: self
                 .valid_until
-                .unwrap_or_else(|| valid_from.saturating_add(DEFAULT_VALIDITY)),
+                .unwrap_or_else(|| valid_from.max(now).saturating_add(DEFAULT_VALIDITY)),
             kinds: self.kinds,
             topics: self.topics,
             regions: self.regions,

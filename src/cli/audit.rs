@@ -288,13 +288,7 @@ pub(super) async fn each_stored(
     let config = file.load()?;
     let status = match ask(&config.control, &Request::Status).await {
         Err(LocalError::NotRunning(_)) => {
-            return each_of_files(
-                &open_engine(&config, entropy())?,
-                report,
-                what,
-                limit,
-                take,
-            );
+            return each_of_files(&open_engine(&config, entropy())?, report, what, limit, take);
         }
         Ok(Reply::Status(status)) => status,
         Ok(_) => return Err(unexpected()),

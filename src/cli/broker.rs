@@ -71,13 +71,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
                 let public_key = read_secret_key(&path)?.public_key();
                 operators.push(Operator { name, public_key });
             }
-            let ledger = init(
-                &config,
-                &framework,
-                operators,
-                clock().as_ref(),
-                entropy(),
-            )?;
+            let ledger = init(&config, &framework, operators, clock().as_ref(), entropy())?;
             let value = json!({"framework": framework, "ledger": ledger.to_string()});
             report.show(&value, || format!("{framework}: the ledger is\n  {ledger}"))
         }

@@ -105,6 +105,14 @@ impl Alliance {
         Ok(())
     }
 
+    /// Whether a broker's process ended by itself.
+    pub fn broker_ended(&mut self, number: usize) -> bool {
+        match self.brokers.get_mut(&number) {
+            Some(Host::Process(broker)) => broker.check_alive().is_err(),
+            _ => false,
+        }
+    }
+
     /// Starts nodes together and waits until each is connected.
     pub async fn start_nodes(
         &mut self,

@@ -127,7 +127,11 @@ impl Builder<'_> {
              key = \"../certs/{framework}/broker-{number}.key\"\n{kex}\n\
              [http]\n\
              listen = \"{http}\"\n{stream}",
-            if number == 1 { "log.key" } else { "../broker/log.key" },
+            if number == 1 {
+                "log.key"
+            } else {
+                "../broker/log.key"
+            },
         );
         let path = self.layout.broker_config_at(number);
         write_public(&path, text.as_bytes())?;

@@ -113,10 +113,7 @@ impl Layout {
     }
 
     /// The SPIFFE ID of one of several brokers.
-    pub fn broker_id_at(
-        framework: &PartnerId,
-        number: usize,
-    ) -> Result<SpiffeId, InvalidSpiffeId> {
+    pub fn broker_id_at(framework: &PartnerId, number: usize) -> Result<SpiffeId, InvalidSpiffeId> {
         SpiffeId::new(framework, &format!("/broker/{number}"))
     }
 

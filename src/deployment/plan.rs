@@ -53,7 +53,10 @@ pub struct AgreementPlan {
 impl Plan {
     /// The numbers of its brokers, from 1 on.
     pub fn brokers(&self) -> std::ops::RangeInclusive<usize> {
-        1..=self.shared.as_ref().map_or(1, |shared| shared.servers.len())
+        1..=self
+            .shared
+            .as_ref()
+            .map_or(1, |shared| shared.servers.len())
     }
 
     /// A framework of partners on loopback, without agreements.

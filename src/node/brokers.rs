@@ -123,7 +123,10 @@ impl Brokers {
         let round_trip = connected.connection.rtt();
         if let Some(one) = self.lock().get_mut(connected.number) {
             one.failures = 0;
-            one.round_trip = Some(one.round_trip.map_or(round_trip, |known| known.min(round_trip)));
+            one.round_trip = Some(
+                one.round_trip
+                    .map_or(round_trip, |known| known.min(round_trip)),
+            );
         }
     }
 

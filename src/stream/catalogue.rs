@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
+};
 
 use super::config::StreamConfig;
 use super::error::StreamError;
@@ -96,7 +98,10 @@ impl Catalogue {
     }
 
     /// Opens what is there, and refuses what is not fit for a ledger.
-    pub(super) async fn open(context: &Context, config: &StreamConfig) -> Result<Self, StreamError> {
+    pub(super) async fn open(
+        context: &Context,
+        config: &StreamConfig,
+    ) -> Result<Self, StreamError> {
         use async_nats::jetstream::ErrorCode;
         use async_nats::jetstream::context::GetStreamErrorKind;
         let stream = match context.get_stream(&config.name).await {
@@ -178,7 +183,9 @@ fn check(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
     if lossy {
         return unfit(
             "it has limits at which messages are lost or refused",
-            edit("--max-msgs=-1 --max-bytes=-1 --max-msgs-per-subject=-1 --max-age=-1 --no-allow-rollup --no-allow-msg-ttl"),
+            edit(
+                "--max-msgs=-1 --max-bytes=-1 --max-msgs-per-subject=-1 --max-age=-1 --no-allow-rollup --no-allow-msg-ttl",
+            ),
         );
     }
     if !found.deny_delete || !found.deny_purge {
@@ -188,7 +195,10 @@ fn check(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
         return unfit("it does not acknowledge, or is sealed", anew());
     }
     if found.persist_mode == Some(PersistenceMode::Async) {
-        return unfit("it acknowledges before it writes", edit("--persist-mode=default"));
+        return unfit(
+            "it acknowledges before it writes",
+            edit("--persist-mode=default"),
+        );
     }
     if found.mirror.is_some() || found.sources.is_some() {
         return unfit("it takes messages from other streams", anew());
@@ -219,7 +229,10 @@ fn check_bucket(config: &StreamConfig, found: &Config) -> Result<(), StreamError
         return unfit(what, &format!("--replicas={}", config.replicas));
     }
     if found.storage != StorageType::File {
-        return unfit("it is kept in memory".to_owned(), "(make it anew with --storage=file)");
+        return unfit(
+            "it is kept in memory".to_owned(),
+            "(make it anew with --storage=file)",
+        );
     }
     if found.max_bytes > 0 || found.max_messages > 0 || !found.max_age.is_zero() {
         return unfit(
@@ -238,14 +251,17 @@ mod tests {
     fn what_would_lose_or_show_the_log_is_named_with_its_remedy() {
         let config = StreamConfig::default();
         assert!(check(&config, &fit(&config)).is_ok());
-        let wrong: [(&str, fn(&mut Config)); 9] = [
+        type Spoil = fn(&mut Config);
+        let wrong: [(&str, Spoil); 9] = [
             ("replicas", |stream| stream.num_replicas = 1),
             ("memory", |stream| stream.storage = StorageType::Memory),
-            ("limits", |stream| stream.max_age = Duration::from_secs(60)),
+            ("limits", |stream| stream.max_age = Duration::from_mins(1)),
             ("limits", |stream| stream.max_bytes = 1 << 30),
             ("deleted", |stream| stream.deny_delete = false),
             ("deleted", |stream| stream.deny_purge = false),
-            ("subjects", |stream| stream.subjects.push("entente.>".into())),
+            ("subjects", |stream| {
+                stream.subjects.push("entente.>".into())
+            }),
             ("acknowledge", |stream| stream.no_ack = true),
             ("keep", |stream| {
                 stream.retention = RetentionPolicy::WorkQueue;
@@ -255,7 +271,10 @@ mod tests {
             let mut stream = fit(&config);
             spoil(&mut stream);
             let error = check(&config, &stream).unwrap_err().to_string();
-            assert!(error.contains(word) && error.contains("remedy: "), "{error}");
+            assert!(
+                error.contains(word) && error.contains("remedy: "),
+                "{error}"
+            );
         }
     }
 }

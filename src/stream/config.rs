@@ -75,7 +75,9 @@ impl StreamConfig {
             return Err("stream: `certificate` and `key` go together".to_owned());
         }
         if self.certificate.is_some() && self.roots.is_none() {
-            return Err("stream: a certificate without `roots` would be used without TLS".to_owned());
+            return Err(
+                "stream: a certificate without `roots` would be used without TLS".to_owned(),
+            );
         }
         Ok(())
     }

@@ -52,7 +52,8 @@ pub(super) async fn get(
     let mut bytes = Vec::new();
     object.read_to_end(&mut bytes).await.map_err(unavailable)?;
     let read = contents_from_bytes(bytes.into());
-    let damaged = || StreamError::Unavailable(format!("object {} is damaged", HEXLOWER.encode(&name)));
+    let damaged =
+        || StreamError::Unavailable(format!("object {} is damaged", HEXLOWER.encode(&name)));
     read.map(Some).ok_or_else(damaged)
 }
 

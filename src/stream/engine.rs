@@ -25,9 +25,7 @@ use super::monitor;
 use super::nats::{Nats, unavailable};
 use super::wire::{InvalidMessage, StreamMessage};
 use crate::clock::{Entropy, random};
-use crate::ledger::{
-    ENTRY_BYTES, Engine, EngineError, Fact, Record, StoredRecord,
-};
+use crate::ledger::{ENTRY_BYTES, Engine, EngineError, Fact, Record, StoredRecord};
 use crate::proof::{Digest, PublicKey, Signer, TilePath};
 use crate::store::{EmbeddedEngine, StoreError};
 
@@ -37,6 +35,9 @@ pub use super::follow::News;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The pause between two looks at what became of an append.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a start waits for servers that do not answer yet, and the pause between two tries.
+const START: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(500);
 /// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
 const RECENT: u64 = 4_096;
 /// Room that a message needs beside its records.
@@ -119,8 +120,17 @@ impl StreamEngine {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StreamError> {
         let nats = Nats::connect(servers, config)?;
-        let (context, wanted) = (nats.context().clone(), config.clone());
-        let catalogue = nats.run(async move { Catalogue::open(&context, &wanted).await })?;
+        let until = Instant::now() + START;
+        let catalogue = loop {
+            let (context, wanted) = (nats.context().clone(), config.clone());
+            match nats.run(async move { Catalogue::open(&context, &wanted).await }) {
+                Err(StreamError::Unavailable(reason)) if Instant::now() < until => {
+                    tracing::warn!(%reason, "waiting for the stream");
+                    std::thread::sleep(AGAIN);
+                }
+                other => break other?,
+            }
+        };
         Self::with(nats, catalogue, config, broker, signer, entropy)
     }
 
@@ -158,15 +168,54 @@ impl StreamEngine {
             nats,
             catalogue,
         };
-        {
+        engine.patiently(|| {
             let mut tail = engine.lock();
             let end = engine.end()?;
             engine.compare(&mut tail, end)?;
-            engine.take_on_until(&mut tail, end)?;
-        }
+            engine.take_on_until(&mut tail, end)
+        })?;
         engine.nats.handle().spawn(following);
         engine.finish_erasures();
         Ok(engine)
+    }
+
+    /// Does what the servers may not be able to do yet.
+    fn patiently(&self, act: impl Fn() -> Result<(), StreamError>) -> Result<(), StreamError> {
+        let until = Instant::now() + START;
+        loop {
+            match act() {
+                Err(StreamError::Unavailable(reason)) if Instant::now() < until => {
+                    tracing::warn!(%reason, "waiting for the stream");
+                    std::thread::sleep(AGAIN);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes on the stream until the log has so many records, as a checkpoint says: a server that was asked may
+    /// have been behind. Whether it reaches so far.
+    pub fn reach(&self, size: u64) -> Result<bool, StreamError> {
+        let reached = self.patiently(|| {
+            let mut tail = self.lock();
+            let end = self.end()?;
+            if end > tail.sequence {
+                self.take_on_until(&mut tail, end)?;
+            }
+            if self.local.size() >= size {
+                return Ok(());
+            }
+            let reason = format!(
+                "the log has {} records, and a checkpoint over {size} was signed",
+                self.local.size()
+            );
+            Err(StreamError::Unavailable(reason))
+        });
+        match reached {
+            Ok(()) => Ok(true),
+            Err(StreamError::Unavailable(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whom to tell when something arrives; once.
@@ -262,8 +311,14 @@ impl StreamEngine {
                 other => invalid(other),
             });
         }
-        tracing::trace!(sequence, broker = message.broker, records = message.records.len(), "taken on");
-        if let Some((after, name, has_object)) = tail.unresolved.take_if(|one| one.0 + 1 == sequence)
+        tracing::trace!(
+            sequence,
+            broker = message.broker,
+            records = message.records.len(),
+            "taken on"
+        );
+        if let Some((after, name, has_object)) =
+            tail.unresolved.take_if(|one| one.0 + 1 == sequence)
             && has_object
             && name != message.id
         {
@@ -281,7 +336,10 @@ impl StreamEngine {
         sequence: u64,
     ) -> Result<(), StreamError> {
         let mut notes = vec![
-            (Bytes::from_static(TAIL), Some(tail_bytes(sequence, &message.hash))),
+            (
+                Bytes::from_static(TAIL),
+                Some(tail_bytes(sequence, &message.hash)),
+            ),
             (key(MESSAGE, sequence), Some(message.bytes.clone())),
         ];
         if let Some(old) = sequence.checked_sub(RECENT) {
@@ -446,7 +504,9 @@ impl StreamEngine {
                 }
                 Ok(Sent::Stored)
             }
-            Some(_) => Err(StreamError::Forked { sequence: after + 1 }),
+            Some(_) => Err(StreamError::Forked {
+                sequence: after + 1,
+            }),
         }
     }
 
@@ -561,13 +621,19 @@ impl StreamEngine {
         let record = Record::from_bytes(&record).map_err(|error| unreadable(error.to_string()))?;
         match &record.fact {
             Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
-            _ => Err(unreadable("the object store has other bodies than it commits to".into()).into()),
+            _ => Err(
+                unreadable("the object store has other bodies than it commits to".into()).into(),
+            ),
         }
     }
 }
 
 /// Writes the objects anew from which something is erased.
-async fn erase(local: &EmbeddedEngine, store: &ObjectStore, most: usize) -> Result<(), StreamError> {
+async fn erase(
+    local: &EmbeddedEngine,
+    store: &ObjectStore,
+    most: usize,
+) -> Result<(), StreamError> {
     let mut objects: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
     for (key, name) in local.notes(&[ERASED], &[ERASED], usize::MAX)? {
         let name = Name::try_from(name.as_ref()).map_err(|_| StoreError::Damaged("note"))?;

@@ -12,7 +12,9 @@ use crate::store::StoreError;
 #[derive(Debug, Error)]
 pub enum StreamError {
     /// No server answers.
-    #[error("no NATS server answers at {servers}: {reason}; start one, or correct `ledger` in the configuration")]
+    #[error(
+        "no NATS server answers at {servers}: {reason}; start one, or correct `ledger` in the configuration"
+    )]
     Unreachable {
         /// Where.
         servers: String,

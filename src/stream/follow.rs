@@ -102,7 +102,8 @@ pub(super) async fn messages(
         asked.spawn(async move { (sequence, message(&stream, sequence).await) });
     }
     while let Some(answer) = asked.join_next().await {
-        let (sequence, message) = answer.map_err(|error| StreamError::Unavailable(error.to_string()))?;
+        let (sequence, message) =
+            answer.map_err(|error| StreamError::Unavailable(error.to_string()))?;
         all.push((sequence, message?));
     }
     all.sort_unstable_by_key(|(sequence, _)| *sequence);

@@ -1,4 +1,5 @@
-//! The last checkpoint where brokers share a log, and what witnesses said about it.
+//! What brokers of one log tell one another beside it: the last checkpoint, what witnesses said about it, who
+//! holds a partner's lanes, and that they live.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio_stream::StreamExt;
 use super::engine::StreamEngine;
 use super::error::StreamError;
 use super::nats::unavailable;
+use crate::proof::Digest;
 
 /// Key of the last checkpoint.
 const CHECKPOINT: &str = "checkpoint";
@@ -17,6 +19,10 @@ const CHECKPOINT: &str = "checkpoint";
 const FORK: &str = "fork";
 /// Keys of what witnesses said, before the witness's number.
 const HEARD: &str = "heard.";
+/// Keys of who holds a partner's lanes, before the partner.
+const HOLDER: &str = "holder.";
+/// Keys of brokers that live, before the broker's number.
+const ALIVE: &str = "alive.";
 /// The pause before the bucket is watched again, where that failed.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -34,6 +40,16 @@ pub struct Heard {
     pub lines: Vec<String>,
 }
 
+/// The node that holds a partner's lanes, and the broker through which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// The node's SPIFFE ID.
+    pub node: String,
+    /// The broker's SPIFFE ID.
+    pub broker: String,
+}
+
 /// What changed in the bucket.
 #[derive(Clone, Debug)]
 pub enum HeardNews {
@@ -43,6 +59,10 @@ pub enum HeardNews {
     Fork(String),
     /// A witness was heard.
     Witness(Heard),
+    /// A broker lives.
+    Alive(String),
+    /// Another node or broker holds a partner's lanes.
+    Holder(String, Holder),
 }
 
 /// The bucket, for whoever signs checkpoints.
@@ -135,6 +155,68 @@ impl HeadBucket {
         })
     }
 
+    /// Takes a partner's lanes for a node, unless another node holds them through a broker that lives: who does.
+    pub fn claim(
+        &self,
+        partner: &str,
+        holder: &Holder,
+        lives: impl Fn(&str) -> bool,
+    ) -> Result<Option<Holder>, StreamError> {
+        let key = format!("{HOLDER}{partner}");
+        let (heads, at) = (self.heads(), key.clone());
+        let found = self
+            .engine
+            .nats()
+            .run(async move { heads.entry(at).await.map_err(unavailable) })?;
+        let revision = found.as_ref().map_or(0, |entry| entry.revision);
+        let held = found.filter(|entry| entry.operation == kv::Operation::Put);
+        let held = held.and_then(|entry| serde_json::from_slice::<Holder>(&entry.value).ok());
+        if let Some(held) = held {
+            if held == *holder {
+                return Ok(None);
+            }
+            if held.node != holder.node && lives(&held.broker) {
+                return Ok(Some(held));
+            }
+        }
+        let value = serde_json::to_vec(holder)
+            .map_err(|error| StreamError::Unavailable(error.to_string()))?;
+        let heads = self.heads();
+        self.engine.nats().run(async move {
+            let put = heads.update(key, value.into(), revision).await;
+            put.map(|_| ()).map_err(unavailable)
+        })?;
+        Ok(None)
+    }
+
+    /// Gives a partner's lanes up, where this is who holds them.
+    pub fn release(&self, partner: &str, holder: Holder) {
+        let (heads, key) = (self.heads(), format!("{HOLDER}{partner}"));
+        self.engine.nats().handle().spawn(async move {
+            let Ok(Some(entry)) = heads.entry(key.clone()).await else {
+                return;
+            };
+            let held = serde_json::from_slice::<Holder>(&entry.value).ok();
+            if held == Some(holder) {
+                // Somebody else may have taken them meanwhile: then nothing is to be given up.
+                let _ = heads
+                    .delete_expect_revision(key, Some(entry.revision))
+                    .await;
+            }
+        });
+    }
+
+    /// Says that a broker lives.
+    pub fn beat(&self, broker: &str) {
+        let key = format!("{ALIVE}{}", Digest::of(broker.as_bytes()));
+        let (heads, value) = (self.heads(), Bytes::copy_from_slice(broker.as_bytes()));
+        self.engine.nats().handle().spawn(async move {
+            if let Err(error) = heads.put(key, value).await {
+                tracing::debug!(%error, "other brokers were not told that this one lives");
+            }
+        });
+    }
+
     /// Gives whatever changes from now on, until the receiver is gone.
     pub fn watch(&self) -> tokio::sync::mpsc::Receiver<HeardNews> {
         let (send, receive) = tokio::sync::mpsc::channel(64);
@@ -171,6 +253,12 @@ fn news(entry: &kv::Entry) -> Option<HeardNews> {
     match entry.key.as_str() {
         CHECKPOINT => Some(HeardNews::Checkpoint(text())),
         FORK => Some(HeardNews::Fork(text())),
+        key if key.starts_with(ALIVE) => Some(HeardNews::Alive(text())),
+        key if key.starts_with(HOLDER) => {
+            let holder = serde_json::from_slice(&entry.value).ok()?;
+            let partner = key.trim_start_matches(HOLDER).to_owned();
+            Some(HeardNews::Holder(partner, holder))
+        }
         key if key.starts_with(HEARD) => serde_json::from_slice(&entry.value)
             .ok()
             .map(HeardNews::Witness),

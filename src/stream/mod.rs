@@ -26,5 +26,5 @@ mod wire;
 pub use config::{StreamConfig, is_stream};
 pub use engine::{News, StreamEngine};
 pub use error::StreamError;
-pub use heads::{HeadBucket, Heard, HeardNews};
+pub use heads::{HeadBucket, Heard, HeardNews, Holder};
 pub use wire::{InvalidMessage, StreamMessage};

@@ -17,8 +17,10 @@ use super::error::StreamError;
 
 /// How long a server may take to answer one request.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
+/// How long several of them may take together: the library waits for some without limit.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long the first connection may take.
-const FIRST: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_secs(30);
 /// A server that says nothing for two of these is left for another.
 const PING: Duration = Duration::from_secs(1);
 /// The oldest version that keeps what a ledger needs.
@@ -81,13 +83,16 @@ impl Nats {
         self.context.client().server_info().max_payload
     }
 
-    /// Does something with the servers and waits for it.
+    /// Does something with the servers and waits for it; for a while.
     pub(super) fn run<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, StreamError>> + Send + 'static,
     ) -> Result<T, StreamError> {
-        run(&self.handle, async move { Ok(future.await) })
-            .unwrap_or_else(|reason| Err(StreamError::Unavailable(reason)))
+        let bounded = async move {
+            let done = tokio::time::timeout(LONGEST, future).await;
+            done.map_err(|_| format!("nothing came of a request within {} s", LONGEST.as_secs()))
+        };
+        run(&self.handle, bounded).unwrap_or_else(|reason| Err(StreamError::Unavailable(reason)))
     }
 }
 
@@ -125,11 +130,11 @@ async fn connect(servers: &str, config: &StreamConfig) -> Result<Client, String>
         .max_reconnects(None)
         // Only those that the operator named: what a server says of others is not to be believed.
         .ignore_discovered_servers()
-        .reconnect_delay_callback(|tries| {
-            Duration::from_millis(50 * (1 << tries.min(5)) as u64)
-        });
+        .reconnect_delay_callback(|tries| Duration::from_millis(50 << tries.min(5)));
     if let Some(roots) = &config.roots {
-        options = options.add_root_certificates(roots.clone()).require_tls(true);
+        options = options
+            .add_root_certificates(roots.clone())
+            .require_tls(true);
     }
     if let Some((certificate, key)) = config.certificate.clone().zip(config.key.clone()) {
         options = options.add_client_certificate(certificate, key);

@@ -38,7 +38,10 @@ fn lost_and_doubled(events: &[Value]) -> Vec<String> {
     let mut received: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
     for event in kind(events, "received") {
         let key = (text(event, "who"), text(event, "id"));
-        received.entry(key).or_default().push(number(event, "position"));
+        received
+            .entry(key)
+            .or_default()
+            .push(number(event, "position"));
     }
     for ((who, id), positions) in &received {
         if positions.len() > 1 {
@@ -63,7 +66,9 @@ fn lost_and_doubled(events: &[Value]) -> Vec<String> {
     for event in kind(events, "published") {
         let id = text(event, "id");
         let Some(position) = promised.get(id) else {
-            found.push(format!("{id} was acknowledged by its node and never promised"));
+            found.push(format!(
+                "{id} was acknowledged by its node and never promised"
+            ));
             continue;
         };
         for who in event["to"].as_array().expect("recipients") {
@@ -172,7 +177,10 @@ fn the_checker_sees_what_it_is_for() {
     ];
     assert_eq!(violations(&good.join("\n")), Vec::<String>::new());
     let wrong = [
-        ("never promised", vec![r#"{"event":"published","id":"b","to":[]}"#]),
+        (
+            "never promised",
+            vec![r#"{"event":"published","id":"b","to":[]}"#],
+        ),
         ("2 times", vec![good[2]]),
         (
             "never received",
@@ -181,8 +189,14 @@ fn the_checker_sees_what_it_is_for() {
                 r#"{"event":"promised","id":"b","position":10}"#,
             ],
         ),
-        ("was promised at", vec![r#"{"event":"promised","id":"a","position":9}"#]),
-        ("both promised", vec![r#"{"event":"promised","id":"b","position":7}"#]),
+        (
+            "was promised at",
+            vec![r#"{"event":"promised","id":"a","position":9}"#],
+        ),
+        (
+            "both promised",
+            vec![r#"{"event":"promised","id":"b","position":7}"#],
+        ),
         (
             "came after",
             vec![
@@ -201,12 +215,21 @@ fn the_checker_sees_what_it_is_for() {
                 r#"{"event":"received","who":"y","id":"b","number":1,"position":6,"precedence":"FLASH","under":"cyber","at":"2026-01-01T00:00:03Z"}"#,
             ],
         ),
-        ("2 roots", vec![r#"{"event":"checkpoint","size":9,"root":"q"}"#]),
-        ("2 records", vec![r#"{"event":"entry","position":1,"entry":"f"}"#]),
+        (
+            "2 roots",
+            vec![r#"{"event":"checkpoint","size":9,"root":"q"}"#],
+        ),
+        (
+            "2 records",
+            vec![r#"{"event":"entry","position":1,"entry":"f"}"#],
+        ),
     ];
     for (word, lines) in wrong {
         let history = [&good[..], &lines[..]].concat().join("\n");
         let found = violations(&history);
-        assert!(found.iter().any(|one| one.contains(word)), "{word}: {found:?}");
+        assert!(
+            found.iter().any(|one| one.contains(word)),
+            "{word}: {found:?}"
+        );
     }
 }

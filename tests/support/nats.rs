@@ -126,6 +126,57 @@ impl Nats {
         server.child = Some(child.expect("a server"));
     }
 
+    /// Copies a killed server's store.
+    pub(crate) fn keep(&self, at: usize) {
+        let home = self.servers[at].config.with_file_name("store");
+        copy(&home, &home.with_file_name("kept"));
+    }
+
+    /// Gives a killed server the store that was copied.
+    pub(crate) fn put_back(&self, at: usize) {
+        let home = self.servers[at].config.with_file_name("store");
+        fs::remove_dir_all(&home).expect("removed");
+        copy(&home.with_file_name("kept"), &home);
+    }
+
+    async fn context(&self) -> async_nats::jetstream::Context {
+        let client = async_nats::connect(self.url()).await.expect("a server");
+        async_nats::jetstream::new(client)
+    }
+
+    /// What a mistaken operator does.
+    pub(crate) async fn delete_stream(&self, name: &str) {
+        let context = self.context().await;
+        context.delete_stream(name).await.expect("deleted");
+    }
+
+    /// And what it does next.
+    pub(crate) async fn create_empty(&self, name: &str) {
+        let config = async_nats::jetstream::stream::Config {
+            name: name.to_owned(),
+            subjects: vec![format!("entente.{name}.log")],
+            deny_delete: true,
+            deny_purge: true,
+            ..Default::default()
+        };
+        let context = self.context().await;
+        context.create_stream(config).await.expect("a stream");
+    }
+
+    /// How many bytes the objects beside a stream have.
+    pub(crate) async fn contents(&self, name: &str) -> Vec<u64> {
+        use tokio_stream::StreamExt;
+        let context = self.context().await;
+        let store = context.get_object_store(format!("{name}-contents")).await;
+        let store = store.expect("a bucket");
+        let mut objects = store.list().await.expect("a list");
+        let mut all = Vec::new();
+        while let Some(object) = objects.next().await {
+            all.push(object.expect("an object").size as u64);
+        }
+        all
+    }
+
     /// Kills a server at once.
     pub(crate) async fn kill(&mut self, at: usize) {
         if let Some(mut child) = self.servers[at].child.take() {
@@ -177,6 +228,21 @@ impl Nats {
     }
 }
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let (path, to) = {
+            let entry = entry.expect("an entry");
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("copied");
+        }
+    }
+}
+
 /// Stops a process from running, or lets it run on.
 pub(crate) fn pause(id: u32, paused: bool) {
     let id = Pid::from_raw(i32::try_from(id).expect("an id")).expect("an id");
@@ -206,7 +272,9 @@ pub(crate) struct Cable {
 impl Cable {
     /// A cable to an address.
     pub(crate) async fn to(server: SocketAddr) -> Self {
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
         let cable = Self {
             address: listener.local_addr().expect("an address"),
             cut: Arc::default(),

@@ -1,0 +1,136 @@
+//! Who holds a partner's lanes, where the partner's nodes may be at different brokers: one node at a time, as at
+//! one broker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::error::BrokerError;
+use crate::partner::SpiffeId;
+use crate::session::Refusal;
+use crate::stream::{HeadBucket, Holder};
+
+/// A broker that is not heard of for so many leases does not live.
+const LEASES: u32 = 2;
+
+/// Which brokers live, as far as they were heard of.
+#[derive(Debug)]
+pub(super) struct Holders {
+    since: Instant,
+    seen: Mutex<HashMap<String, Instant>>,
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            seen: Mutex::default(),
+        }
+    }
+}
+
+impl Holders {
+    /// A broker was heard of.
+    pub(super) fn saw(&self, broker: String) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(broker, Instant::now());
+    }
+
+    /// Whether a broker lives; one that could not be heard of yet does.
+    fn lives(&self, broker: &str, patience: Duration) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = seen.get(broker).copied().unwrap_or(self.since);
+        last.elapsed() < patience
+    }
+}
+
+/// The lanes of a session's partner; given up when it goes.
+#[derive(Debug)]
+pub(super) struct Held(Option<(HeadBucket, String, Holder)>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((bucket, partner, holder)) = self.0.take() {
+            bucket.release(&partner, holder);
+        }
+    }
+}
+
+/// Takes the lanes of a node's partner, where no other node holds them.
+pub(super) async fn claim(
+    shared: &Arc<Shared>,
+    node: &SpiffeId,
+) -> Result<Result<Held, Refusal>, BrokerError> {
+    let lease = shared.log.lease().length();
+    let Some((bucket, lease)) = shared.log.head().place().bucket().cloned().zip(lease) else {
+        return Ok(Ok(Held(None)));
+    };
+    let partner = node.partner().to_string();
+    let holder = Holder {
+        node: node.to_string(),
+        broker: shared.config.spiffe_id.to_string(),
+    };
+    let (asking, of, wanted) = (Arc::clone(shared), partner.clone(), holder.clone());
+    let at = bucket.clone();
+    let claimed = tokio::task::spawn_blocking(move || {
+        let patience = lease * LEASES;
+        at.claim(&of, &wanted, |broker| {
+            asking.holders.lives(broker, patience)
+        })
+    });
+    Ok(match claimed.await.map_err(|_| BrokerError::Closed)? {
+        Ok(None) => Ok(Held(Some((bucket, partner, holder)))),
+        Ok(Some(other)) => Err(Refusal::new(
+            "lanes_taken",
+            format!(
+                "`{}` holds the lanes of `{partner}` through `{}`; try again later",
+                other.node, other.broker
+            ),
+        )),
+        Err(error) => Err(Refusal::new("no_quorum", error.to_string())),
+    })
+}
+
+/// A partner's lanes are held elsewhere: whoever held them here does not any more.
+pub(super) fn moved(shared: &Shared, partner: &str, holder: &Holder) {
+    if holder.broker != shared.config.spiffe_id.to_string() {
+        tracing::debug!(
+            partner,
+            node = holder.node,
+            broker = holder.broker,
+            "lanes moved"
+        );
+        shared.sessions.moved(&holder.node);
+    }
+}
+
+/// Says again and again that this broker lives.
+pub(super) async fn beat(shared: Arc<Shared>) {
+    let lease = shared.log.lease().length();
+    let Some((bucket, lease)) = shared.log.head().place().bucket().zip(lease) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(lease / 2);
+    let broker = shared.config.spiffe_id.to_string();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = ticks.tick() => bucket.beat(&broker),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_not_heard_of_does_not_live_for_long() {
+        let holders = Holders::default();
+        assert!(holders.lives("a", Duration::from_hours(1)));
+        assert!(!holders.lives("a", Duration::ZERO));
+        holders.saw("a".into());
+        assert!(holders.lives("a", Duration::from_hours(1)));
+    }
+}
