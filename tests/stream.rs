@@ -340,7 +340,7 @@ async fn a_ledger_moves_from_a_directory_to_a_stream_and_back() {
         let (good, said) = run(&["audit", "verify", "--config", &at(file), "--json"]);
         assert!(good, "{file}: {said}");
         let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        said["records"].as_u64().expect("a number")
+        said["audit"]["records"].as_u64().expect("a number")
     };
     let records = audited("broker.toml");
     for (from, to) in [("broker.toml", "shared.toml"), ("shared.toml", "back.toml")] {

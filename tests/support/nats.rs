@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,14 +53,15 @@ struct Server {
     child: Option<Child>,
 }
 
-/// Ports that are free now; what this machine gives to others begins above them.
+/// Ports that are free now and not another test's; what this machine gives to others begins above them.
 fn ports(count: usize) -> Vec<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 7_000).expect("small");
     let mut found = Vec::new();
-    let mut next = 12_000 + (std::process::id() % 700) as u16 * 10;
     while found.len() < count {
-        next = if next > 19_900 { 12_000 } else { next + 1 };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, next)).is_ok() && !found.contains(&next) {
-            found.push(next);
+        let port = 12_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 7_900;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            found.push(port);
         }
     }
     found
