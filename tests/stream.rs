@@ -5,6 +5,7 @@ mod nats;
 #[path = "support/python.rs"]
 mod python;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use entente::broker::{Reply, Request};
@@ -45,9 +46,15 @@ fn plan(servers: Vec<String>, replicas: usize) -> Plan {
 }
 
 fn draft(number: usize) -> Draft {
+    long_draft(number, 0)
+}
+
+/// A bulletin with so many bytes of text more.
+fn long_draft(number: usize, more: usize) -> Draft {
+    let more = "x".repeat(more);
     let file = format!(
         "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
-         \"narrative\"\ntext = \"number {number}\"\n"
+         \"narrative\"\ntext = \"number {number}{more}\"\n"
     );
     Draft::from_toml(&file).expect("a bulletin")
 }
@@ -416,4 +423,113 @@ async fn what_the_servers_lose_is_given_to_them_again_and_a_deleted_stream_stops
     let status = status_of(&alliance, &norland).await.expect("a status");
     assert!(status.pending >= 1, "{waiting:?}");
     alliance.stop().await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_contents_are_gone_from_the_servers_too() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let plan = plan(vec![nats.url(), nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    let [norland, sudland, estmark] = ["norland", "sudland", "estmark"].map(partner);
+    pin(&alliance, &norland, 1);
+    pin(&alliance, &sudland, 2);
+    pin(&alliance, &estmark, 2);
+    for number in [1, 2] {
+        alliance.start_broker_at(number).await.expect("a broker");
+    }
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let old = promised(&alliance, &norland, 0..6).await;
+    for id in &old {
+        alliance.delivered(*id).await.expect("delivered");
+    }
+    assert!(!nats.contents("alliance").await.is_empty());
+    let layout = alliance.layout();
+    let now = entente::clock::Clock::now(&SystemClock).to_string();
+    let (good, said) = run(&[
+        "audit",
+        "erase",
+        "--before",
+        &now,
+        "--reason",
+        "over",
+        "--operator",
+        "operator",
+        "--key",
+        &layout.operator_key().display().to_string(),
+        "--config",
+        &layout.broker_config().display().to_string(),
+    ]);
+    assert!(good, "{said}");
+    let empty = || async { nats.contents("alliance").await.is_empty().then_some(()) };
+    until("an empty object store", PATIENCE, empty)
+        .await
+        .expect("erased");
+    // Whoever comes later learns that there was something, and not what.
+    alliance.kill_broker_at(2).await.expect("killed");
+    std::fs::remove_dir_all(layout_cache(&alliance, 2)).expect("removed");
+    alliance.start_broker_at(2).await.expect("a broker");
+    agreed(&alliance, &[1, 2]).await;
+    for number in [1, 2] {
+        let asked = alliance.ask_broker_at(number, &Request::Records { from: 0 });
+        let Ok(Reply::Records(records)) = asked.await else {
+            panic!("records of broker {number}");
+        };
+        assert!(records.iter().all(|record| record.bodies.is_none()));
+    }
+    alliance.stop().await.expect("stopped");
+}
+
+fn layout_cache(alliance: &Alliance, number: usize) -> std::path::PathBuf {
+    alliance.layout().broker_at(number).join("cache")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_without_room_make_publishers_wait_and_lose_nothing() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let limit = ", max_file_store: 2MB";
+    let mut nats = Nats::start_with(program, scratch.path(), 1, limit).await;
+    let plan = plan(vec![nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    alliance.start_broker().await.expect("a broker");
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let [norland, sudland] = ["norland", "sudland"].map(partner);
+    let mut ids = Vec::new();
+    let full = loop {
+        let drafts = (0..10).map(|number| long_draft(ids.len() + number, 20_000));
+        let drafts = drafts.collect();
+        ids.extend(alliance.publish(&norland, drafts).await.expect("durable"));
+        let status = status_of(&alliance, &norland).await.expect("a status");
+        let log = alliance.layout().broker().join("broker.log");
+        let said = std::fs::read_to_string(log).expect("a log");
+        if said.contains("nothing can be recorded") {
+            break status;
+        }
+        assert!(ids.len() < 20_000, "it is never full");
+    };
+    assert!(full.connected || full.pending > 0);
+    // The operator gives it room.
+    nats.kill(0).await;
+    nats.configure(0, limit, "");
+    nats.launch(0);
+    nats.ready().await;
+    alliance.promised(&norland, &ids).await.expect("promised");
+    received(&alliance, &sudland, &ids[ids.len() - 5..]).await;
+    let complete = || async {
+        let inbox = alliance.inbox(&sudland).await.ok()?;
+        (inbox.len() == ids.len()).then_some(inbox)
+    };
+    let inbox = until("all of it", PATIENCE, complete).await.expect("all");
+    // What had to wait may come after what did not; nothing comes twice.
+    let there: BTreeSet<BulletinId> = inbox.iter().map(|item| item.id).collect();
+    assert!(there == ids.iter().copied().collect(), "each once");
+    alliance.stop().await.expect("stopped");
 }

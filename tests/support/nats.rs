@@ -70,6 +70,16 @@ fn ports(count: usize) -> Vec<u16> {
 impl Nats {
     /// Starts so many servers and waits until they serve.
     pub(crate) async fn start(program: PathBuf, directory: &Path, count: usize) -> Self {
+        Self::start_with(program, directory, count, "").await
+    }
+
+    /// The same with more lines under `jetstream`.
+    pub(crate) async fn start_with(
+        program: PathBuf,
+        directory: &Path,
+        count: usize,
+        more: &str,
+    ) -> Self {
         let directory = directory.join("nats");
         let all = ports(count * 3);
         let routes: Vec<String> = (0..count)
@@ -86,7 +96,7 @@ impl Nats {
             );
             let text = format!(
                 "server_name: server-{at}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
-                 jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{}",
+                 jetstream {{ store_dir: \"{}\", sync_interval: always{more} }}\n{}",
                 home.join("store").display(),
                 if count > 1 { cluster } else { String::new() }
             );
@@ -109,6 +119,14 @@ impl Nats {
         }
         nats.ready().await;
         nats
+    }
+
+    /// Changes a killed server's configuration.
+    pub(crate) fn configure(&self, at: usize, from: &str, to: &str) {
+        let file = &self.servers[at].config;
+        let text = fs::read_to_string(file).expect("a configuration");
+        assert!(text.contains(from), "{text}");
+        fs::write(file, text.replace(from, to)).expect("written");
     }
 
     /// Starts a server that was killed.
