@@ -1,5 +1,7 @@
 //! Several brokers on one log: a stream of real NATS servers.
 
+#![allow(clippy::print_stdout, reason = "figures are shown")]
+
 #[path = "support/nats.rs"]
 mod nats;
 #[path = "support/python.rs"]

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Shared;
 use super::config::Config;
 use super::engine::LogEngine;
 use super::error::BrokerError;
@@ -26,14 +25,8 @@ use crate::proof::{
 use crate::store::Disk;
 use crate::stream::{Heard, StreamEngine};
 
-/// At most this often a checkpoint is signed.
-const INTERVAL: Duration = Duration::from_millis(200);
-/// Cosignatures that come within this time are shown together.
-const GATHER: Duration = Duration::from_millis(50);
 /// Checkpoints that can still be cosigned: six seconds of a busy log.
 const RECENT: usize = 32;
-/// How often a missing quorum is looked for.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The last checkpoint, the file that keeps it, and its witnesses.
 #[derive(Debug)]
@@ -52,7 +45,7 @@ pub(super) struct Head {
     /// Size of the last checkpoint.
     signed: watch::Sender<u64>,
     /// Counts cosignatures.
-    cosigned: watch::Sender<u64>,
+    pub(super) cosigned: watch::Sender<u64>,
     /// The checkpoint as it is shown.
     published: watch::Sender<Arc<Published>>,
     /// Counts the moments at which nodes may be shown another one.
@@ -550,7 +543,7 @@ impl Head {
     }
 
     /// Shows the newest checkpoint that has its quorum, or else the newest.
-    fn publish(&self, now: Timestamp) {
+    pub(super) fn publish(&self, now: Timestamp) {
         let recent = self.lock().clone();
         let Some(last) = recent.back() else {
             return;
@@ -622,74 +615,4 @@ fn read_policy(config: &super::config::WitnessConfig) -> Result<Policy, BrokerEr
         path: path.clone(),
         error,
     })
-}
-
-/// Signs a checkpoint whenever the log has grown, at most every [`INTERVAL`].
-pub(super) async fn run(shared: Arc<Shared>) {
-    let mut sizes = shared.log.sizes();
-    sizes.mark_changed();
-    let mut heard = shared.log.head().cosigned.subscribe();
-    loop {
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            changed = sizes.changed() => if changed.is_err() { return },
-            // Witnesses that were heard may be what was waited for.
-            changed = heard.changed() => if changed.is_err() { return },
-        }
-        sizes.borrow_and_update();
-        heard.borrow_and_update();
-        let mut pause = INTERVAL;
-        let signing = Arc::clone(&shared);
-        let signed = tokio::task::spawn_blocking(move || {
-            signing.log.snapshot_if_due()?;
-            let (size, now) = (signing.log.size(), signing.clock.now());
-            let key = signing.log_key.as_ref();
-            signing.log.sign_checkpoint(size, key, now)
-        });
-        match signed.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "no checkpoint could be signed");
-                // What could not be signed now is due, also where nothing more comes.
-                sizes.mark_changed();
-                pause = LOOK;
-            }
-            Err(_) => return,
-        }
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// Shows checkpoints with the cosignatures that come, and alarms where a quorum does not.
-pub(super) async fn publish(shared: Arc<Shared>) {
-    let head = shared.log.head();
-    let (mut signed, mut cosigned) = (head.signed(), head.cosigned.subscribe());
-    signed.mark_changed();
-    let mut alarmed = Vec::new();
-    loop {
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            changed = signed.changed() => if changed.is_err() { return },
-            changed = cosigned.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LOOK) => {
-                let alarms = head.alarms(shared.clock.now());
-                for alarm in alarms.iter().filter(|one| !alarmed.contains(*one)) {
-                    tracing::error!("{alarm}");
-                }
-                shared.metrics.alarms.set(i64::try_from(alarms.len()).unwrap_or(i64::MAX));
-                alarmed = alarms;
-                continue;
-            }
-        }
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(GATHER) => {}
-        }
-        signed.borrow_and_update();
-        cosigned.borrow_and_update();
-        head.publish(shared.clock.now());
-    }
 }

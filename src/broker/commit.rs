@@ -1,14 +1,8 @@
-//! The one writer of the log: gathers what waits, sequences it, appends it with one sync, folds it,
-//! and only then answers.
-//!
-//! Where brokers share the log it folds what others appended, too, before it decides anything. Where another
-//! was first, it folds that and decides again.
+//! The log and its fold, and the way to propose to its one writer (`writer`).
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,23 +13,18 @@ use super::error::BrokerError;
 use super::lease::Lease;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
-use super::shelf::{Shelf, Shelved, shelf};
-use crate::bulletin::Sealed;
-use crate::clock::{Clock, Entropy, Timestamp, random};
+use super::shelf::{Shelf, shelf};
+use super::writer::Writer;
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::decision::RULES_VERSION;
-use crate::ledger::{
-    Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, NotRecorded, Outcome, Proposal, Record,
-    Sequenced, State, first_due, sequence_within,
-};
+use crate::ledger::{Engine, EngineError, NotRecorded, Proposal, Record, State, first_due};
 use crate::proof::Signer;
 use crate::store::{Disk, StoreError};
 
 /// Jobs waiting for the writer, from all sessions together: bounds memory when the disk is slow.
 const QUEUE: usize = 256;
 /// Records read at once when the fold is rebuilt.
-const READ: usize = 1_024;
-/// The longest pause of a writer whom others were ahead of, again and again.
-const MOST_PATIENCE: Duration = Duration::from_millis(64);
+pub(super) const READ: usize = 1_024;
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +45,7 @@ pub enum Answer {
 }
 
 /// What the writer is asked to do.
-enum Job {
+pub(super) enum Job {
     /// To record what somebody proposes at once, and to tell what became of each.
     Propose {
         proposals: Vec<Proposal>,
@@ -76,25 +65,25 @@ pub struct Log {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
     pub(super) engine: Arc<LogEngine>,
     pub(super) shelf: Shelf,
     jobs: mpsc::Sender<Job>,
-    size: watch::Sender<u64>,
+    pub(super) size: watch::Sender<u64>,
     /// Counts the governing facts: partners and agreements.
-    governance: watch::Sender<u64>,
-    failure: watch::Sender<Option<String>>,
+    pub(super) governance: watch::Sender<u64>,
+    pub(super) failure: watch::Sender<Option<String>>,
     head: checkpoint::Head,
     /// Records in the last snapshot.
     snapshot: AtomicU64,
     /// Until when this broker may deliver.
-    lease: Lease,
+    pub(super) lease: Lease,
     /// News of others, or a renewal of the lease, wait for the writer.
-    told: AtomicBool,
+    pub(super) told: AtomicBool,
     /// The log's growth is covered.
     covered: bool,
     /// Changes where contents may have to go at once: a recall, an order.
-    erasing: watch::Sender<u64>,
+    pub(super) erasing: watch::Sender<u64>,
     /// When the passing of time may erase something next, in microseconds.
     due: AtomicI64,
 }
@@ -356,7 +345,7 @@ impl Inner {
         }
     }
 
-    fn note_due(&self, state: &State, record: &Record, now: Timestamp) {
+    pub(super) fn note_due(&self, state: &State, record: &Record, now: Timestamp) {
         if let Some(due) = first_due(state, record).filter(|due| now < *due) {
             self.due.fetch_min(due.micros(), Ordering::Relaxed);
         }
@@ -365,14 +354,6 @@ impl Inner {
     pub(super) fn read_state(&self) -> RwLockReadGuard<'_, State> {
         // Folding does not panic; were it to, the process would end.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether after a record contents may have to go at once.
-fn may_erase(record: &Record) -> bool {
-    match &record.fact {
-        Fact::Accepted(accepted) => accepted.header.notice,
-        fact => matches!(fact, Fact::ErasureOrdered(_)),
     }
 }
 
@@ -403,357 +384,4 @@ fn fold(engine: &LogEngine, head: &checkpoint::Head) -> Result<(State, u64), Bro
         head.check_root(signed, || state.root())?;
     }
     Ok((state, spared))
-}
-
-/// The thread that writes.
-struct Writer {
-    log: std::sync::Weak<Inner>,
-    waiting: mpsc::Receiver<Job>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    sessions: Arc<Sessions>,
-    metrics: Arc<Metrics>,
-}
-
-/// Who proposed what is being written, and what became of it so far.
-struct Waiting {
-    proposed: usize,
-    answers: Vec<Answer>,
-    answer: oneshot::Sender<Vec<Answer>>,
-}
-
-/// What the writer does at once.
-#[derive(Default)]
-struct Work {
-    proposals: VecDeque<Proposal>,
-    waiting: VecDeque<Waiting>,
-    /// The end of the log is to be confirmed, and who waits for it.
-    confirms: bool,
-    confirming: Vec<oneshot::Sender<Result<(), String>>>,
-}
-
-impl Work {
-    fn take(&mut self, job: Job, told: &AtomicBool) {
-        match job {
-            Job::Propose { proposals, answer } => {
-                self.waiting.push_back(Waiting {
-                    proposed: proposals.len(),
-                    answers: Vec::with_capacity(proposals.len()),
-                    answer,
-                });
-                self.proposals.extend(proposals);
-            }
-            // What comes from here on is asked for anew.
-            Job::News => told.store(false, Ordering::Release),
-            Job::Confirm(who) => {
-                if who.is_none() {
-                    told.store(false, Ordering::Release);
-                }
-                self.confirms = true;
-                self.confirming.extend(who);
-            }
-        }
-    }
-
-    /// Tells those who wait for it whether the end of the log is confirmed.
-    fn confirmed(&mut self, result: &Result<(), String>) {
-        self.confirms = false;
-        for one in self.confirming.drain(..) {
-            let _ = one.send(result.clone());
-        }
-    }
-}
-
-/// A record that is durable, as it is made known.
-struct Known<'a> {
-    record: &'a Arc<Record>,
-    /// The bulletin it accepted, where it was accepted here.
-    sealed: Option<Sealed>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        while let Some(first) = self.waiting.blocking_recv() {
-            let Some(log) = self.log.upgrade() else {
-                return;
-            };
-            let mut work = Work::default();
-            work.take(first, &log.told);
-            // Whatever came while the last group was synced goes into this one.
-            while work.proposals.len() < MAX_GROUP_RECORDS
-                && let Ok(job) = self.waiting.try_recv()
-            {
-                work.take(job, &log.told);
-            }
-            if let Err(error) = self.write(&log, &mut work) {
-                // What reached the disk is unknown: nobody is answered, and the program
-                // starts again from what is there.
-                tracing::error!(%error, "the log cannot be written; stopping");
-                log.failure.send_replace(Some(error.to_string()));
-                return;
-            }
-        }
-    }
-
-    /// Does what is to be done. An error is final.
-    fn write(&self, log: &Inner, work: &mut Work) -> Result<(), EngineError> {
-        let mut tries = 0;
-        loop {
-            let before = work.proposals.len();
-            let done = self.take_on(log).and_then(|()| {
-                if before == 0 && !work.confirms {
-                    return Ok(None);
-                }
-                self.commit(log, &mut work.proposals).map(Some)
-            });
-            let taken = before - work.proposals.len();
-            match done {
-                Ok(None) => return Ok(()),
-                Ok(Some(durable)) => {
-                    tries = 0;
-                    self.answer(&durable, &mut work.waiting);
-                    work.confirmed(&Ok(()));
-                }
-                // Somebody was ahead of this broker: what was decided is decided again.
-                Err(EngineError::Conflict { .. }) if log.engine.is_shared() => {
-                    self.metrics.conflicts.inc();
-                    self.give_way(&mut tries);
-                    continue;
-                }
-                Err(EngineError::Full(reason)) => {
-                    tracing::error!(%reason, "nothing can be recorded until there is room");
-                    self.metrics.disk_full.inc();
-                    later(work, if taken == 0 { before } else { taken }, &reason);
-                }
-                Err(EngineError::Unavailable(reason)) => {
-                    tracing::warn!(%reason, "nothing can be recorded now");
-                    later(work, before, &reason);
-                }
-                Err(error) => return Err(error),
-            }
-            if work.proposals.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Lets others go first for a moment, longer each time.
-    fn give_way(&self, tries: &mut u32) {
-        let most = Duration::from_millis(1 << (*tries).min(6)).min(MOST_PATIENCE);
-        let share = random::<1>(self.entropy.as_ref()).map_or(255, |[byte]| byte);
-        *tries += 1;
-        if *tries > 1 {
-            thread::sleep(most * u32::from(share) / 255);
-        }
-    }
-
-    /// Folds what others appended.
-    fn take_on(&self, log: &Inner) -> Result<(), EngineError> {
-        if !log.engine.is_shared() {
-            return Ok(());
-        }
-        let size = log.engine.catch_up()?;
-        loop {
-            let from = log.read_state().size();
-            if from >= size {
-                return Ok(());
-            }
-            let mut records = Vec::new();
-            for (position, bytes) in (from..).zip(log.engine.read(from, READ)?) {
-                let record = Record::from_bytes(&bytes);
-                let record = record.map_err(|error| EngineError::Unreadable {
-                    position,
-                    reason: error.to_string(),
-                })?;
-                records.push(Arc::new(record));
-            }
-            let Some(time) = records.last().map(|last| last.time) else {
-                return Ok(());
-            };
-            let known = records.iter().map(|record| Known {
-                record,
-                sealed: None,
-            });
-            self.publish(log, from, time, known.collect());
-        }
-    }
-
-    fn commit(
-        &self,
-        log: &Inner,
-        proposals: &mut VecDeque<Proposal>,
-    ) -> Result<Durable, EngineError> {
-        let now = self.clock.now();
-        let shared = log.engine.is_shared();
-        // What cannot be appended as it was decided is proposed again.
-        let kept: Vec<Proposal> = if shared {
-            proposals.iter().take(MAX_GROUP_RECORDS).cloned().collect()
-        } else {
-            Vec::new()
-        };
-        let (before, most) = (proposals.len(), log.engine.group_bytes());
-        let group = {
-            let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-            sequence_within(&state, proposals, now, self.entropy.as_ref(), most)
-        };
-        let group = group.map_err(|error| EngineError::Full(error.to_string()))?;
-        let started = Instant::now();
-        // What is refused is refused upon what is in force: a group of nothing shows that this was all.
-        let durable = if shared && group.is_empty() {
-            let size = log.read_state().size();
-            let confirmed = log.engine.append(size, &[]);
-            confirmed.and_then(|_| group.append(log.engine.as_ref()))
-        } else {
-            group.append(log.engine.as_ref())
-        };
-        let durable = match durable {
-            Err(error @ EngineError::Conflict { .. }) => {
-                let taken = before - proposals.len();
-                for proposal in kept.into_iter().take(taken).rev() {
-                    proposals.push_front(proposal);
-                }
-                return Err(error);
-            }
-            other => other?,
-        };
-        log.lease.renew(started);
-        if !durable.records().is_empty() {
-            self.metrics.group_size.observe(f64::from(
-                u32::try_from(durable.records().len()).unwrap_or(u32::MAX),
-            ));
-            self.metrics
-                .append_seconds
-                .observe(started.elapsed().as_secs_f64());
-        }
-        let known = durable.records().iter().map(|one: &Sequenced| Known {
-            record: &one.record,
-            sealed: one
-                .bulletin
-                .as_ref()
-                .map(|bulletin| bulletin.sealed().clone()),
-        });
-        self.publish(log, durable.first(), durable.time(), known.collect());
-        Ok(durable)
-    }
-
-    /// Folds durable records and wakes whom they concern.
-    fn publish(&self, log: &Inner, first: u64, time: Timestamp, known: Vec<Known<'_>>) {
-        let mut governs = false;
-        let mut lanes = std::collections::BTreeSet::new();
-        for (position, one) in (first..).zip(&known) {
-            match &one.record.fact {
-                Fact::Accepted(accepted) => {
-                    self.metrics.accepted.inc();
-                    if let Some(sealed) = &one.sealed {
-                        let record = Arc::clone(one.record);
-                        let shelved = Shelved::new(record, position, sealed.clone());
-                        log.shelf.insert(position, shelved);
-                    }
-                    for release in &one.record.releases {
-                        let lane = (
-                            release.release.recipient.clone(),
-                            accepted.header.precedence,
-                        );
-                        lanes.insert(lane);
-                    }
-                }
-                fact if fact.lets_go().is_some() => {
-                    let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-                    let precedence = state.lane_of(fact);
-                    for release in &one.record.releases {
-                        let recipient = release.release.recipient.clone();
-                        lanes.extend(precedence.map(|precedence| (recipient, precedence)));
-                    }
-                }
-                Fact::Acknowledged(_) => {
-                    self.metrics.acknowledgements.inc();
-                }
-                Fact::ContentsErased(erased) => {
-                    self.metrics.erased.inc_by(erased.bulletins.len() as u64);
-                }
-                Fact::Backfilled(_)
-                | Fact::Cover
-                | Fact::Declared(_)
-                | Fact::Tick
-                | Fact::SnapshotTaken(_) => {}
-                _ => governs = true,
-            }
-        }
-        let size = {
-            let mut state = log.state.write().unwrap_or_else(PoisonError::into_inner);
-            for one in &known {
-                state.apply(one.record);
-            }
-            state.size()
-        };
-        {
-            let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
-            for one in &known {
-                log.note_due(&state, one.record, time);
-            }
-        }
-        if known.iter().any(|one| may_erase(one.record)) {
-            log.erasing.send_modify(|count| *count += 1);
-        }
-        // Only now does nobody put them on the shelf again.
-        for one in &known {
-            if let Fact::ContentsErased(erased) = &one.record.fact {
-                for bulletin in &erased.bulletins {
-                    log.shelf.remove(&bulletin.position);
-                }
-            }
-        }
-        log.size.send_replace(size);
-        for (recipient, precedence) in lanes {
-            self.sessions.wake(&recipient, precedence);
-        }
-        if governs {
-            log.governance.send_modify(|count| *count += 1);
-        }
-    }
-
-    fn answer(&self, durable: &Durable, waiting: &mut VecDeque<Waiting>) {
-        let time = durable.time();
-        let answers = durable.outcomes().iter().map(|outcome| match outcome {
-            Outcome::Recorded(position) | Outcome::Again(position) => Answer::Recorded {
-                position: *position,
-                time,
-            },
-            Outcome::Stale => Answer::Stale,
-            Outcome::Refused(error) => {
-                self.metrics.refused(error.code());
-                Answer::Refused(error.clone())
-            }
-        });
-        tell(waiting, answers);
-    }
-}
-
-/// Tells those who proposed so many of what was there first that it cannot be recorded now.
-fn later(work: &mut Work, refused: usize, reason: &str) {
-    let answered: usize = work.waiting.iter().map(|one| one.answers.len()).sum();
-    let proposed: usize = work.waiting.iter().map(|one| one.proposed).sum();
-    let left = (proposed - answered).saturating_sub(refused);
-    while work.proposals.len() > left {
-        work.proposals.pop_front();
-    }
-    let answer = Answer::Later(reason.to_owned());
-    tell(&mut work.waiting, std::iter::repeat_n(answer, refused));
-    work.confirmed(&Err(reason.to_owned()));
-}
-
-/// Gives answers, in the order of the proposals, to those who wait for them.
-fn tell(waiting: &mut VecDeque<Waiting>, answers: impl Iterator<Item = Answer>) {
-    for answer in answers {
-        let Some(first) = waiting.front_mut() else {
-            return;
-        };
-        first.answers.push(answer);
-        if first.answers.len() == first.proposed
-            && let Some(done) = waiting.pop_front()
-        {
-            // Whoever asked may be gone; what was recorded stays.
-            let _ = done.answer.send(done.answers);
-        }
-    }
 }

@@ -34,9 +34,11 @@ mod quota;
 mod resume;
 mod sessions;
 mod shelf;
+mod signing;
 mod streams;
 mod view;
 mod witnesses;
+mod writer;
 
 pub use commit::{Answer, Log};
 pub use config::{Config, CoverConfig, HttpConfig, QuotaConfig, TlsConfig, WitnessConfig};
@@ -209,10 +211,10 @@ impl Broker {
         if shared.covering.is_some() {
             tasks.spawn(covering::run(Arc::clone(&shared)));
         } else {
-            tasks.spawn(checkpoint::run(Arc::clone(&shared)));
+            tasks.spawn(signing::run(Arc::clone(&shared)));
         }
         tasks.spawn(erasing::run(Arc::clone(&shared)));
-        tasks.spawn(checkpoint::publish(Arc::clone(&shared)));
+        tasks.spawn(signing::publish(Arc::clone(&shared)));
         tasks.spawn(heads::follow(Arc::clone(&shared)));
         tasks.spawn(holders::beat(Arc::clone(&shared)));
         tasks.spawn(sessions::hand_over(Arc::clone(&shared)));

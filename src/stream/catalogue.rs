@@ -247,11 +247,12 @@ fn check_bucket(config: &StreamConfig, found: &Config) -> Result<(), StreamError
 mod tests {
     use super::*;
 
+    type Spoil = fn(&mut Config);
+
     #[test]
     fn what_would_lose_or_show_the_log_is_named_with_its_remedy() {
         let config = StreamConfig::default();
         assert!(check(&config, &fit(&config)).is_ok());
-        type Spoil = fn(&mut Config);
         let wrong: [(&str, Spoil); 9] = [
             ("replicas", |stream| stream.num_replicas = 1),
             ("memory", |stream| stream.storage = StorageType::Memory),
@@ -260,7 +261,7 @@ mod tests {
             ("deleted", |stream| stream.deny_delete = false),
             ("deleted", |stream| stream.deny_purge = false),
             ("subjects", |stream| {
-                stream.subjects.push("entente.>".into())
+                stream.subjects.push("entente.>".into());
             }),
             ("acknowledge", |stream| stream.no_ack = true),
             ("keep", |stream| {

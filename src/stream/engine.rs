@@ -4,7 +4,7 @@
 //! shows which; after it, this broker's copy lacks it and takes it on at the next start. The copy is written
 //! with the place in the stream that it reaches, so the two never disagree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,11 +21,12 @@ use super::config::StreamConfig;
 use super::contents::{self, Name};
 use super::error::StreamError;
 use super::follow::{self, Arrived};
+use super::local::LocalCopy;
 use super::monitor;
 use super::nats::{Nats, unavailable};
 use super::wire::{InvalidMessage, StreamMessage};
 use crate::clock::{Entropy, random};
-use crate::ledger::{ENTRY_BYTES, Engine, EngineError, Fact, Record, StoredRecord};
+use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 use crate::proof::{Digest, PublicKey, Signer, TilePath};
 use crate::store::{EmbeddedEngine, StoreError};
 
@@ -38,20 +39,12 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long a start waits for servers that do not answer yet, and the pause between two tries.
 const START: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
-/// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
-const RECENT: u64 = 4_096;
 /// Room that a message needs beside its records.
 const ENVELOPE: usize = 16 * 1024;
 
-/// Notes beside the copy: the place reached, the last messages, the objects of bodies, those to be erased.
-const TAIL: &[u8] = b"t";
-const MESSAGE: u8 = b'm';
-const OBJECT: u8 = b'o';
-const ERASED: u8 = b'e';
-
 /// The log in a stream that several brokers share.
 pub struct StreamEngine {
-    local: Arc<EmbeddedEngine>,
+    local: Arc<LocalCopy>,
     nats: Nats,
     catalogue: Catalogue,
     subject: String,
@@ -61,8 +54,6 @@ pub struct StreamEngine {
     entropy: Arc<dyn Entropy>,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
-    /// Held while bodies that were fetched are kept, and while they are erased.
-    fetched: Mutex<()>,
     /// Whose turn it is to write objects anew: one after the other, or an older look would undo a newer one.
     erasing: Arc<tokio::sync::Mutex<()>>,
     news: Arc<OnceLock<News>>,
@@ -70,7 +61,7 @@ pub struct StreamEngine {
 
 impl std::fmt::Debug for StreamEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StreamEngine({} records)", self.local.size())
+        write!(f, "StreamEngine({} records)", self.size())
     }
 }
 
@@ -120,17 +111,10 @@ impl StreamEngine {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StreamError> {
         let nats = Nats::connect(servers, config)?;
-        let until = Instant::now() + START;
-        let catalogue = loop {
+        let catalogue = patiently(|| {
             let (context, wanted) = (nats.context().clone(), config.clone());
-            match nats.run(async move { Catalogue::open(&context, &wanted).await }) {
-                Err(StreamError::Unavailable(reason)) if Instant::now() < until => {
-                    tracing::warn!(%reason, "waiting for the stream");
-                    std::thread::sleep(AGAIN);
-                }
-                other => break other?,
-            }
-        };
+            nats.run(async move { Catalogue::open(&context, &wanted).await })
+        })?;
         Self::with(nats, catalogue, config, broker, signer, entropy)
     }
 
@@ -143,8 +127,8 @@ impl StreamEngine {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StreamError> {
         monitor::check(&config.monitors)?;
-        let local = Arc::new(EmbeddedEngine::open(&config.cache)?);
-        let (sequence, hash) = tail_of(&local)?;
+        let local = Arc::new(LocalCopy::open(&config.cache)?);
+        let (sequence, hash) = local.tail()?;
         let news = Arc::default();
         let (arrived, following) =
             follow::follow(catalogue.stream.clone(), sequence, Arc::clone(&news));
@@ -161,14 +145,13 @@ impl StreamEngine {
                 seen: 0,
                 unresolved: None,
             }),
-            fetched: Mutex::new(()),
             erasing: Arc::default(),
             news,
             local,
             nats,
             catalogue,
         };
-        engine.patiently(|| {
+        patiently(|| {
             let mut tail = engine.lock();
             let end = engine.end()?;
             engine.compare(&mut tail, end)?;
@@ -179,35 +162,21 @@ impl StreamEngine {
         Ok(engine)
     }
 
-    /// Does what the servers may not be able to do yet.
-    fn patiently(&self, act: impl Fn() -> Result<(), StreamError>) -> Result<(), StreamError> {
-        let until = Instant::now() + START;
-        loop {
-            match act() {
-                Err(StreamError::Unavailable(reason)) if Instant::now() < until => {
-                    tracing::warn!(%reason, "waiting for the stream");
-                    std::thread::sleep(AGAIN);
-                }
-                other => return other,
-            }
-        }
-    }
-
     /// Takes on the stream until the log has so many records, as a checkpoint says: a server that was asked may
     /// have been behind. Whether it reaches so far.
     pub fn reach(&self, size: u64) -> Result<bool, StreamError> {
-        let reached = self.patiently(|| {
+        let reached = patiently(|| {
             let mut tail = self.lock();
             let end = self.end()?;
             if end > tail.sequence {
                 self.take_on_until(&mut tail, end)?;
             }
-            if self.local.size() >= size {
+            if self.size() >= size {
                 return Ok(());
             }
             let reason = format!(
                 "the log has {} records, and a checkpoint over {size} was signed",
-                self.local.size()
+                self.size()
             );
             Err(StreamError::Unavailable(reason))
         });
@@ -225,7 +194,7 @@ impl StreamEngine {
 
     /// This broker's copy.
     pub fn local(&self) -> &EmbeddedEngine {
-        &self.local
+        self.local.engine()
     }
 
     pub(super) fn nats(&self) -> &Nats {
@@ -238,8 +207,7 @@ impl StreamEngine {
 
     /// Positions from one on whose bodies are kept, in order.
     pub fn kept(&self, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        let notes = self.local.notes(&[OBJECT], &key(OBJECT, from), limit)?;
-        notes.iter().map(|(key, _)| position(key)).collect()
+        self.local.kept(from, limit)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tail> {
@@ -261,7 +229,7 @@ impl StreamEngine {
         while let Ok((sequence, bytes)) = tail.arrived.try_recv() {
             tail.seen = tail.seen.max(sequence);
             if sequence <= tail.sequence {
-                self.recognise(sequence, &bytes)?;
+                self.local.recognise(sequence, &bytes)?;
                 continue;
             }
             if sequence > tail.sequence + 1 {
@@ -270,15 +238,6 @@ impl StreamEngine {
             self.take_on(tail, &bytes)?;
         }
         Ok(())
-    }
-
-    /// A message that was taken on must be what it was.
-    fn recognise(&self, sequence: u64, bytes: &Bytes) -> Result<(), StreamError> {
-        match self.local.note(&key(MESSAGE, sequence))? {
-            Some(kept) if kept != *bytes => Err(StreamError::Forked { sequence }),
-            // Older ones are not kept; the chain holds them.
-            _ => Ok(()),
-        }
     }
 
     /// Takes on the messages up to a sequence, from the stream's leader.
@@ -304,7 +263,7 @@ impl StreamEngine {
         let sequence = tail.sequence + 1;
         let invalid = |error| StreamError::Message { sequence, error };
         let message = StreamMessage::open(bytes, &self.key).map_err(invalid)?;
-        if let Err(error) = message.follows(&tail.hash, self.local.size()) {
+        if let Err(error) = message.follows(&tail.hash, self.size()) {
             // A message that was signed, and follows something that this broker never saw.
             return Err(match error {
                 InvalidMessage::Chain => StreamError::Forked { sequence },
@@ -335,39 +294,11 @@ impl StreamEngine {
         message: &StreamMessage,
         sequence: u64,
     ) -> Result<(), StreamError> {
-        let mut notes = vec![
-            (
-                Bytes::from_static(TAIL),
-                Some(tail_bytes(sequence, &message.hash)),
-            ),
-            (key(MESSAGE, sequence), Some(message.bytes.clone())),
-        ];
-        if let Some(old) = sequence.checked_sub(RECENT) {
-            notes.push((key(MESSAGE, old), None));
-        }
-        for position in &message.with_bodies {
-            let name = Bytes::copy_from_slice(&message.id);
-            notes.push((key(OBJECT, *position), Some(name)));
-        }
-        let erased: Vec<u64> = message
-            .records
-            .iter()
-            .flat_map(|one| one.erases.iter().copied())
-            .collect();
-        let guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        for position in &erased {
-            if let Some(name) = self.local.note(&key(OBJECT, *position))? {
-                notes.push((key(ERASED, *position), Some(name)));
-                notes.push((key(OBJECT, *position), None));
-            }
-        }
-        self.local
-            .append_beside(message.first, &message.records, &notes)?;
-        drop(guard);
+        let erases = self.local.keep(message, sequence)?;
         tail.sequence = sequence;
         tail.hash = message.hash;
         tail.seen = tail.seen.max(sequence);
-        if !erased.is_empty() {
+        if erases {
             self.finish_erasures();
         }
         Ok(())
@@ -408,29 +339,30 @@ impl StreamEngine {
                 .nats
                 .run(async move { follow::message(&stream, last).await })?;
             let Some(found) = found else {
-                return Err(StreamError::Forked { sequence: last });
+                let reason = format!("message {last} is not shown");
+                return Err(StreamError::Unavailable(reason));
             };
-            return self.recognise(last, &found);
+            return self.local.recognise(last, &found);
         }
         let shorter = || StreamError::Shorter {
             found: end,
             known: tail.sequence,
         };
-        if end == 0 || self.local.note(&key(MESSAGE, end))?.is_none() {
+        if end == 0 || self.local.message(end)?.is_none() {
             return Err(shorter());
         }
         let stream = self.catalogue.stream.clone();
         let last = self
             .nats
             .run(async move { follow::message(&stream, end).await })?;
-        self.recognise(end, &last.ok_or_else(shorter)?)?;
+        self.local.recognise(end, &last.ok_or_else(shorter)?)?;
         tracing::error!(
             end,
             known = tail.sequence,
             "the servers lost messages that they had acknowledged; they are given to them again"
         );
         for sequence in end + 1..=tail.sequence {
-            let bytes = self.local.note(&key(MESSAGE, sequence))?;
+            let bytes = self.local.message(sequence)?;
             let bytes = bytes.ok_or_else(shorter)?;
             let message = StreamMessage::open(&bytes, &self.key)
                 .map_err(|error| StreamError::Message { sequence, error })?;
@@ -442,7 +374,8 @@ impl StreamEngine {
                     let found = self
                         .nats
                         .run(async move { follow::message(&stream, sequence).await })?;
-                    self.recognise(sequence, &found.ok_or_else(shorter)?)?;
+                    self.local
+                        .recognise(sequence, &found.ok_or_else(shorter)?)?;
                 }
             }
         }
@@ -513,11 +446,11 @@ impl StreamEngine {
     fn try_append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, StreamError> {
         let mut tail = self.lock();
         self.drain(&mut tail)?;
-        let actual = self.local.size();
+        let actual = self.size();
         if actual != expected || tail.sequence < tail.seen {
             return Err(EngineError::Conflict { expected, actual }.into());
         }
-        self.local.check_room(group)?;
+        self.local().check_room(group)?;
         let id = random(self.entropy.as_ref())?;
         let message = StreamMessage::seal(
             id,
@@ -550,7 +483,7 @@ impl StreamEngine {
             Ok(Sent::Stored) => {
                 let sequence = tail.sequence + 1;
                 self.keep(&mut tail, &message, sequence)?;
-                Ok(self.local.size())
+                Ok(self.size())
             }
             Ok(Sent::Behind) => {
                 if has_object {
@@ -577,16 +510,14 @@ impl StreamEngine {
             self.take_on_until(&mut tail, end)?;
             tail.seen = tail.sequence;
         }
-        Ok(self.local.size())
+        Ok(self.size())
     }
 
     /// The bodies of a record from the object store; kept here where they are still to be had.
     fn fetch(&self, position: u64) -> Result<Option<Bytes>, StreamError> {
-        let Some(name) = self.local.note(&key(OBJECT, position))? else {
+        let Some(name) = self.local.object(position)? else {
             return Ok(None);
         };
-        let damaged = || StoreError::Damaged("object name");
-        let name = Name::try_from(name.as_ref()).map_err(|_| damaged())?;
         let store = self.catalogue.contents.clone();
         let found = self
             .nats
@@ -596,95 +527,41 @@ impl StreamEngine {
             StreamError::Unavailable(reason)
         };
         let mut bodies = found.ok_or_else(gone)?;
-        let wanted = bodies.remove(&position).ok_or_else(gone)?;
-        self.check_bodies(position, &wanted)?;
-        let _guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.local.note(&key(OBJECT, position))?.is_some() {
-            self.local.put_bodies(position, &wanted)?;
-        }
+        let wanted = bodies.get(&position).cloned().ok_or_else(gone)?;
+        self.local.check_bodies(position, &wanted)?;
         // Its neighbours are wanted next.
-        for (position, bodies) in bodies {
-            if self.local.note(&key(OBJECT, position))?.is_some()
-                && self.check_bodies(position, &bodies).is_ok()
-            {
-                self.local.put_bodies(position, &bodies)?;
-            }
-        }
+        bodies.retain(|at, bodies| *at == position || self.local.check_bodies(*at, bodies).is_ok());
+        self.local.put_bodies(&bodies)?;
         Ok(Some(wanted))
     }
+}
 
-    /// Bodies must be those that the record commits to.
-    fn check_bodies(&self, position: u64, bodies: &Bytes) -> Result<(), StreamError> {
-        let unreadable = |reason: String| EngineError::Unreadable { position, reason };
-        let record = self.local.read(position, 1)?.pop();
-        let record = record.ok_or_else(|| unreadable("it is missing".into()))?;
-        let record = Record::from_bytes(&record).map_err(|error| unreadable(error.to_string()))?;
-        match &record.fact {
-            Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
-            _ => Err(
-                unreadable("the object store has other bodies than it commits to".into()).into(),
-            ),
+/// Does what the servers may not be able to do yet.
+fn patiently<T>(act: impl Fn() -> Result<T, StreamError>) -> Result<T, StreamError> {
+    let until = Instant::now() + START;
+    loop {
+        match act() {
+            Err(StreamError::Unavailable(reason)) if Instant::now() < until => {
+                tracing::warn!(%reason, "waiting for the stream");
+                std::thread::sleep(AGAIN);
+            }
+            other => return other,
         }
     }
 }
 
 /// Writes the objects anew from which something is erased.
-async fn erase(
-    local: &EmbeddedEngine,
-    store: &ObjectStore,
-    most: usize,
-) -> Result<(), StreamError> {
-    let mut objects: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
-    for (key, name) in local.notes(&[ERASED], &[ERASED], usize::MAX)? {
-        let name = Name::try_from(name.as_ref()).map_err(|_| StoreError::Damaged("note"))?;
-        objects.entry(name).or_default().insert(position(&key)?);
-    }
-    for (name, positions) in objects {
+async fn erase(local: &LocalCopy, store: &ObjectStore, most: usize) -> Result<(), StreamError> {
+    for (name, positions) in local.erased()? {
         contents::erase(store, name, positions.clone(), most).await?;
-        for position in positions {
-            local.remove_note(&key(ERASED, position))?;
-        }
+        local.is_gone(&positions)?;
     }
     Ok(())
 }
 
-fn key(kind: u8, number: u64) -> Bytes {
-    let mut key = [kind; 9];
-    key[1..].copy_from_slice(&number.to_be_bytes());
-    Bytes::copy_from_slice(&key)
-}
-
-fn position(key: &[u8]) -> Result<u64, StoreError> {
-    let number = key.get(1..).and_then(|rest| rest.try_into().ok());
-    number
-        .map(u64::from_be_bytes)
-        .ok_or(StoreError::Damaged("note"))
-}
-
-fn tail_bytes(sequence: u64, hash: &Digest) -> Bytes {
-    let mut bytes = sequence.to_be_bytes().to_vec();
-    bytes.extend_from_slice(hash.as_bytes());
-    bytes.into()
-}
-
-fn tail_of(local: &EmbeddedEngine) -> Result<(u64, Digest), StreamError> {
-    let Some(bytes) = local.note(TAIL)? else {
-        if local.size() > 0 {
-            let what = "copy of a stream: it has records and no place; delete the directory";
-            return Err(StoreError::Damaged(what).into());
-        }
-        return Ok((0, Digest([0; 32])));
-    };
-    let damaged = || StoreError::Damaged("place in the stream");
-    let (sequence, hash) = bytes.split_at_checked(8).ok_or_else(damaged)?;
-    let sequence = sequence.try_into().map_err(|_| damaged())?;
-    let hash = Digest::try_from(hash).map_err(|_| damaged())?;
-    Ok((u64::from_be_bytes(sequence), hash))
-}
-
 impl Engine for StreamEngine {
     fn size(&self) -> u64 {
-        self.local.size()
+        self.local().size()
     }
 
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
@@ -704,19 +581,19 @@ impl Engine for StreamEngine {
     }
 
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Bytes>, EngineError> {
-        self.local.read(from, limit)
+        self.local().read(from, limit)
     }
 
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<[u8; ENTRY_BYTES]>, EngineError> {
-        self.local.entries(from, limit)
+        self.local().entries(from, limit)
     }
 
     fn tile(&self, path: &TilePath) -> Result<Vec<Digest>, EngineError> {
-        self.local.tile(path)
+        self.local().tile(path)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
-        match self.local.bodies(position)? {
+        match self.local().bodies(position)? {
             Some(bodies) => Ok(Some(bodies)),
             None => Ok(self.fetch(position)?),
         }

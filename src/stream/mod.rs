@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod follow;
 mod heads;
+mod local;
 mod monitor;
 mod nats;
 mod wire;

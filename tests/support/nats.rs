@@ -211,7 +211,7 @@ impl Nats {
 
     /// Waits until all servers say that they are healthy, the cluster's streams among it.
     pub(crate) async fn ready(&self) {
-        let until = tokio::time::Instant::now() + Duration::from_secs(60);
+        let until = tokio::time::Instant::now() + Duration::from_mins(1);
         for server in &self.servers {
             while !is_healthy(server.monitor).await {
                 assert!(

@@ -1,0 +1,177 @@
+//! This broker's copy of the stream: the log in an embedded engine, and notes beside it. It can be deleted while
+//! the broker does not run; the place in the stream that it reaches is written with each group, so the two never
+//! disagree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::contents::Name;
+use super::error::StreamError;
+use super::wire::StreamMessage;
+use crate::ledger::{Engine, EngineError, Fact, Record};
+use crate::proof::Digest;
+use crate::store::{EmbeddedEngine, StoreError};
+
+/// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
+const RECENT: u64 = 4_096;
+
+/// Notes: the place reached, the last messages, the objects of bodies, those to be erased.
+const TAIL: &[u8] = b"t";
+const MESSAGE: u8 = b'm';
+const OBJECT: u8 = b'o';
+const ERASED: u8 = b'e';
+
+/// The copy.
+#[derive(Debug)]
+pub(super) struct LocalCopy {
+    engine: EmbeddedEngine,
+    /// Held while bodies that were fetched are kept, and while they are erased.
+    fetched: Mutex<()>,
+}
+
+impl LocalCopy {
+    pub(super) fn open(path: &Path) -> Result<Self, StreamError> {
+        Ok(Self {
+            engine: EmbeddedEngine::open(path)?,
+            fetched: Mutex::new(()),
+        })
+    }
+
+    /// The log.
+    pub(super) fn engine(&self) -> &EmbeddedEngine {
+        &self.engine
+    }
+
+    /// The last message taken on, by sequence and hash; 0: none.
+    pub(super) fn tail(&self) -> Result<(u64, Digest), StreamError> {
+        let Some(bytes) = self.engine.note(TAIL)? else {
+            if self.engine.size() > 0 {
+                let what = "copy of a stream: it has records and no place; delete the directory";
+                return Err(StoreError::Damaged(what).into());
+            }
+            return Ok((0, Digest([0; 32])));
+        };
+        let damaged = || StoreError::Damaged("place in the stream");
+        let (sequence, hash) = bytes.split_at_checked(8).ok_or_else(damaged)?;
+        let sequence = sequence.try_into().map_err(|_| damaged())?;
+        let hash = Digest::try_from(hash).map_err(|_| damaged())?;
+        Ok((u64::from_be_bytes(sequence), hash))
+    }
+
+    /// A message as it was sent, where it is one of the last.
+    pub(super) fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
+        Ok(self.engine.note(&key(MESSAGE, sequence))?)
+    }
+
+    /// A message that was taken on must be what it was.
+    pub(super) fn recognise(&self, sequence: u64, bytes: &Bytes) -> Result<(), StreamError> {
+        match self.message(sequence)? {
+            Some(kept) if kept != *bytes => Err(StreamError::Forked { sequence }),
+            // Older ones are not kept; the chain holds them.
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps a message, with the place it has; whether it erases something.
+    pub(super) fn keep(&self, message: &StreamMessage, sequence: u64) -> Result<bool, StreamError> {
+        let mut place = sequence.to_be_bytes().to_vec();
+        place.extend_from_slice(message.hash.as_bytes());
+        let mut notes = vec![
+            (Bytes::from_static(TAIL), Some(place.into())),
+            (key(MESSAGE, sequence), Some(message.bytes.clone())),
+        ];
+        if let Some(old) = sequence.checked_sub(RECENT) {
+            notes.push((key(MESSAGE, old), None));
+        }
+        for position in &message.with_bodies {
+            let name = Bytes::copy_from_slice(&message.id);
+            notes.push((key(OBJECT, *position), Some(name)));
+        }
+        let _guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut erases = false;
+        for position in message.records.iter().flat_map(|one| &one.erases) {
+            if let Some(name) = self.engine.note(&key(OBJECT, *position))? {
+                notes.push((key(ERASED, *position), Some(name)));
+                notes.push((key(OBJECT, *position), None));
+                erases = true;
+            }
+        }
+        self.engine
+            .append_beside(message.first, &message.records, &notes)?;
+        Ok(erases)
+    }
+
+    /// The object with the bodies of a record; `None` where it has none, or they were erased.
+    pub(super) fn object(&self, position: u64) -> Result<Option<Name>, StreamError> {
+        let name = self.engine.note(&key(OBJECT, position))?;
+        let name = name.map(|name| Name::try_from(name.as_ref()));
+        let damaged = |_| StoreError::Damaged("object name");
+        Ok(name.transpose().map_err(damaged)?)
+    }
+
+    /// Positions from one on whose bodies are kept, in order.
+    pub(super) fn kept(&self, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let notes = self.engine.notes(&[OBJECT], &key(OBJECT, from), limit)?;
+        notes.iter().map(|(key, _)| position(key)).collect()
+    }
+
+    /// Keeps bodies that were fetched, where they are still to be had.
+    pub(super) fn put_bodies(&self, bodies: &BTreeMap<u64, Bytes>) -> Result<(), StreamError> {
+        let _guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        for (position, bodies) in bodies {
+            if self.object(*position)?.is_some() {
+                self.engine.put_bodies(*position, bodies)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bodies must be those that the record commits to.
+    pub(super) fn check_bodies(&self, position: u64, bodies: &Bytes) -> Result<(), StreamError> {
+        let unreadable = |reason: String| EngineError::Unreadable { position, reason };
+        let record = self.engine.read(position, 1)?.pop();
+        let record = record.ok_or_else(|| unreadable("it is missing".into()))?;
+        let record = Record::from_bytes(&record).map_err(|error| unreadable(error.to_string()))?;
+        match &record.fact {
+            Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
+            _ => {
+                let reason = "the object store has other bodies than it commits to";
+                Err(unreadable(reason.into()).into())
+            }
+        }
+    }
+
+    /// What is erased and may still be in objects.
+    pub(super) fn erased(&self) -> Result<BTreeMap<Name, BTreeSet<u64>>, StreamError> {
+        let mut objects: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
+        for (key, name) in self.engine.notes(&[ERASED], &[ERASED], usize::MAX)? {
+            let name = Name::try_from(name.as_ref()).map_err(|_| StoreError::Damaged("note"))?;
+            objects.entry(name).or_default().insert(position(&key)?);
+        }
+        Ok(objects)
+    }
+
+    /// They are not any more.
+    pub(super) fn is_gone(&self, positions: &BTreeSet<u64>) -> Result<(), StreamError> {
+        for position in positions {
+            self.engine.remove_note(&key(ERASED, *position))?;
+        }
+        Ok(())
+    }
+}
+
+fn key(kind: u8, number: u64) -> Bytes {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    Bytes::copy_from_slice(&key)
+}
+
+fn position(key: &[u8]) -> Result<u64, StoreError> {
+    let number = key.get(1..).and_then(|rest| rest.try_into().ok());
+    number
+        .map(u64::from_be_bytes)
+        .ok_or(StoreError::Damaged("note"))
+}
