@@ -535,3 +535,38 @@ async fn servers_without_room_make_publishers_wait_and_lose_nothing() {
     assert!(there == ids.iter().copied().collect(), "each once");
     alliance.stop().await.expect("stopped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_to_the_stream_is_passed_over_by_every_broker() {
+    let Some(program) = nats_server() else { return };
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let plan = plan(vec![nats.url(), nats.url()], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    for number in [1, 2] {
+        alliance.start_broker_at(number).await.expect("a broker");
+    }
+    alliance
+        .start_nodes(&plan.partners)
+        .await
+        .expect("connected");
+    let [norland, sudland] = ["norland", "sudland"].map(partner);
+    let mut ids = promised(&alliance, &norland, 0..3).await;
+    nats.disturb("alliance").await;
+    ids.extend(promised(&alliance, &norland, 3..6).await);
+    received(&alliance, &sudland, &ids).await;
+    agreed(&alliance, &[1, 2]).await;
+    // Whoever comes later sees the same.
+    alliance.kill_broker_at(2).await.expect("killed");
+    std::fs::remove_dir_all(layout_cache(&alliance, 2)).expect("removed");
+    alliance.start_broker_at(2).await.expect("a broker");
+    agreed(&alliance, &[1, 2]).await;
+    let log = alliance.layout().broker().join("broker.log");
+    let said = std::fs::read_to_string(log).expect("a log");
+    assert!(said.contains("is no broker's: it is passed over"), "{said}");
+    assert!(
+        said.contains("was there before: it is passed over"),
+        "{said}"
+    );
+    alliance.stop().await.expect("stopped");
+}

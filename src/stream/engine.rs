@@ -259,16 +259,28 @@ impl StreamEngine {
     }
 
     /// Takes on the message after the tail.
+    ///
+    /// What is not signed by the log's key, or was taken on before, is passed over: by every broker alike, and
+    /// nobody who may write to the stream can stop them. What is signed and follows something else is a fork.
     fn take_on(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
         let sequence = tail.sequence + 1;
-        let invalid = |error| StreamError::Message { sequence, error };
-        let message = StreamMessage::open(bytes, &self.key).map_err(invalid)?;
-        if let Err(error) = message.follows(&tail.hash, self.size()) {
-            // A message that was signed, and follows something that this broker never saw.
-            return Err(match error {
-                InvalidMessage::Chain => StreamError::Forked { sequence },
-                other => invalid(other),
-            });
+        let message = match StreamMessage::open(bytes, &self.key) {
+            Ok(message) => message,
+            Err(error @ (InvalidMessage::Unsigned | InvalidMessage::Malformed(_))) => {
+                tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
+                return self.pass_over(tail, bytes);
+            }
+            Err(error) => return Err(StreamError::Message { sequence, error }),
+        };
+        if message.follows(&tail.hash, self.size()).is_err() {
+            if self.local.has(&message)? {
+                tracing::error!(
+                    sequence,
+                    "a message of the stream was there before: it is passed over"
+                );
+                return self.pass_over(tail, bytes);
+            }
+            return Err(StreamError::Forked { sequence });
         }
         tracing::trace!(
             sequence,
@@ -285,6 +297,15 @@ impl StreamEngine {
             self.forget(name);
         }
         self.keep(tail, &message, sequence)
+    }
+
+    /// Notes that the next message says nothing.
+    fn pass_over(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
+        let sequence = tail.sequence + 1;
+        self.local.pass_over(sequence, &tail.hash, bytes)?;
+        tail.sequence = sequence;
+        tail.seen = tail.seen.max(sequence);
+        Ok(())
     }
 
     /// Keeps a message that is in the stream, with the place it has there.
@@ -364,9 +385,8 @@ impl StreamEngine {
         for sequence in end + 1..=tail.sequence {
             let bytes = self.local.message(sequence)?;
             let bytes = bytes.ok_or_else(shorter)?;
-            let message = StreamMessage::open(&bytes, &self.key)
-                .map_err(|error| StreamError::Message { sequence, error })?;
-            match self.publish(&message, sequence - 1)? {
+            let id = Digest::of(&bytes).to_string();
+            match self.publish(&bytes, &id, sequence - 1)? {
                 Sent::Stored => {}
                 // Another broker gives it again, too, or something else is there now.
                 Sent::Behind => {
@@ -383,10 +403,10 @@ impl StreamEngine {
     }
 
     /// Sends a message that is to come after a sequence, until it shows what became of it.
-    fn publish(&self, message: &StreamMessage, after: u64) -> Result<Sent, StreamError> {
+    fn publish(&self, bytes: &Bytes, id: &str, after: u64) -> Result<Sent, StreamError> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let reason = match self.send(message, after) {
+            let reason = match self.send(bytes, id, after) {
                 Ok(sent) => return Ok(sent),
                 Err(StreamError::Unavailable(reason)) => reason,
                 Err(other) => return Err(other),
@@ -397,7 +417,7 @@ impl StreamEngine {
                 .nats
                 .run(async move { follow::message(&stream, after + 1).await });
             match found {
-                Ok(Some(found)) if found == message.bytes => return Ok(Sent::Stored),
+                Ok(Some(found)) if found == *bytes => return Ok(Sent::Stored),
                 Ok(Some(_)) => return Ok(Sent::Behind),
                 // The same message is sent again: it has the same id, and the same place or none.
                 Ok(None) | Err(StreamError::Unavailable(_)) => {}
@@ -411,11 +431,11 @@ impl StreamEngine {
     }
 
     /// Sends a message once.
-    fn send(&self, message: &StreamMessage, after: u64) -> Result<Sent, StreamError> {
+    fn send(&self, bytes: &Bytes, id: &str, after: u64) -> Result<Sent, StreamError> {
         let (context, subject) = (self.nats.context().clone(), self.subject.clone());
         let publish = PublishMessage::build()
-            .payload(message.bytes.clone())
-            .message_id(HEXLOWER.encode(&message.id))
+            .payload(bytes.clone())
+            .message_id(id)
             .expected_last_sequence(after);
         let sent = self.nats.run(async move {
             let sent = match context.send_publish(subject, publish).await {
@@ -479,7 +499,7 @@ impl StreamEngine {
             self.nats
                 .run(async move { contents::put(&store, id, bodies, most).await })?;
         }
-        match self.publish(&message, tail.sequence) {
+        match self.publish(&message.bytes, &HEXLOWER.encode(&id), tail.sequence) {
             Ok(Sent::Stored) => {
                 let sequence = tail.sequence + 1;
                 self.keep(&mut tail, &message, sequence)?;

@@ -77,10 +77,11 @@ impl LocalCopy {
 
     /// Keeps a message, with the place it has; whether it erases something.
     pub(super) fn keep(&self, message: &StreamMessage, sequence: u64) -> Result<bool, StreamError> {
-        let mut place = sequence.to_be_bytes().to_vec();
-        place.extend_from_slice(message.hash.as_bytes());
         let mut notes = vec![
-            (Bytes::from_static(TAIL), Some(place.into())),
+            (
+                Bytes::from_static(TAIL),
+                Some(place(sequence, &message.hash)),
+            ),
             (key(MESSAGE, sequence), Some(message.bytes.clone())),
         ];
         if let Some(old) = sequence.checked_sub(RECENT) {
@@ -102,6 +103,29 @@ impl LocalCopy {
         self.engine
             .append_beside(message.first, &message.records, &notes)?;
         Ok(erases)
+    }
+
+    /// Notes that a message says nothing: what follows is chained to the one before it.
+    pub(super) fn pass_over(
+        &self,
+        sequence: u64,
+        hash: &Digest,
+        bytes: &Bytes,
+    ) -> Result<(), StreamError> {
+        let notes = [
+            (Bytes::from_static(TAIL), Some(place(sequence, hash))),
+            (key(MESSAGE, sequence), Some(bytes.clone())),
+        ];
+        self.engine.append_beside(self.engine.size(), &[], &notes)?;
+        Ok(())
+    }
+
+    /// Whether all that a message says is in the log already.
+    pub(super) fn has(&self, message: &StreamMessage) -> Result<bool, StreamError> {
+        let count = message.records.len();
+        let there = self.engine.entries(message.first, count)?;
+        let said = message.records.iter().map(|one| one.entry);
+        Ok(message.first <= self.engine.size() && said.eq(there))
     }
 
     /// The object with the bodies of a record; `None` where it has none, or they were erased.
@@ -167,6 +191,13 @@ fn key(kind: u8, number: u64) -> Bytes {
     let mut key = [kind; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
     Bytes::copy_from_slice(&key)
+}
+
+/// A place in the stream: the sequence of a message, and the hash of the last that said something.
+fn place(sequence: u64, hash: &Digest) -> Bytes {
+    let mut place = sequence.to_be_bytes().to_vec();
+    place.extend_from_slice(hash.as_bytes());
+    place.into()
 }
 
 fn position(key: &[u8]) -> Result<u64, StoreError> {

@@ -43,7 +43,7 @@ pub enum InvalidMessage {
     Malformed(&'static str),
     /// Not the log key's signature.
     #[error("it is not signed by this log's key")]
-    Signature,
+    Unsigned,
     /// A record whose commitment is another.
     #[error("its record {0} is not what it commits to")]
     Commitment(u64),
@@ -114,9 +114,9 @@ impl StreamMessage {
         let message = proto::StreamMessage::decode(bytes.clone());
         let message = message.map_err(|_| Malformed("message"))?;
         let signature = message.signature.as_ref().and_then(signature_from_wire);
-        let signature = signature.ok_or(InvalidMessage::Signature)?;
+        let signature = signature.ok_or(InvalidMessage::Unsigned)?;
         verify(key, PayloadType::StreamGroup, &message.group, &signature)
-            .map_err(|_| InvalidMessage::Signature)?;
+            .map_err(|_| InvalidMessage::Unsigned)?;
         let hash = Digest::of(&message.group);
         let group = proto::StreamGroup::decode(message.group);
         let group = group.map_err(|_| Malformed("group"))?;

@@ -163,6 +163,18 @@ impl Nats {
         async_nats::jetstream::new(client)
     }
 
+    /// What somebody does who may write to a stream and is no broker: sends something else, and sends again what
+    /// was sent before.
+    pub(crate) async fn disturb(&self, name: &str) {
+        let context = self.context().await;
+        let stream = context.get_stream(name).await.expect("a stream");
+        let first = stream.get_raw_message(2).await.expect("a message").payload;
+        for payload in ["nonsense".into(), bytes::Bytes::new(), first] {
+            let sent = context.publish(format!("entente.{name}.log"), payload);
+            sent.await.expect("sent").await.expect("stored");
+        }
+    }
+
     /// What a mistaken operator does.
     pub(crate) async fn delete_stream(&self, name: &str) {
         let context = self.context().await;
