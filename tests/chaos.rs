@@ -52,7 +52,7 @@ const TOPICS: [&str; 6] = [
     "maritime",
     "vehicle",
 ];
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 16;
 
 fn partner(name: &str) -> PartnerId {
     format!("{name}.example").parse().expect("a partner")

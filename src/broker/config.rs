@@ -189,6 +189,11 @@ impl Config {
                            such as 127.0.0.1:7401";
             return Err(wrong(message.to_owned()));
         }
+        if config.is_covered() && is_stream(&config.ledger) {
+            let message = "cover.growth: brokers that share a ledger would each add cover, and the log would \
+                           grow by as many as there are; it needs a ledger in a directory";
+            return Err(wrong(message.to_owned()));
+        }
         let seconds = config.cover.as_ref().map(|cover| cover.interval_seconds);
         if seconds.is_some_and(|seconds| !(1..=300).contains(&seconds)) {
             let message = "cover.interval_seconds: from 1 to 300 seconds";
