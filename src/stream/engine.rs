@@ -235,7 +235,7 @@ impl StreamEngine {
             if sequence > tail.sequence + 1 {
                 self.take_on_until(tail, sequence - 1)?;
             }
-            self.take_on(tail, &bytes)?;
+            self.take_on(tail, &[bytes])?;
         }
         Ok(())
     }
@@ -251,52 +251,48 @@ impl StreamEngine {
                 let reason = format!("message {first} is missing, and {until} is there");
                 return Err(StreamError::Unavailable(reason));
             }
-            for bytes in messages {
-                self.take_on(tail, &bytes)?;
-            }
+            self.take_on(tail, &messages)?;
         }
         Ok(())
     }
 
-    /// Takes on the message after the tail.
+    /// Takes on the messages after the tail.
     ///
     /// What is not signed by the log's key, or was taken on before, is passed over: by every broker alike, and
     /// nobody who may write to the stream can stop them. What is signed and follows something else is a fork.
-    fn take_on(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
-        let sequence = tail.sequence + 1;
-        let message = match StreamMessage::open(bytes, &self.key) {
-            Ok(message) => message,
-            Err(error @ (InvalidMessage::Unsigned | InvalidMessage::Malformed(_))) => {
-                tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
-                return self.pass_over(tail, bytes);
+    fn take_on(&self, tail: &mut Tail, messages: &[Bytes]) -> Result<(), StreamError> {
+        // Those that follow one another are kept with one write.
+        let mut run: Vec<StreamMessage> = Vec::new();
+        for bytes in messages {
+            let sequence = tail.sequence + run.len() as u64 + 1;
+            let opened = match StreamMessage::open(bytes, &self.key) {
+                Err(error) if !matches!(error, InvalidMessage::Commitment(_)) => {
+                    self.keep(tail, &mut run)?;
+                    tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
+                    self.pass_over(tail, bytes)?;
+                    continue;
+                }
+                opened => opened.map_err(|error| StreamError::Message { sequence, error })?,
+            };
+            let (hash, size) = run.last().map_or_else(
+                || (tail.hash, self.size()),
+                |last| (last.hash, last.first + last.records.len() as u64),
+            );
+            if opened.follows(&hash, size).is_ok() {
+                run.push(opened);
+                continue;
             }
-            Err(error) => return Err(StreamError::Message { sequence, error }),
-        };
-        if message.follows(&tail.hash, self.size()).is_err() {
-            if self.local.has(&message)? {
-                tracing::error!(
-                    sequence,
-                    "a message of the stream was there before: it is passed over"
-                );
-                return self.pass_over(tail, bytes);
+            self.keep(tail, &mut run)?;
+            if !self.local.has(&opened)? {
+                return Err(StreamError::Forked { sequence });
             }
-            return Err(StreamError::Forked { sequence });
+            tracing::error!(
+                sequence,
+                "a message of the stream was there before: it is passed over"
+            );
+            self.pass_over(tail, bytes)?;
         }
-        tracing::trace!(
-            sequence,
-            broker = message.broker,
-            records = message.records.len(),
-            "taken on"
-        );
-        if let Some((after, name, has_object)) =
-            tail.unresolved.take_if(|one| one.0 + 1 == sequence)
-            && has_object
-            && name != message.id
-        {
-            tracing::debug!(after, "an append came too late; its object goes");
-            self.forget(name);
-        }
-        self.keep(tail, &message, sequence)
+        self.keep(tail, &mut run)
     }
 
     /// Notes that the next message says nothing.
@@ -308,17 +304,25 @@ impl StreamEngine {
         Ok(())
     }
 
-    /// Keeps a message that is in the stream, with the place it has there.
-    fn keep(
-        &self,
-        tail: &mut Tail,
-        message: &StreamMessage,
-        sequence: u64,
-    ) -> Result<(), StreamError> {
-        let erases = self.local.keep(message, sequence)?;
-        tail.sequence = sequence;
-        tail.hash = message.hash;
-        tail.seen = tail.seen.max(sequence);
+    /// Keeps messages that are in the stream after the tail, and moves it behind them.
+    fn keep(&self, tail: &mut Tail, messages: &mut Vec<StreamMessage>) -> Result<(), StreamError> {
+        let first = tail.sequence + 1;
+        let erases = self.local.keep(messages, first)?;
+        for (sequence, message) in (first..).zip(messages.drain(..)) {
+            let (broker, records) = (message.broker, message.records.len());
+            tracing::trace!(sequence, broker, records, "taken on");
+            // What was sent for this place and is not what came to it is not in the stream.
+            let late = tail.unresolved.take_if(|one| one.0 + 1 == sequence);
+            if let Some((_, name, has_object)) = late
+                && has_object
+                && name != message.id
+            {
+                self.forget(name);
+            }
+            tail.sequence = sequence;
+            tail.hash = message.hash;
+        }
+        tail.seen = tail.seen.max(tail.sequence);
         if erases {
             self.finish_erasures();
         }
@@ -501,8 +505,7 @@ impl StreamEngine {
         }
         match self.publish(&message.bytes, &HEXLOWER.encode(&id), tail.sequence) {
             Ok(Sent::Stored) => {
-                let sequence = tail.sequence + 1;
-                self.keep(&mut tail, &message, sequence)?;
+                self.keep(&mut tail, &mut vec![message])?;
                 Ok(self.size())
             }
             Ok(Sent::Behind) => {

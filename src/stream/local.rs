@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::contents::Name;
 use super::error::StreamError;
 use super::wire::StreamMessage;
-use crate::ledger::{Engine, EngineError, Fact, Record};
+use crate::ledger::{Engine, EngineError, Fact, Record, StoredRecord};
 use crate::proof::Digest;
 use crate::store::{EmbeddedEngine, StoreError};
 
@@ -75,33 +75,45 @@ impl LocalCopy {
         }
     }
 
-    /// Keeps a message, with the place it has; whether it erases something.
-    pub(super) fn keep(&self, message: &StreamMessage, sequence: u64) -> Result<bool, StreamError> {
-        let mut notes = vec![
-            (
-                Bytes::from_static(TAIL),
-                Some(place(sequence, &message.hash)),
-            ),
-            (key(MESSAGE, sequence), Some(message.bytes.clone())),
-        ];
-        if let Some(old) = sequence.checked_sub(RECENT) {
-            notes.push((key(MESSAGE, old), None));
-        }
-        for position in &message.with_bodies {
+    /// Keeps messages that follow one another, from a sequence on, with the places they have; whether they erase
+    /// something. One write: many that are missing come at once.
+    pub(super) fn keep(&self, messages: &[StreamMessage], first: u64) -> Result<bool, StreamError> {
+        let (Some(start), Some(last)) = (messages.first(), messages.last()) else {
+            return Ok(false);
+        };
+        let reached = first + messages.len() as u64 - 1;
+        let tail = place(reached, &last.hash);
+        let mut notes = vec![(Bytes::from_static(TAIL), Some(tail))];
+        let mut objects: BTreeMap<u64, Bytes> = BTreeMap::new();
+        for (sequence, message) in (first..).zip(messages) {
+            notes.push((key(MESSAGE, sequence), Some(message.bytes.clone())));
+            if let Some(old) = sequence.checked_sub(RECENT) {
+                notes.push((key(MESSAGE, old), None));
+            }
             let name = Bytes::copy_from_slice(&message.id);
-            notes.push((key(OBJECT, *position), Some(name)));
+            objects.extend(message.with_bodies.iter().map(|at| (*at, name.clone())));
         }
+        let named = objects.iter();
+        notes.extend(named.map(|(at, name)| (key(OBJECT, *at), Some(name.clone()))));
         let _guard = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut erases = false;
-        for position in message.records.iter().flat_map(|one| &one.erases) {
-            if let Some(name) = self.engine.note(&key(OBJECT, *position))? {
+        let records = messages.iter().flat_map(|message| &message.records);
+        for position in records.flat_map(|one| &one.erases) {
+            let named = match objects.get(position) {
+                Some(name) => Some(name.clone()),
+                None => self.engine.note(&key(OBJECT, *position))?,
+            };
+            if let Some(name) = named {
                 notes.push((key(ERASED, *position), Some(name)));
                 notes.push((key(OBJECT, *position), None));
                 erases = true;
             }
         }
-        self.engine
-            .append_beside(message.first, &message.records, &notes)?;
+        let records: Vec<StoredRecord> = messages
+            .iter()
+            .flat_map(|message| message.records.iter().cloned())
+            .collect();
+        self.engine.append_beside(start.first, &records, &notes)?;
         Ok(erases)
     }
 
