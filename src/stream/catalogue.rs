@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::kv;
-use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
 
 use super::config::StreamConfig;
+use super::contents::Contents;
 use super::error::StreamError;
 use super::nats::{Stream, unavailable};
 
@@ -20,7 +20,7 @@ const DUPLICATES: Duration = Duration::from_mins(2);
 #[derive(Clone)]
 pub(super) struct Catalogue {
     pub(super) stream: Stream,
-    pub(super) contents: ObjectStore,
+    pub(super) contents: Contents,
     pub(super) heads: kv::Store,
 }
 
@@ -33,6 +33,10 @@ impl std::fmt::Debug for Catalogue {
 /// The one subject of a ledger's stream.
 pub(super) fn subject(config: &StreamConfig) -> String {
     format!("entente.{}.log", config.name)
+}
+
+fn contents_subject(config: &StreamConfig) -> String {
+    format!("entente.{}.contents", config.name)
 }
 
 fn contents_name(config: &StreamConfig) -> String {
@@ -65,6 +69,18 @@ fn fit(config: &StreamConfig) -> Config {
     }
 }
 
+/// The stream of bodies, from which messages are deleted.
+fn fit_for_contents(config: &StreamConfig) -> Config {
+    Config {
+        name: contents_name(config),
+        subjects: vec![format!("{}.*", contents_subject(config))],
+        description: Some("the bodies of an Entente ledger: erased by its rules".to_owned()),
+        deny_delete: false,
+        deny_purge: false,
+        ..fit(config)
+    }
+}
+
 impl Catalogue {
     /// Makes what is not there yet, and opens it.
     pub(super) async fn create(
@@ -73,16 +89,8 @@ impl Catalogue {
     ) -> Result<Self, StreamError> {
         let made = context.get_or_create_stream(fit(config)).await;
         made.map_err(unavailable)?;
-        let bucket = contents_name(config);
-        if context.get_object_store(&bucket).await.is_err() {
-            let made = context.create_object_store(object_store::Config {
-                bucket,
-                storage: StorageType::File,
-                num_replicas: config.replicas,
-                ..object_store::Config::default()
-            });
-            made.await.map_err(unavailable)?;
-        }
+        let made = context.get_or_create_stream(fit_for_contents(config)).await;
+        made.map_err(unavailable)?;
         let bucket = heads_name(config);
         if context.get_key_value(&bucket).await.is_err() {
             let made = context.create_key_value(kv::Config {
@@ -119,15 +127,16 @@ impl Catalogue {
             }
         };
         check(config, &stream.cached_info().config)?;
-        let contents = context.get_object_store(contents_name(config)).await;
+        let contents = context.get_stream(contents_name(config)).await;
         let contents = contents.map_err(unavailable)?;
         let heads = context.get_key_value(heads_name(config)).await;
         let heads = heads.map_err(unavailable)?;
-        for (bucket, of) in [(contents_name(config), "OBJ"), (heads_name(config), "KV")] {
-            let name = format!("{of}_{bucket}");
-            let found = context.get_stream(&name).await.map_err(unavailable)?;
-            check_bucket(config, &found.cached_info().config)?;
-        }
+        check_beside(config, &contents.cached_info().config)?;
+        let of_heads = context.get_stream(format!("KV_{}", heads_name(config)));
+        let of_heads = of_heads.await.map_err(unavailable)?;
+        check_beside(config, &of_heads.cached_info().config)?;
+        let subject = contents_subject(config);
+        let contents = Contents::new(context.clone(), contents, subject);
         Ok(Self {
             stream,
             contents,
@@ -212,8 +221,8 @@ fn check(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
     Ok(())
 }
 
-/// The same of a bucket, from which things are deleted.
-fn check_bucket(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
+/// The same of what is beside it, from which things are deleted.
+fn check_beside(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
     let unfit = |what: String, flags: &str| {
         Err(StreamError::Unfit {
             stream: found.name.clone(),
@@ -227,6 +236,30 @@ fn check_bucket(config: &StreamConfig, found: &Config) -> Result<(), StreamError
             found.num_replicas, config.replicas
         );
         return unfit(what, &format!("--replicas={}", config.replicas));
+    }
+    if found.deny_delete && !found.name.starts_with("KV_") {
+        return unfit(
+            "nothing can be erased from it".to_owned(),
+            "(make it anew with --no-deny-delete)",
+        );
+    }
+    if found.republish.is_some() || found.mirror.is_some() || found.sources.is_some() {
+        return unfit(
+            "it gives its messages to others, or takes theirs".to_owned(),
+            "--no-republish",
+        );
+    }
+    if found.deny_delete && !found.name.starts_with("KV_") {
+        return unfit(
+            "nothing can be erased from it".to_owned(),
+            "(make it anew with --no-deny-delete)",
+        );
+    }
+    if found.republish.is_some() || found.mirror.is_some() || found.sources.is_some() {
+        return unfit(
+            "it gives its messages to others, or takes theirs".to_owned(),
+            "--no-republish",
+        );
     }
     if found.storage != StorageType::File {
         return unfit(

@@ -1,84 +1,152 @@
-//! Bodies beside the stream: one object for each group, written again without what was erased.
+//! Bodies beside the stream: those of a group under its id, in a stream of their own from which they can be erased.
 //!
-//! Every broker that takes on an erasure writes the object again from what it knows is erased, also where
-//! another did it before: whoever is the last to write has taken on all erasures by then.
+//! A message holds bodies, or pieces of a large one, by the position of their record. To erase some, what is left of
+//! their message is stored anew, and the message deleted, which overwrites it on the servers' disks. Every broker
+//! that takes on an erasure does so with what it knows is erased, also where another did it before: whoever is the
+//! last to store something has taken on all erasures by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_nats::jetstream::object_store::{
-    DeleteErrorKind, GetErrorKind, ObjectMetadata, ObjectStore,
-};
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use tokio::io::AsyncReadExt;
 
 use super::error::StreamError;
-use super::nats::unavailable;
-use super::wire::{contents_from_bytes, contents_to_bytes};
+use super::nats::{Stream, unavailable};
+use super::wire::{Piece, join, pieces, pieces_from_bytes, pieces_to_bytes};
 
-/// Bytes of an object in one message.
-const CHUNK: usize = 512 * 1024;
-
-/// The name of a group's object.
+/// The name of a group's bodies.
 pub(super) type Name = [u8; 16];
 
-/// Stores the bodies of a group, durably.
-pub(super) async fn put(
-    store: &ObjectStore,
-    name: Name,
-    bodies: BTreeMap<u64, Bytes>,
-    max_message: usize,
-) -> Result<(), StreamError> {
-    let bytes = contents_to_bytes(bodies.iter().map(|(position, bodies)| (*position, bodies)));
-    let meta = ObjectMetadata {
-        name: HEXLOWER.encode(&name),
-        chunk_size: Some(CHUNK.min(max_message)),
-        ..ObjectMetadata::default()
-    };
-    let put = store.put(meta, &mut bytes.as_ref()).await;
-    put.map(|_| ()).map_err(unavailable)
+/// Room that a message needs beside its bodies.
+const ENVELOPE: usize = 4 * 1024;
+
+/// Where bodies are.
+#[derive(Clone)]
+pub(super) struct Contents {
+    context: Context,
+    stream: Stream,
+    /// The beginning of its subjects, before a name.
+    subject: String,
 }
 
-/// The bodies of a group; `None` where the object is not there.
-pub(super) async fn get(
-    store: &ObjectStore,
-    name: Name,
-) -> Result<Option<BTreeMap<u64, Bytes>>, StreamError> {
-    let mut object = match store.get(HEXLOWER.encode(&name)).await {
-        Ok(object) => object,
-        Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unavailable(error)),
-    };
-    let mut bytes = Vec::new();
-    object.read_to_end(&mut bytes).await.map_err(unavailable)?;
-    let read = contents_from_bytes(bytes.into());
-    let damaged =
-        || StreamError::Unavailable(format!("object {} is damaged", HEXLOWER.encode(&name)));
-    read.map(Some).ok_or_else(damaged)
-}
-
-/// Removes bodies from an object, and the object where none is left.
-pub(super) async fn erase(
-    store: &ObjectStore,
-    name: Name,
-    erased: BTreeSet<u64>,
-    max_message: usize,
-) -> Result<(), StreamError> {
-    let Some(mut bodies) = get(store, name).await? else {
-        return Ok(());
-    };
-    bodies.retain(|position, _| !erased.contains(position));
-    if bodies.is_empty() {
-        return remove(store, name).await;
+impl Contents {
+    pub(super) fn new(context: Context, stream: Stream, subject: String) -> Self {
+        Self {
+            context,
+            stream,
+            subject,
+        }
     }
-    put(store, name, bodies, max_message).await
-}
 
-/// Removes an object.
-pub(super) async fn remove(store: &ObjectStore, name: Name) -> Result<(), StreamError> {
-    match store.delete(HEXLOWER.encode(&name)).await {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
-        Err(error) => Err(unavailable(error)),
+    fn subject(&self, name: Name) -> String {
+        format!("{}.{}", self.subject, HEXLOWER.encode(&name))
+    }
+
+    /// Stores the bodies of a group, durably.
+    pub(super) async fn put(
+        &self,
+        name: Name,
+        bodies: BTreeMap<u64, Bytes>,
+    ) -> Result<(), StreamError> {
+        let most = self.context.client().server_info().max_payload;
+        let pieces = pieces(bodies, most.saturating_sub(ENVELOPE).max(ENVELOPE));
+        self.store(name, pieces).await
+    }
+
+    async fn store(&self, name: Name, messages: Vec<Vec<Piece>>) -> Result<(), StreamError> {
+        let mut sent = Vec::with_capacity(messages.len());
+        for message in messages {
+            let bytes = pieces_to_bytes(message);
+            let publish = self.context.publish(self.subject(name), bytes).await;
+            sent.push(publish.map_err(unavailable)?);
+        }
+        for one in sent {
+            one.await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    /// The messages under a name, by sequence.
+    async fn messages(&self, name: Name) -> Result<Vec<(u64, Vec<Piece>)>, StreamError> {
+        let subject = self.subject(name);
+        let mut all = Vec::new();
+        let mut from = 1;
+        loop {
+            let found = self
+                .stream
+                .raw_message_builder()
+                .sequence(from)
+                .next_by_subject(subject.clone())
+                .send()
+                .await;
+            let message = match found {
+                Ok(message) => message,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                    return Ok(all);
+                }
+                Err(error) => return Err(unavailable(error)),
+            };
+            from = message.sequence + 1;
+            let damaged =
+                || StreamError::Unavailable(format!("the bodies at {subject} are damaged"));
+            let pieces = pieces_from_bytes(message.payload).ok_or_else(damaged)?;
+            all.push((message.sequence, pieces));
+        }
+    }
+
+    /// The bodies of a group, as far as they are kept.
+    pub(super) async fn get(&self, name: Name) -> Result<BTreeMap<u64, Bytes>, StreamError> {
+        let messages = self.messages(name).await?;
+        Ok(join(messages.into_iter().flat_map(|(_, pieces)| pieces)))
+    }
+
+    /// Erases bodies of a group.
+    pub(super) async fn erase(
+        &self,
+        name: Name,
+        erased: &BTreeSet<u64>,
+    ) -> Result<(), StreamError> {
+        for (sequence, mut pieces) in self.messages(name).await? {
+            let before = pieces.len();
+            pieces.retain(|piece| !erased.contains(&piece.position));
+            if pieces.len() == before {
+                continue;
+            }
+            if !pieces.is_empty() {
+                self.store(name, vec![pieces]).await?;
+            }
+            self.delete(sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all bodies of a group.
+    pub(super) async fn remove(&self, name: Name) -> Result<(), StreamError> {
+        for (sequence, _) in self.messages(name).await? {
+            self.delete(sequence).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, sequence: u64) -> Result<(), StreamError> {
+        use async_nats::jetstream::ErrorCode;
+        use async_nats::jetstream::stream::DeleteMessageErrorKind;
+        match self.stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            // Another broker did it.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    DeleteMessageErrorKind::JetStream(told)
+                        if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::SEQUENCE_NOT_FOUND]
+                            .contains(&told.error_code())
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(unavailable(error)),
+        }
     }
 }

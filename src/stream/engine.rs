@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::ObjectStore;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use tokio::sync::mpsc;
 
 use super::catalogue::{Catalogue, subject};
 use super::config::StreamConfig;
-use super::contents::{self, Name};
+use super::contents::{Contents, Name};
 use super::error::StreamError;
 use super::follow::{self, Arrived};
 use super::local::LocalCopy;
@@ -54,7 +53,7 @@ pub struct StreamEngine {
     entropy: Arc<dyn Entropy>,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
-    /// Whose turn it is to write objects anew: one after the other, or an older look would undo a newer one.
+    /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
     erasing: Arc<tokio::sync::Mutex<()>>,
     news: Arc<OnceLock<News>>,
 }
@@ -329,25 +328,25 @@ impl StreamEngine {
         Ok(())
     }
 
-    /// Removes from the object store what is erased, also what a crash left; again at the next start where it
+    /// Removes from the servers what is erased, also what a crash left; again at the next start where it
     /// fails.
     fn finish_erasures(&self) {
         let (local, turn) = (Arc::clone(&self.local), Arc::clone(&self.erasing));
-        let (store, most) = (self.catalogue.contents.clone(), self.nats.max_message());
+        let store = self.catalogue.contents.clone();
         self.nats.handle().spawn(async move {
             let _turn = turn.lock().await;
-            if let Err(error) = erase(&local, &store, most).await {
-                tracing::warn!(%error, "erased contents are still in the object store");
+            if let Err(error) = erase(&local, &store).await {
+                tracing::warn!(%error, "erased contents are still on the servers");
             }
         });
     }
 
-    /// Removes an object that no group names.
+    /// Removes bodies that no group names.
     fn forget(&self, name: Name) {
         let store = self.catalogue.contents.clone();
         self.nats.handle().spawn(async move {
-            if let Err(error) = contents::remove(&store, name).await {
-                tracing::warn!(%error, object = %HEXLOWER.encode(&name), "an object is left over");
+            if let Err(error) = store.remove(name).await {
+                tracing::warn!(%error, name = %HEXLOWER.encode(&name), "bodies are left over");
             }
         });
     }
@@ -500,8 +499,7 @@ impl StreamEngine {
         let has_object = !bodies.is_empty();
         if has_object {
             let store = self.catalogue.contents.clone();
-            self.nats
-                .run(async move { contents::put(&store, id, bodies, most).await })?;
+            self.nats.run(async move { store.put(id, bodies).await })?;
         }
         match self.publish(&message.bytes, &HEXLOWER.encode(&id), tail.sequence) {
             Ok(Sent::Stored) => {
@@ -536,20 +534,18 @@ impl StreamEngine {
         Ok(self.size())
     }
 
-    /// The bodies of a record from the object store; kept here where they are still to be had.
+    /// The bodies of a record from the servers; kept here where they are still to be had.
     fn fetch(&self, position: u64) -> Result<Option<Bytes>, StreamError> {
         let Some(name) = self.local.object(position)? else {
             return Ok(None);
         };
         let store = self.catalogue.contents.clone();
-        let found = self
-            .nats
-            .run(async move { contents::get(&store, name).await })?;
+        let found = self.nats.run(async move { store.get(name).await })?;
         let gone = || {
-            let reason = format!("the bodies of record {position} are not in the object store");
+            let reason = format!("the bodies of record {position} are not on the servers");
             StreamError::Unavailable(reason)
         };
-        let mut bodies = found.ok_or_else(gone)?;
+        let mut bodies = found;
         let wanted = bodies.get(&position).cloned().ok_or_else(gone)?;
         self.local.check_bodies(position, &wanted)?;
         // Its neighbours are wanted next.
@@ -573,10 +569,10 @@ fn patiently<T>(act: impl Fn() -> Result<T, StreamError>) -> Result<T, StreamErr
     }
 }
 
-/// Writes the objects anew from which something is erased.
-async fn erase(local: &LocalCopy, store: &ObjectStore, most: usize) -> Result<(), StreamError> {
+/// Erases on the servers what is erased here.
+async fn erase(local: &LocalCopy, store: &Contents) -> Result<(), StreamError> {
     for (name, positions) in local.erased()? {
-        contents::erase(store, name, positions.clone(), most).await?;
+        store.erase(name, &positions).await?;
         local.is_gone(&positions)?;
     }
     Ok(())

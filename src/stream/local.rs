@@ -140,7 +140,7 @@ impl LocalCopy {
         Ok(message.first <= self.engine.size() && said.eq(there))
     }
 
-    /// The object with the bodies of a record; `None` where it has none, or they were erased.
+    /// The name of the bodies of a record; `None` where it has none, or they were erased.
     pub(super) fn object(&self, position: u64) -> Result<Option<Name>, StreamError> {
         let name = self.engine.note(&key(OBJECT, position))?;
         let name = name.map(|name| Name::try_from(name.as_ref()));
@@ -174,13 +174,13 @@ impl LocalCopy {
         match &record.fact {
             Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
             _ => {
-                let reason = "the object store has other bodies than it commits to";
+                let reason = "the servers have other bodies than it commits to";
                 Err(unreadable(reason.into()).into())
             }
         }
     }
 
-    /// What is erased and may still be in objects.
+    /// What is erased and may still be on the servers.
     pub(super) fn erased(&self) -> Result<BTreeMap<Name, BTreeSet<u64>>, StreamError> {
         let mut objects: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
         for (key, name) in self.engine.notes(&[ERASED], &[ERASED], usize::MAX)? {

@@ -6,8 +6,8 @@
 //! far as it took it on in an embedded engine, which is a cache: it can be deleted at any time.
 //!
 //! What a server gives back is not believed: signature, chain, position and every commitment are checked, and
-//! a message that was acknowledged and is another afterwards, or gone, is noticed. Bodies lie in an object
-//! store beside the stream, durable before their group is appended, so that they can be erased; checkpoints
+//! a message that was acknowledged and is another afterwards, or gone, is noticed. Bodies lie in a
+//! stream of their own, durable before their group is appended, from which they can be erased; checkpoints
 //! in a bucket whose entries are replaced only by who knows them.
 //!
 //! In scope: bytes, sequences, what became of an append. Out of scope: what records mean, and who is told.

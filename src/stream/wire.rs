@@ -168,21 +168,114 @@ impl StreamMessage {
     }
 }
 
-/// The object of a group: bodies by the position of their record.
-pub(super) fn contents_to_bytes<'a>(bodies: impl Iterator<Item = (u64, &'a Bytes)>) -> Bytes {
-    let bodies = bodies.map(|(position, bodies)| proto::StreamBodies {
-        position,
-        bodies: bodies.clone(),
+/// Bodies of one record, or a piece of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The record's position.
+    pub(super) position: u64,
+    /// Where the piece begins.
+    offset: u64,
+    bodies: Bytes,
+}
+
+/// Bodies as they go into messages of at most so many bytes.
+pub(super) fn pieces(bodies: BTreeMap<u64, Bytes>, most: usize) -> Vec<Vec<Piece>> {
+    let (mut messages, mut room) = (Vec::<Vec<Piece>>::new(), 0);
+    for (position, mut left) in bodies {
+        let mut offset = 0;
+        while !left.is_empty() {
+            // A piece has a few bytes beside its bodies.
+            if room < 64 || (room < left.len() + 64 && left.len() + 64 <= most) {
+                messages.push(Vec::new());
+                room = most;
+            }
+            let bodies = left.split_to(left.len().min(room - 32));
+            room -= bodies.len() + 32;
+            let length = bodies.len() as u64;
+            if let Some(message) = messages.last_mut() {
+                message.push(Piece {
+                    position,
+                    offset,
+                    bodies,
+                });
+            }
+            offset += length;
+        }
+    }
+    messages
+}
+
+/// Bodies from their pieces, whatever their order; the same piece may come twice.
+pub(super) fn join(pieces: impl Iterator<Item = Piece>) -> BTreeMap<u64, Bytes> {
+    let mut found: BTreeMap<u64, BTreeMap<u64, Bytes>> = BTreeMap::new();
+    for piece in pieces {
+        let all = found.entry(piece.position).or_default();
+        all.insert(piece.offset, piece.bodies);
+    }
+    let joined = found.into_iter().map(|(position, mut pieces)| {
+        let bodies = match pieces.len() {
+            1 => pieces.pop_first().map(|(_, one)| one).unwrap_or_default(),
+            _ => pieces.into_values().flatten().collect(),
+        };
+        (position, bodies)
+    });
+    joined.collect()
+}
+
+/// A message of pieces.
+pub(super) fn pieces_to_bytes(pieces: Vec<Piece>) -> Bytes {
+    let pieces = pieces.into_iter().map(|piece| proto::StreamPiece {
+        position: piece.position,
+        offset: piece.offset,
+        bodies: piece.bodies,
     });
     let contents = proto::StreamContents {
-        bodies: bodies.collect(),
+        pieces: pieces.collect(),
     };
     contents.encode_to_vec().into()
 }
 
-/// Reads a group's object; `None` where it is none.
-pub(super) fn contents_from_bytes(bytes: Bytes) -> Option<BTreeMap<u64, Bytes>> {
+/// Reads it; `None` where it is none.
+pub(super) fn pieces_from_bytes(bytes: Bytes) -> Option<Vec<Piece>> {
     let contents = proto::StreamContents::decode(bytes).ok()?;
-    let bodies = contents.bodies.into_iter();
-    Some(bodies.map(|one| (one.position, one.bodies)).collect())
+    let pieces = contents.pieces.into_iter().map(|piece| Piece {
+        position: piece.position,
+        offset: piece.offset,
+        bodies: piece.bodies,
+    });
+    Some(pieces.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bodies_come_back_from_their_pieces_in_any_order(
+            sizes in proptest::collection::vec(1_usize..5_000, 0..20),
+            most in 256_usize..3_000,
+            turn in any::<proptest::sample::Index>(),
+        ) {
+            let bodies: BTreeMap<u64, Bytes> = (7u64..)
+                .zip(&sizes)
+                .map(|(position, size)| (position, Bytes::from(vec![(position % 251) as u8; *size])))
+                .collect();
+            let messages = pieces(bodies.clone(), most);
+            let mut read = Vec::new();
+            for message in messages {
+                let bytes = pieces_to_bytes(message);
+                prop_assert!(bytes.len() <= most, "{} of {most}", bytes.len());
+                read.extend(pieces_from_bytes(bytes).expect("pieces"));
+            }
+            if !read.is_empty() {
+                let at = turn.index(read.len());
+                read.rotate_left(at);
+                read.push(read[at].clone());
+            }
+            prop_assert_eq!(join(read.into_iter()), bodies);
+        }
+    }
 }

@@ -194,18 +194,11 @@ impl Nats {
         context.create_stream(config).await.expect("a stream");
     }
 
-    /// How many bytes the objects beside a stream have.
-    pub(crate) async fn contents(&self, name: &str) -> Vec<u64> {
-        use tokio_stream::StreamExt;
+    /// How many messages with bodies are beside a stream.
+    pub(crate) async fn contents(&self, name: &str) -> u64 {
         let context = self.context().await;
-        let store = context.get_object_store(format!("{name}-contents")).await;
-        let store = store.expect("a bucket");
-        let mut objects = store.list().await.expect("a list");
-        let mut all = Vec::new();
-        while let Some(object) = objects.next().await {
-            all.push(object.expect("an object").size as u64);
-        }
-        all
+        let stream = context.get_stream(format!("{name}-contents")).await;
+        stream.expect("a stream").cached_info().state.messages
     }
 
     /// Kills a server at once.
