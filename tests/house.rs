@@ -43,10 +43,12 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     };
     let programs = [&storeys_0_to_3[..], &["formats", "broker", "node", "audit"]].concat();
     let doors = [&programs[..], &["gateway", "deployment"]].concat();
+    // It tells whoever sends something back what agreements would say, before it is published.
     let door = [
         "clock",
         "partner",
         "bulletin",
+        "decision",
         "formats",
         "node",
         "transport",
@@ -117,7 +119,7 @@ fn pure_arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             "decision",
             only(&["clock", "partner", "bulletin", "agreement"]),
         ),
-        ("formats", only(&["clock", "partner", "bulletin"])),
+        ("formats", only(&["clock", "proof", "partner", "bulletin"])),
         (
             "ledger",
             only(&[

@@ -5,22 +5,20 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/exchange.rs"]
+mod exchange;
 #[path = "support/taxii.rs"]
 mod taxii;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 
-use alliance::{PATIENCE, configure, entente, partner, plan, prepared, start};
-use entente::clock::SystemEntropy;
-use entente::deployment::{free_ports, until};
+use alliance::{PATIENCE, entente, partner, plan, prepared, start};
+use entente::deployment::until;
 use entente::node::{Command, Response};
 use entente::testing::{Cluster, Scratch};
+use exchange::{Caller, bulletin, complete, sees, serve, token};
 use serde_json::{Value, json};
-use taxii::{Said, TAXII, talk};
 
 const GREEN: &str = "marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb";
 const AMBER: &str = "marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421";
@@ -30,62 +28,6 @@ const RELATIONSHIP: &str = "relationship--00000000-0000-4000-8000-000000000003";
 const NOTE: &str = "note--00000000-0000-4000-8000-000000000004";
 const REPORT: &str = "report--00000000-0000-4000-8000-000000000005";
 const BAD: &str = "indicator--00000000-0000-4000-8000-000000000006";
-
-/// A client of one server, by its token.
-struct Caller {
-    address: SocketAddr,
-    token: String,
-}
-
-impl Caller {
-    fn send(&self, method: &str, path: &str, body: &[u8]) -> Said {
-        let token = format!("Bearer {}", self.token);
-        let headers = [
-            ("authorization", &*token),
-            ("accept", TAXII),
-            ("content-type", TAXII),
-        ];
-        talk(self.address, method, path, &headers, body)
-    }
-
-    fn get(&self, path: &str) -> Said {
-        self.send("GET", path, b"")
-    }
-
-    fn objects(&self, collection: &str) -> Vec<String> {
-        self.get(&format!("/entente/collections/{collection}/objects/"))
-            .ids()
-    }
-}
-
-/// Draws a token with the program; the file of its hash is the client's secret.
-fn token(directory: &Path, name: &str) -> (String, PathBuf) {
-    let file = directory.join(format!("{name}.secret"));
-    let (code, said) = entente(&["taxii", "token", &file.display().to_string(), "--json"]);
-    assert_eq!(code, 0, "{said}");
-    let said: Value = serde_json::from_str(&said).expect("JSON");
-    (said["token"].as_str().expect("a token").to_owned(), file)
-}
-
-/// Adds a TAXII server with these clients to a partner's node: name, and lines of its configuration.
-fn serve(cluster: &Cluster, of: &str, clients: &[(&str, &str)], more: &str) -> Vec<Caller> {
-    let loopback = Ipv4Addr::LOCALHOST.into();
-    let (_, address) = free_ports(loopback, &SystemEntropy::default()).expect("a port");
-    let config = cluster.layout().node_config(&partner(of));
-    let mut text = format!("\n[taxii]\nlisten = \"{address}\"\n");
-    let mut callers = Vec::new();
-    for (name, lines) in clients {
-        let (token, file) = token(config.parent().expect("a directory"), name);
-        let _ = write!(
-            text,
-            "[[taxii.client]]\nname = \"{name}\"\nsecret = \"{}\"\n{lines}\n",
-            file.display()
-        );
-        callers.push(Caller { address, token });
-    }
-    configure(&config, "", &format!("{text}{more}"));
-    callers
-}
 
 fn object(id: &str, marking: &str, more: Value) -> Value {
     let (kind, _) = id.split_once("--").expect("an id");
@@ -123,37 +65,6 @@ fn envelope() -> Value {
         })),
         object(BAD, GREEN, json!({"pattern_type": "stix", "valid_from": "2026-01-15T09:30:00Z"})),
     ]})
-}
-
-/// The bulletin that an object of a status became part of.
-fn bulletin(object: &Value) -> &str {
-    let message = object["message"].as_str();
-    let bulletin = message.and_then(|text| text.strip_prefix("bulletin "));
-    bulletin.expect("a bulletin")
-}
-
-async fn complete(caller: &Caller, status: &Value) -> Value {
-    let path = format!("/entente/status/{}/", status["id"].as_str().expect("an id"));
-    let asked = until("a complete status", PATIENCE, || async {
-        let now = caller.get(&path).ok();
-        (now["status"] == "complete").then_some(now)
-    });
-    asked.await.expect("it completes")
-}
-
-async fn sees(caller: &Caller, collection: &str, count: usize) -> Vec<String> {
-    let asked = until("objects", PATIENCE, || async {
-        let known = caller.get(&format!("/entente/collections/{collection}/"));
-        let ids = (known.status == 200).then(|| caller.objects(collection))?;
-        (ids.len() == count).then_some(ids)
-    });
-    let ids = asked.await;
-    ids.unwrap_or_else(|_| {
-        panic!(
-            "it sees {:?}",
-            caller.get(&format!("/entente/collections/{collection}/objects/"))
-        )
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -699,6 +610,7 @@ async fn typed_parts_are_served_as_objects_within_each_clients_markings() {
 }
 
 const SECOND: &str = "indicator--00000000-0000-4000-8000-000000000007";
+const RELATED: &str = "indicator--00000000-0000-4000-8000-000000000008";
 
 /// An indicator in the version of this day of January.
 fn version(id: &str, day: u8, more: &Value) -> Value {
@@ -826,5 +738,153 @@ async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_bac
         asked.await.expect("it is revoked");
     }
     assert_eq!(third.len(), 1);
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_superseded_is_shown_by_the_rules_of_versions() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let writes = "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]";
+    let ways = through("cyber-out", "TLP:GREEN");
+    let analyst = serve(&cluster, "norland", &[("analyst", writes)], &ways).remove(0);
+    let reads = "tlp = \"TLP:GREEN\"\nread = [\"agreement:cyber\"]";
+    let green = serve(&cluster, "estmark", &[("green", reads)], "").remove(0);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    exchange::listening(&[&analyst, &green]).await;
+
+    // Ours: the last version says that it is revoked, and who asks for what is new is given that.
+    let first = publish_file(&cluster, &scratch, "norland", TYPED);
+    reports(&green, 1).await;
+    let indicators = of_type(&green, "indicator");
+    let [old] = &indicators[..] else {
+        panic!("one: {indicators:?}")
+    };
+    let at = "/entente/collections/agreement-cyber";
+    let all = green.get(&format!("{at}/manifest/?limit=200"));
+    let until_then = all
+        .header("x-taxii-date-added-last")
+        .expect("a date")
+        .to_owned();
+    let newer = scratch.path().join("newer.toml");
+    fs::write(&newer, TYPED.replace("c2.grid", "c3.grid")).expect("written");
+    let config = cluster.layout().node_config(&partner("norland"));
+    let (code, said) = entente(&[
+        "supersede",
+        &first,
+        &newer.display().to_string(),
+        "--reason",
+        "it moved",
+        "--config",
+        &config.display().to_string(),
+    ]);
+    assert_eq!(code, 0, "{said}");
+    let id = old["id"].as_str().expect("an id");
+    let versions = until("a revoked version", PATIENCE, || async {
+        let said = green
+            .get(&format!("{at}/objects/{id}/?match[version]=all"))
+            .ok();
+        let all = said["objects"].as_array().cloned().unwrap_or_default();
+        (all.len() == 2).then_some(all)
+    });
+    let versions = versions.await.expect("two versions");
+    assert_eq!(&versions[0], old);
+    assert_eq!(versions[1]["revoked"], true);
+    assert!(versions[1]["modified"].as_str() > old["modified"].as_str());
+    let last = green.get(&format!("{at}/objects/{id}/")).ok();
+    assert_eq!(last["objects"], json!([versions[1]]));
+    let since = green
+        .get(&format!("{at}/objects/?added_after={until_then}&limit=200"))
+        .ok();
+    let since = since["objects"].as_array().expect("objects");
+    assert!(since.contains(&versions[1]), "{since:?}");
+    let holding = |kind: &str| {
+        let all = of_type(&green, kind).into_iter();
+        all.filter(|one| one["revoked"] != true).count()
+    };
+    assert_eq!((holding("indicator"), holding("report")), (1, 1));
+
+    // As they came: an older version stands beside the newer one, and what has none is shown no more.
+    let as_it_was = json!({});
+    let both = [
+        version(INDICATOR, 15, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    let old = add(&analyst, &both).await;
+    let old = old.first().expect("one");
+    let newer = [
+        version(INDICATOR, 17, &as_it_was),
+        version(SECOND, 15, &as_it_was),
+    ];
+    add(&analyst, &newer).await;
+    marked(&cluster, old, "supersedes").await;
+    let versions_of = |id: &str| {
+        let said = green.get(&format!("{at}/objects/{id}/?match[version]=all"));
+        let all = (said.status == 200).then(|| said.ok());
+        all.and_then(|all| all["objects"].as_array().map(Vec::len))
+    };
+    let shown = until("both versions", PATIENCE, || async {
+        (versions_of(INDICATOR) == Some(2) && versions_of(SECOND).is_some()).then_some(())
+    });
+    shown.await.expect("both versions");
+    let config = config.display().to_string();
+    let last = add(&analyst, &[version(RELATED, 15, &as_it_was)]).await;
+    let there = until("an indicator", PATIENCE, || async {
+        (versions_of(RELATED) == Some(1)).then_some(())
+    });
+    there.await.expect("it is there");
+    let other = scratch.path().join("newer.toml").display().to_string();
+    let id = last.first().expect("one");
+    let supersede = [
+        "supersede",
+        id,
+        &other,
+        "--reason",
+        "x",
+        "--config",
+        &config,
+    ];
+    assert_eq!(entente(&supersede).0, 0);
+    let gone = until("nothing", PATIENCE, || async {
+        versions_of(RELATED).is_none().then_some(())
+    });
+    gone.await.expect("it is shown no more");
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_object_of_very_many_versions_the_last_256_are_shown() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let writes = "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]";
+    let ways = through("cyber-out", "TLP:GREEN");
+    let analyst = serve(&cluster, "norland", &[("analyst", writes)], &ways).remove(0);
+    let reads = "tlp = \"TLP:GREEN\"\nread = [\"agreement:cyber\"]";
+    let green = serve(&cluster, "estmark", &[("green", reads)], "").remove(0);
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    exchange::listening(&[&analyst, &green]).await;
+    let versions: Vec<Value> = (0..260)
+        .map(|number| {
+            let mut one = indicator();
+            one["modified"] =
+                format!("2026-02-01T09:{:02}:{:02}.000Z", number / 60, number % 60).into();
+            one
+        })
+        .collect();
+    add(&analyst, &versions).await;
+    let path =
+        format!("/entente/collections/agreement-cyber/objects/{INDICATOR}/versions/?limit=1000");
+    let shown = until("all versions", PATIENCE, || async {
+        let said = green.get(&path);
+        let said = (said.status == 200).then(|| said.ok())?;
+        let all = said["versions"].as_array().cloned()?;
+        all.contains(&versions[259]["modified"]).then_some(all)
+    });
+    let shown = shown.await.expect("the last one");
+    assert_eq!(shown.len(), 256);
+    assert!(!shown.contains(&versions[3]["modified"]));
+    assert!(shown.contains(&versions[4]["modified"]));
     cluster.stop().await.expect("stopped");
 }

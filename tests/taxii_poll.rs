@@ -135,6 +135,37 @@ async fn what_is_new_at_a_polled_server_is_published_once_whatever_is_killed() {
     add(&[domain(14)]);
     expected.push(domain(14));
     receives(&cluster, &expected).await;
+
+    // What is invalid is said once, though the last that was added is shown again by every look, and by the
+    // first one after a restart.
+    let invalid = |number: usize| {
+        let mut invalid = domain(number);
+        invalid
+            .as_object_mut()
+            .expect("an object")
+            .remove("pattern");
+        invalid
+    };
+    for number in [15, 17, 19] {
+        add(&[domain(number), invalid(number + 1)]);
+        expected.push(domain(number));
+        receives(&cluster, &expected).await;
+    }
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    add(&[domain(21)]);
+    expected.push(domain(21));
+    receives(&cluster, &expected).await;
+    let log = config.with_file_name("node.log");
+    let log = fs::read_to_string(&log).expect("a log");
+    for number in [16, 18, 20] {
+        let id = invalid(number)["id"].as_str().expect("an id").to_owned();
+        let said = log.lines().filter(|line| line.contains(&id)).count();
+        assert_eq!(said, 1, "{id} in {log}");
+    }
     cluster.stop().await.expect("stopped");
     tokio::task::spawn_blocking(move || drop(server))
         .await

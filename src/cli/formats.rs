@@ -1,8 +1,8 @@
 //! `entente export`: what was received here, in the formats of other tools.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use super::report::Report;
 use crate::agreement::Purpose;
 use crate::bulletin::{BulletinId, Relation};
 use crate::clock::Timestamp;
+use crate::formats::stanag4774::{ConfidentialityLabel, write_label};
 use crate::formats::{Disclosed, cap, list, misp, stix};
-use crate::gateway::disclosed;
+use crate::gateway::{Author, disclosed};
 use crate::node::{Command, HeaderView, ItemView, Response};
-use crate::partner::PartnerId;
 
 /// Items asked for together.
 const PAGE: usize = 64;
@@ -35,6 +35,8 @@ enum Format {
     Csv,
     /// Indicators of one kind (--kind), a line each.
     List,
+    /// Confidentiality labels of STANAG 4774: a directory with one for each classified bulletin.
+    Stanag4774,
 }
 
 /// The kinds of values that lists have.
@@ -77,7 +79,7 @@ pub(super) struct ExportArgs {
     format: Format,
     /// Only these bulletins.
     ids: Vec<BulletinId>,
-    /// The file or, for misp and cap, the directory to write.
+    /// The file or, for misp, cap and stanag4774, the directory to write.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// What the reader uses it for; what is bound to other purposes is left out.
@@ -99,76 +101,216 @@ pub(super) async fn export(args: ExportArgs, report: &Report) -> Result<(), CliE
             "--kind is for plain lists: `entente export list --kind ...`; CSV has all kinds";
         return Err(CliError::refused("invalid", message));
     }
-    let bulletins = received(&args).await?;
-    let count = match args.format {
-        Format::Stix => {
-            let objects: Vec<_> = bulletins.iter().flat_map(stix::export::objects).collect();
-            write(&args.out, &bundle(&objects))?;
-            objects.len()
-        }
-        Format::Misp => write_feed(&args.out, &misp::feed(&bulletins))?,
-        Format::Cap => write_alerts(&args, &bulletins)?,
-        Format::Csv | Format::List => {
-            let entries = list::entries(&bulletins, clock().now());
-            let (text, count) = if let Some(kind) = args.kind {
-                let text = list::plain(&entries, kind.as_str());
-                let count = text.lines().count();
-                (text, count)
-            } else {
-                (list::csv(&entries), entries.len())
-            };
-            write(&args.out, &text)?;
-            count
-        }
-    };
-    let told = json!({"bulletins": bulletins.len(), "written": count, "out": args.out});
+    let mut writer = Writer::new(&args)?;
+    let bulletins = each_received(&args, report, |bulletin| writer.add(bulletin)).await?;
+    let count = writer.finish()?;
+    let told = json!({"bulletins": bulletins, "written": count, "out": args.out});
     report.show(&told, || {
         format!(
-            "{count} written to {}, from {} bulletins\n",
+            "{count} written to {}, from {bulletins} bulletins\n",
             args.out.display(),
-            bulletins.len()
         )
     })
 }
 
-/// A feed directory, without events of ours that are in it no more; how many it has.
-fn write_feed(out: &Path, feed: &misp::Feed) -> Result<usize, CliError> {
-    directory(out)?;
-    for (uuid, event) in &feed.events {
-        write(&out.join(format!("{uuid}.json")), event)?;
-    }
-    // Last: whoever reads it meanwhile finds what it names.
-    write(&out.join("hashes.csv"), &feed.hashes)?;
-    write(&out.join("manifest.json"), &feed.manifest)?;
-    let kept: HashSet<&str> = feed.events.iter().map(|(uuid, _)| uuid.as_str()).collect();
-    remove(out, "json", |uuid, text| {
-        !kept.contains(uuid) && misp::is_of(text, uuid)
-    })?;
-    Ok(feed.events.len())
+/// Writes one bulletin after the other: of those that are done, no more is held than their names; lists hold
+/// their lines.
+enum Writer<'a> {
+    Stix {
+        file: NewFile,
+        id: stix::export::BundleId,
+        count: usize,
+    },
+    Misp {
+        out: &'a Path,
+        hashes: NewFile,
+        manifest: NewFile,
+        events: HashSet<uuid::Uuid>,
+    },
+    Cap {
+        args: &'a ExportArgs,
+        sender: &'a str,
+        written: HashSet<BulletinId>,
+    },
+    Lines {
+        args: &'a ExportArgs,
+        entries: list::Entries,
+    },
+    Labels {
+        out: &'a Path,
+        count: usize,
+    },
 }
 
-/// A directory of alerts, without those of ours that are none any more; how many were written. Alerts of
-/// bulletins that were not asked for stay.
-fn write_alerts(args: &ExportArgs, bulletins: &[Disclosed]) -> Result<usize, CliError> {
-    let sender = args.sender.as_deref().unwrap_or_default();
-    if sender.is_empty() || sender.contains([' ', ',', '<', '&']) {
-        let message = "--sender has no spaces, commas, < or &";
-        return Err(CliError::refused("invalid", message));
+impl<'a> Writer<'a> {
+    fn new(args: &'a ExportArgs) -> Result<Self, CliError> {
+        let out = args.out.as_path();
+        Ok(match args.format {
+            Format::Stix => {
+                let mut file = NewFile::create(out)?;
+                file.write("{\"type\":\"bundle\"")?;
+                Self::Stix {
+                    file,
+                    id: stix::export::BundleId::default(),
+                    count: 0,
+                }
+            }
+            Format::Misp => {
+                directory(out)?;
+                let mut manifest = NewFile::create(&out.join("manifest.json"))?;
+                manifest.write("{")?;
+                Self::Misp {
+                    out,
+                    hashes: NewFile::create(&out.join("hashes.csv"))?,
+                    manifest,
+                    events: HashSet::new(),
+                }
+            }
+            Format::Cap => {
+                let sender = args.sender.as_deref().unwrap_or_default();
+                if sender.is_empty() || sender.contains([' ', ',', '<', '&']) {
+                    let message = "--sender has no spaces, commas, < or &";
+                    return Err(CliError::refused("invalid", message));
+                }
+                directory(out)?;
+                Self::Cap {
+                    args,
+                    sender,
+                    written: HashSet::new(),
+                }
+            }
+            Format::Csv | Format::List => Self::Lines {
+                args,
+                entries: list::Entries::new(clock().now()),
+            },
+            Format::Stanag4774 => {
+                directory(out)?;
+                Self::Labels { out, count: 0 }
+            }
+        })
     }
-    directory(&args.out)?;
-    let mut written = HashSet::new();
-    for bulletin in bulletins {
-        if let Some(alert) = cap::alert_of(bulletin, sender) {
-            write(&args.out.join(format!("{}.xml", bulletin.id)), &alert)?;
-            written.insert(bulletin.id);
+
+    fn add(&mut self, bulletin: &Disclosed) -> Result<(), CliError> {
+        match self {
+            Self::Stix { file, id, count } => {
+                for object in stix::export::objects(bulletin) {
+                    file.write(if *count == 0 { ",\"objects\":[" } else { ",\n" })?;
+                    file.write(&object.json)?;
+                    id.add(&object.json);
+                    *count += 1;
+                }
+            }
+            Self::Misp {
+                out,
+                hashes,
+                manifest,
+                events,
+            } => {
+                let event = misp::feed_event(bulletin);
+                let Some((uuid, event)) = event.and_then(|one| Some((one.uuid.parse().ok()?, one)))
+                else {
+                    return Ok(());
+                };
+                write(&out.join(format!("{uuid}.json")), &event.event)?;
+                hashes.write(&event.hashes)?;
+                let comma = if events.is_empty() { "" } else { "," };
+                manifest.write(&format!("{comma}\"{uuid}\":{}", event.manifest))?;
+                events.insert(uuid);
+            }
+            Self::Cap {
+                args,
+                sender,
+                written,
+            } => {
+                if let Some(alert) = cap::alert_of(bulletin, sender) {
+                    write(&args.out.join(format!("{}.xml", bulletin.id)), &alert)?;
+                    written.insert(bulletin.id);
+                }
+            }
+            Self::Lines { entries, .. } => entries.add(bulletin),
+            Self::Labels { out, count } => {
+                let path = out.join(format!("{}.xml", bulletin.id));
+                let holds = bulletin.ended().is_none();
+                if let Some(label) = label(bulletin).filter(|_| holds) {
+                    write(&path, &write_label(&label))?;
+                    *count += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes all files, and removes those of ours that are in a directory no more; how much was written.
+    fn finish(self) -> Result<usize, CliError> {
+        match self {
+            Self::Stix {
+                mut file,
+                id,
+                count,
+            } => {
+                // Known only now. It is the same for the same objects, and of use to nobody else.
+                let end = if count == 0 { "" } else { "]" };
+                file.write(&format!("{end},\"id\":\"{}\"}}\n", id.finish()))?;
+                file.finish()?;
+                Ok(count)
+            }
+            Self::Misp {
+                out,
+                hashes,
+                mut manifest,
+                events,
+            } => {
+                // Last: whoever reads it meanwhile finds what it names.
+                hashes.finish()?;
+                manifest.write("}")?;
+                manifest.finish()?;
+                remove(out, "json", |uuid, text| {
+                    let uuid_known = uuid.parse().is_ok_and(|uuid| events.contains(&uuid));
+                    !uuid_known && misp::is_of(text, uuid)
+                })?;
+                Ok(events.len())
+            }
+            Self::Cap {
+                args,
+                sender,
+                written,
+            } => {
+                // Alerts of bulletins that were not asked for stay.
+                remove(&args.out, "xml", |id, text| {
+                    let asked = |id: &BulletinId| args.ids.is_empty() || args.ids.contains(id);
+                    let id = id.parse().ok().filter(asked);
+                    id.is_some_and(|id| !written.contains(&id)) && cap::is_of(text, sender)
+                })?;
+                Ok(written.len())
+            }
+            Self::Lines { args, entries } => {
+                let entries = entries.finish();
+                let mut file = NewFile::create(&args.out)?;
+                let count = if let Some(kind) = args.kind {
+                    let text = list::plain(&entries, kind.as_str());
+                    file.write(&text)?;
+                    text.lines().count()
+                } else {
+                    file.write(&list::csv(&entries))?;
+                    entries.len()
+                };
+                file.finish()?;
+                Ok(count)
+            }
+            Self::Labels { count, .. } => Ok(count),
         }
     }
-    remove(&args.out, "xml", |id, text| {
-        let asked = |id: &BulletinId| args.ids.is_empty() || args.ids.contains(id);
-        let id = id.parse().ok().filter(asked);
-        id.is_some_and(|id| !written.contains(&id)) && cap::is_of(text, sender)
-    })?;
-    Ok(written.len())
+}
+
+/// A bulletin's label; none where it is not classified.
+fn label(bulletin: &Disclosed) -> Option<ConfidentialityLabel> {
+    let names = bulletin.releasable_to.iter().map(ToString::to_string);
+    let names: Vec<String> = names.collect();
+    Some(ConfidentialityLabel {
+        classification: bulletin.classification.clone()?,
+        releasable_to: (!names.is_empty()).then_some(names),
+        created: bulletin.created,
+    })
 }
 
 /// Removes the files `UUID.extension` of a directory that a rule names by their UUID and text.
@@ -197,107 +339,151 @@ fn remove(
     Ok(())
 }
 
-/// Objects as a bundle. Its id is of no use to anybody; it is the same for the same objects.
-fn bundle(objects: &[stix::Object]) -> String {
-    let id = stix::export::bundle_id(objects);
-    let mut text = format!("{{\"type\":\"bundle\",\"id\":\"{id}\"");
-    for (at, object) in objects.iter().enumerate() {
-        text.push_str(if at == 0 { ",\"objects\":[" } else { ",\n" });
-        text.push_str(&object.json);
-    }
-    text.push_str(if objects.is_empty() { "}\n" } else { "]}\n" });
-    text
-}
-
 fn directory(path: &Path) -> Result<(), CliError> {
     fs::create_dir_all(path).map_err(CliError::file(path))
 }
 
-/// Whole, or as it was: a reader never finds half a file. Only its owner may read it, whatever is in it:
-/// files have no markings.
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    // What an earlier run left behind may have another mode.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(CliError::file(&new)(error));
-        }
-        _ => {}
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(CliError::file(&new))?;
-    fs::rename(&new, path).map_err(CliError::file(path))
+/// A file that is whole, or as it was: a reader never finds half of it. Only its owner may read it, whatever
+/// is in it: files have no markings.
+struct NewFile {
+    path: PathBuf,
+    new: PathBuf,
+    file: BufWriter<File>,
 }
 
-/// What was received and may be handed out for the purpose.
-async fn received(args: &ExportArgs) -> Result<Vec<Disclosed>, CliError> {
+impl NewFile {
+    fn create(path: &Path) -> Result<Self, CliError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        // What an earlier run left behind may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(CliError::file(&new)(error));
+            }
+            _ => {}
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new);
+        Ok(Self {
+            file: BufWriter::new(file.map_err(CliError::file(&new))?),
+            path: path.to_owned(),
+            new,
+        })
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), CliError> {
+        let written = self.file.write_all(text.as_bytes());
+        written.map_err(CliError::file(&self.new))
+    }
+
+    fn finish(mut self) -> Result<(), CliError> {
+        self.file.flush().map_err(CliError::file(&self.new))?;
+        fs::rename(&self.new, &self.path).map_err(CliError::file(&self.path))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    let mut file = NewFile::create(path)?;
+    file.write(text)?;
+    file.finish()
+}
+
+/// Every page of the inbox.
+async fn pages(
+    node: &NodeFile,
+    mut each: impl FnMut(&[ItemView]) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let mut after = 0;
-    let mut items: Vec<ItemView> = Vec::new();
     loop {
         let asked = Command::Inbox { after, limit: PAGE };
-        let Response::Items(page) = args.node.ask(&asked).await? else {
+        let Response::Items(page) = node.ask(&asked).await? else {
             return Err(unexpected());
         };
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
         after = last.number;
-        items.extend(page);
+        each(&page)?;
     }
-    let notices = Notices::of(&items);
-    let wanted = items.iter().filter(|item| {
-        let asked = args.ids.is_empty() || args.ids.contains(&item.id);
-        asked && item.quarantined.is_none() && item.obligations.permit(args.purpose)
-    });
-    Ok(wanted
-        .filter_map(|item| {
-            let mark = item.mark.as_ref();
-            let mark = mark.filter(|_| item.is_taken_back());
-            let at = mark.map(|mark| {
-                notices
-                    .given
-                    .get(&mark.notice)
-                    .copied()
-                    .unwrap_or(item.received)
-            });
-            let mut shown = disclosed(item, at, |_| true)?;
-            shown.superseded = notices.superseded(item, item.header.as_ref()?);
-            Some(shown)
-        })
-        .collect())
+}
+
+/// Goes through what was received and may be handed out for the purpose; how much that is. Twice: what became
+/// of a bulletin is said by notices that came later.
+async fn each_received(
+    args: &ExportArgs,
+    report: &Report,
+    mut take: impl FnMut(&Disclosed) -> Result<(), CliError>,
+) -> Result<usize, CliError> {
+    let mut notices = Notices::default();
+    let mut length = 0;
+    pages(&args.node, |page| {
+        length += page.len() as u64;
+        for item in page {
+            notices.note(item);
+        }
+        Ok(())
+    })
+    .await?;
+    let bar = report.progress("writing", length);
+    let mut count = 0;
+    pages(&args.node, |page| {
+        for item in page {
+            let asked = args.ids.is_empty() || args.ids.contains(&item.id);
+            let may = item.quarantined.is_none() && item.obligations.permit(args.purpose);
+            if let Some(shown) = notices.shown(item).filter(|_| asked && may) {
+                take(&shown)?;
+                count += 1;
+            }
+        }
+        bar.inc(page.len() as u64);
+        Ok(())
+    })
+    .await?;
+    bar.finish_and_clear();
+    Ok(count)
 }
 
 /// The notices among what was received.
 #[derive(Default)]
-struct Notices<'a> {
+struct Notices {
     /// When each was given, by its id.
     given: HashMap<BulletinId, Timestamp>,
-    /// Those that put another bulletin in the place of this one.
-    superseding: HashMap<BulletinId, Vec<&'a HeaderView>>,
+    /// Whose, and when, by the bulletin in whose place they put another.
+    superseding: HashMap<BulletinId, Vec<(Author, Timestamp)>>,
 }
 
-impl<'a> Notices<'a> {
-    fn of(items: &'a [ItemView]) -> Self {
-        let mut notices = Self::default();
-        let verified = items.iter().filter(|item| item.quarantined.is_none());
-        for item in verified {
-            let Some(header) = item.header.as_ref().filter(|header| header.notice) else {
-                continue;
-            };
-            notices.given.insert(item.id, header.created);
-            for reference in &header.references {
-                if reference.relation == Relation::Supersedes {
-                    let about = notices.superseding.entry(reference.bulletin);
-                    about.or_default().push(header);
-                }
+impl Notices {
+    fn note(&mut self, item: &ItemView) {
+        let header = item.header.as_ref().filter(|header| header.notice);
+        let Some(header) = header.filter(|_| item.quarantined.is_none()) else {
+            return;
+        };
+        self.given.insert(item.id, header.created);
+        for reference in &header.references {
+            if reference.relation == Relation::Supersedes
+                && let Some(author) = Author::of(header)
+            {
+                let about = self.superseding.entry(reference.bulletin).or_default();
+                about.push((author, header.created));
             }
         }
-        notices
+    }
+
+    /// A bulletin as it is by now.
+    fn shown(&self, item: &ItemView) -> Option<Disclosed> {
+        let mark = item.mark.as_ref().filter(|_| item.is_taken_back());
+        let at = mark.map(|mark| self.at(item, &mark.notice));
+        let mut shown = disclosed(item, at, |_| true)?;
+        shown.superseded = self.superseded(item, item.header.as_ref()?);
+        Some(shown)
+    }
+
+    fn at(&self, item: &ItemView, notice: &BulletinId) -> Timestamp {
+        self.given.get(notice).copied().unwrap_or(item.received)
     }
 
     /// When a bulletin was superseded by its own originator. A bulletin keeps the mark of its last notice
@@ -306,30 +492,17 @@ impl<'a> Notices<'a> {
         let mark = item.mark.as_ref();
         let mark = mark.filter(|mark| mark.relation == Relation::Supersedes);
         if let Some(mark) = mark {
-            return Some(
-                self.given
-                    .get(&mark.notice)
-                    .copied()
-                    .unwrap_or(item.received),
-            );
+            return Some(self.at(item, &mark.notice));
         }
         self.superseded_by_notice(&item.id, header)
     }
 
     fn superseded_by_notice(&self, id: &BulletinId, header: &HeaderView) -> Option<Timestamp> {
-        let author = author(header)?;
+        let author = Author::of(header)?;
         let notices = self.superseding.get(id)?.iter();
-        let own = notices.filter(|notice| self::author(notice) == Some(author));
-        own.map(|notice| notice.created).min()
+        let own = notices.filter(|(by, _)| *by == author);
+        own.map(|(_, at)| *at).min()
     }
-}
-
-/// Whose a bulletin is: a partner's, or an alias's that lasts. Of any other nobody knows whose it is.
-fn author(header: &HeaderView) -> Option<(Option<&PartnerId>, Option<&str>)> {
-    let alias = header.pseudonym.as_deref();
-    let lasting = alias.filter(|alias| !header.single_use && alias.starts_with("alias-"));
-    let author = (header.originator.as_ref(), lasting);
-    (author != (None, None) && alias == lasting).then_some(author)
 }
 
 #[cfg(test)]
@@ -367,7 +540,8 @@ mod tests {
             let references = json!([{"bulletin": id, "relation": "supersedes"}]);
             let (_, notice) = view(2, by.clone(), references);
             let mut notices = Notices::default();
-            notices.superseding.insert(id, vec![&notice]);
+            let author = Author::of(&notice).map(|author| (author, notice.created));
+            notices.superseding.insert(id, author.into_iter().collect());
             let found = notices.superseded_by_notice(&id, &header).is_some();
             assert_eq!(found, superseded, "{by} {of}");
         }

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::files::read;
-use crate::bulletin::Draft;
+use crate::bulletin::{Draft, DraftPart};
+use crate::formats::stanag4774::{ConfidentialityLabel, read_label};
 use crate::formats::warninglist::Warninglists;
-use crate::formats::{Labels, cap, misp, stix};
+use crate::formats::{Labels, cap, list, misp, stix};
+use crate::partner::PartnerId;
 
 /// Reads files, and keeps what of them is left out, with the reason.
-/// What was published of them before is not known here: nothing is superseded or taken back.
 pub(super) struct Import {
     labels: Labels,
+    label: Option<ConfidentialityLabel>,
     warninglists: Option<(PathBuf, Warninglists)>,
     pub(super) left_out: Vec<(PathBuf, String)>,
 }
@@ -20,17 +22,33 @@ fn wrong(file: &Path) -> impl Fn(&dyn std::fmt::Display) -> CliError + '_ {
     move |error| CliError::refused("invalid", format!("{}: {error}", file.display()))
 }
 
+/// Reads a MISP event.
+pub(super) fn event(file: &Path) -> Result<misp::Event, CliError> {
+    misp::read_event(&read(file)?).map_err(|error| wrong(file)(&error))
+}
+
 impl Import {
-    /// An import under these labels; `warninglists` is a directory of them.
-    pub(super) fn new(labels: Labels, warninglists: Option<&Path>) -> Result<Self, CliError> {
+    /// An import under these labels; `label` is a file of a confidentiality label, `warninglists` a
+    /// directory of them.
+    pub(super) fn new(
+        mut labels: Labels,
+        label: Option<&Path>,
+        warninglists: Option<&Path>,
+    ) -> Result<Self, CliError> {
         let mut found = None;
         if let Some(directory) = warninglists {
             let mut lists = Warninglists::default();
             add(directory, &mut lists, 2)?;
             found = Some((directory.to_owned(), lists));
         }
+        let label = label.map(|file| {
+            let label = read_label(&read(file)?).map_err(|error| wrong(file)(&error))?;
+            narrow(&mut labels, &label).map_err(|error| wrong(file)(&error))?;
+            Ok::<_, CliError>(label)
+        });
         Ok(Self {
             labels,
+            label: label.transpose()?,
             warninglists: found,
             left_out: Vec::new(),
         })
@@ -41,16 +59,26 @@ impl Import {
         let refused = bundle.refused.iter();
         self.left_out
             .extend(refused.map(|one| (file.to_owned(), one.to_string())));
-        Ok(stix::drafts(bundle, &self.labels))
+        let mut drafts = stix::drafts(bundle, &self.labels);
+        self.classify(&mut drafts);
+        Ok(drafts)
     }
 
-    pub(super) fn misp(&mut self, file: &Path) -> Result<Vec<Draft>, CliError> {
-        let event = misp::read_event(&read(file)?).map_err(|error| wrong(file)(&error))?;
-        let made = misp::drafts(&event, &self.labels, &[]).map_err(|error| wrong(file)(&error))?;
+    /// Makes bulletins of a MISP event, without references to what was made of it before; and whether there
+    /// is nothing left in it.
+    pub(super) fn misp(
+        &mut self,
+        file: &Path,
+        event: &misp::Event,
+    ) -> Result<(Vec<Draft>, bool), CliError> {
+        let made = misp::drafts(event, &self.labels, &[]).map_err(|error| wrong(file)(&error))?;
         let left_out = made.left_out.iter();
         self.left_out
             .extend(left_out.map(|one| (file.to_owned(), format!("{}: {}", one.what, one.reason))));
-        Ok(made.drafts)
+        let mut drafts = made.drafts;
+        self.leave_out_known(&mut drafts);
+        self.classify(&mut drafts);
+        Ok((drafts, made.is_emptied))
     }
 
     /// An update or a cancellation refers to messages of its own system, and not to bulletins: what it
@@ -65,7 +93,40 @@ impl Import {
             );
             self.left_out.push((file.to_owned(), reason));
         }
-        Ok(cap::draft(&alert, &self.labels, &[]))
+        let mut drafts = [cap::draft(&alert, &self.labels, &[])];
+        self.classify(&mut drafts);
+        let [draft] = drafts;
+        Ok(draft)
+    }
+
+    /// A list of indicators: CSV where its name says so, a value on each line otherwise.
+    pub(super) fn list(&mut self, file: &Path) -> Result<Vec<Draft>, CliError> {
+        let text = String::from_utf8(read(file)?)
+            .map_err(|_| wrong(file)(&"it is no text in UTF-8; save it so"))?;
+        let csv = file.extension().is_some_and(|extension| extension == "csv");
+        let listed = if csv {
+            list::read_csv(&text).map_err(|error| wrong(file)(&error))?
+        } else {
+            let listed = list::read_plain(&text);
+            listed.ok_or_else(|| wrong(file)(&"it is larger than what is read: split it"))?
+        };
+        let refused = listed.refused.iter();
+        self.left_out.extend(refused.map(|(number, value)| {
+            let reason =
+                format!("line {number}: `{value}` is no indicator that is known by its form");
+            (file.to_owned(), reason)
+        }));
+        let parts = listed.contents.into_iter().map(DraftPart::from);
+        let mut drafts = list::drafts(parts, &self.labels);
+        self.classify(&mut drafts);
+        Ok(drafts)
+    }
+
+    fn classify(&self, drafts: &mut [Draft]) {
+        for draft in drafts {
+            let label = self.label.as_ref();
+            draft.classification = label.map(|label| label.classification.clone());
+        }
     }
 
     /// Takes away what is on a warninglist, and drafts of which nothing is left.
@@ -86,6 +147,35 @@ impl Import {
         }
         drafts.retain(|draft| !draft.parts.is_empty());
     }
+
+    /// What the same event is published as depends on this, too.
+    pub(super) fn labels(&self) -> String {
+        format!("{:?} {:?}", self.labels, self.label)
+    }
+}
+
+/// Nobody to whom the label is not releasable is given what bears it. Its names are the policy's: those that
+/// are partners count, and where none is, it goes to nobody.
+fn narrow(labels: &mut Labels, label: &ConfidentialityLabel) -> Result<(), String> {
+    let Some(names) = &label.releasable_to else {
+        return Ok(());
+    };
+    let named: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    if labels.releasable_to.is_empty() {
+        labels.releasable_to = named;
+    } else {
+        labels
+            .releasable_to
+            .retain(|partner| named.contains(partner));
+    }
+    if labels.releasable_to.is_empty() {
+        return Err(format!(
+            "it is releasable to {}, and none of them is a partner here: a label names partners as \
+             norland.example",
+            names.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// Every `.json` of a directory and of those in it, as MISP's repository keeps its lists.

@@ -17,13 +17,16 @@ mod files;
 mod formats;
 mod hook;
 mod import;
+mod misp;
 mod node;
 mod notices;
 mod onward;
 mod partner;
 mod pki;
 mod policy;
+mod publish;
 mod report;
+mod sighting;
 mod status;
 mod taxii;
 mod treaty;
@@ -86,7 +89,7 @@ enum Noun {
     #[command(subcommand)]
     Agreement(agreement::Command),
     /// Publishes bulletins from files.
-    Publish(bulletins::PublishArgs),
+    Publish(publish::PublishArgs),
     /// Lists what was published here, and what became of it.
     Outbox(bulletins::OutboxArgs),
     /// Lists what was received here, or shows one bulletin.
@@ -108,6 +111,8 @@ enum Noun {
     /// What others ask to pass on of this partner's bulletins, and the answers.
     #[command(subcommand)]
     Consent(onward::ConsentVerb),
+    /// Says to a bulletin's originator that something of it was seen here, is a false positive or has expired.
+    Sighting(sighting::SightingArgs),
     /// Shows what became of a bulletin that was published here, recipient by recipient: on its way,
     /// acknowledged, taken, a recall applied, or what is missing.
     Follow(notices::FollowArgs),
@@ -179,7 +184,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Node(command) => node::run(command).await,
         Noun::Partner(command) => partner::run(command, report).await,
         Noun::Agreement(command) => agreement::run(command, report).await,
-        Noun::Publish(args) => bulletins::publish(args, report).await,
+        Noun::Publish(args) => publish::publish(args, report).await,
         Noun::Outbox(args) => bulletins::outbox(args, report).await,
         Noun::Inbox(args) => bulletins::inbox(args, report).await,
         Noun::Export(args) => formats::export(args, report).await,
@@ -189,6 +194,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Downgrade(args) => notices::downgrade(args, report).await,
         Noun::PassOn(args) => onward::pass_on(args, report).await,
         Noun::Consent(verb) => onward::consent(verb, report).await,
+        Noun::Sighting(args) => sighting::sighting(args, report).await,
         Noun::Follow(args) => notices::follow(args, report).await,
         Noun::Acknowledge(args) => notices::acknowledge(args, report).await,
         Noun::Receipt(args) => evidence::receipt(args, report).await,

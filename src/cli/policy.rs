@@ -124,7 +124,7 @@ pub(super) async fn of_broker(file: &BrokerFile) -> Result<Policy, CliError> {
 }
 
 /// A partner's own agreements. It does not know the others' standing: they count as active.
-async fn of_node(file: &NodeFile) -> Result<Policy, CliError> {
+pub(super) async fn of_node(file: &NodeFile) -> Result<Policy, CliError> {
     let Response::Policy(files) = file.ask(&Command::Policy).await? else {
         return Err(unexpected());
     };

@@ -1,11 +1,13 @@
 //! What people and machines are shown. The only place that prints.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstream::{eprintln, println};
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -14,6 +16,9 @@ use super::error::CliError;
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
 /// The widest table.
 const WIDTH: u16 = 100;
+
+/// What is done sooner shows no progress.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Where a command's results go.
 #[derive(Debug)]
@@ -72,15 +77,17 @@ impl Report {
         }
     }
 
-    /// A progress bar, where a person watches.
-    pub(super) fn progress(&self, what: &str, length: u64) -> ProgressBar {
-        if self.json || !std::io::stderr().is_terminal() {
-            return ProgressBar::hidden();
-        }
+    /// A progress bar, where a person watches, of what takes longer than a moment.
+    pub(super) fn progress(&self, what: &str, length: u64) -> Progress {
         let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
-        ProgressBar::new(length)
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            .with_message(what.to_owned())
+            .with_message(what.to_owned());
+        Progress {
+            bar,
+            watched: !self.json && std::io::stderr().is_terminal(),
+            shown: Cell::new(false),
+        }
     }
 
     /// Says why a command failed; returns its exit code.
@@ -93,6 +100,39 @@ impl Report {
             eprintln!("error: {error}");
         }
         ExitCode::from(error.exit_code())
+    }
+}
+
+/// How far something has come.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    watched: bool,
+    shown: Cell<bool>,
+}
+
+impl Progress {
+    /// So many more are done.
+    pub(super) fn inc(&self, more: u64) {
+        self.bar.inc(more);
+        self.look();
+    }
+
+    /// So many are done.
+    pub(super) fn set_position(&self, done: u64) {
+        self.bar.set_position(done);
+        self.look();
+    }
+
+    /// Leaves nothing on the terminal.
+    pub(super) fn finish_and_clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn look(&self) {
+        if self.watched && !self.shown.get() && self.bar.elapsed() >= MOMENT {
+            self.shown.set(true);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 

@@ -6,14 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use thiserror::Error;
+
 use super::stix::typed_indicator;
-use super::{Disclosed, DisclosedPart};
+use super::{Disclosed, DisclosedPart, Labels};
 use crate::bulletin::content::{Context, Indicator, Line, Md5, Sha1, Sha256, Sha512};
-use crate::bulletin::{BulletinId, Content, Tlp};
+use crate::bulletin::{BulletinId, Content, Draft, DraftPart, Tlp};
 use crate::clock::Timestamp;
 
 /// The most lines of a list that is read.
 pub const MAX_LINES: usize = 1_000_000;
+/// Indicators of one bulletin, as for STIX.
+const MAX_PARTS: usize = 1_000;
 /// The largest list that is read.
 pub const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
 
@@ -36,40 +40,70 @@ pub struct Entry {
     pub comment: String,
 }
 
-/// The values of these bulletins that are good now, each once: of several, that which is good longest,
+/// The values of bulletins that are good at one moment, each once: of several, that which is good longest,
 /// and at the strictest level of them.
-pub fn entries<'a>(
-    bulletins: impl IntoIterator<Item = &'a Disclosed>,
+#[derive(Clone, Debug)]
+pub struct Entries {
     now: Timestamp,
-) -> Vec<Entry> {
-    let mut found: BTreeMap<(&'static str, String), Entry> = BTreeMap::new();
-    for bulletin in bulletins {
+    found: BTreeMap<(&'static str, String), Entry>,
+}
+
+impl Entries {
+    /// None yet.
+    pub const fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Adds those of a bulletin.
+    pub fn add(&mut self, bulletin: &Disclosed) {
+        let now = self.now;
         let good = bulletin.ended().is_none() && !bulletin.exercise && bulletin.valid_from <= now;
         if !good {
-            continue;
+            return;
         }
-        for part in &bulletin.parts {
-            for entry in entries_of(bulletin, part, now) {
-                if entry.expires <= now || entry.confidence == Some(0) {
-                    continue;
+        let entries = bulletin
+            .parts
+            .iter()
+            .flat_map(|part| entries_of(bulletin, part, now));
+        for entry in entries {
+            if entry.expires <= now || entry.confidence == Some(0) {
+                continue;
+            }
+            let key = (entry.kind, entry.value.clone());
+            match self.found.get_mut(&key) {
+                None => {
+                    self.found.insert(key, entry);
                 }
-                let key = (entry.kind, entry.value.clone());
-                match found.get_mut(&key) {
-                    None => {
-                        found.insert(key, entry);
+                Some(known) => {
+                    let tlp = known.tlp.max(entry.tlp);
+                    if known.expires < entry.expires {
+                        *known = entry;
                     }
-                    Some(known) => {
-                        let tlp = known.tlp.max(entry.tlp);
-                        if known.expires < entry.expires {
-                            *known = entry;
-                        }
-                        known.tlp = tlp;
-                    }
+                    known.tlp = tlp;
                 }
             }
         }
     }
-    found.into_values().collect()
+
+    /// All of them, by kind and value.
+    pub fn finish(self) -> Vec<Entry> {
+        self.found.into_values().collect()
+    }
+}
+
+/// [`Entries`] of these bulletins.
+pub fn entries<'a>(
+    bulletins: impl IntoIterator<Item = &'a Disclosed>,
+    now: Timestamp,
+) -> Vec<Entry> {
+    let mut entries = Entries::new(now);
+    for bulletin in bulletins {
+        entries.add(bulletin);
+    }
+    entries.finish()
 }
 
 fn entries_of(bulletin: &Disclosed, part: &DisclosedPart, now: Timestamp) -> Vec<Entry> {
@@ -221,8 +255,105 @@ pub fn read_plain(text: &str) -> Option<Listed> {
     Some(listed)
 }
 
+/// A CSV list that cannot be read.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ListError {
+    /// Too large.
+    #[error(
+        "it is larger than what is read, {MAX_LIST_BYTES} bytes and {MAX_LINES} lines: split it"
+    )]
+    TooLarge,
+    /// Without values.
+    #[error("its first line names no column `value` (or `indicator`)")]
+    NoValues,
+    /// No CSV.
+    #[error("it is no CSV: {0}")]
+    NoCsv(String),
+}
+
+/// Reads a CSV list with a header: a column `value` or `indicator`, and where they are there `comment`
+/// and `confidence` (0 to 100). What a value is, its form tells; what [`csv`] writes is read, too.
+pub fn read_csv(text: &str) -> Result<Listed, ListError> {
+    if text.len() > MAX_LIST_BYTES {
+        return Err(ListError::TooLarge);
+    }
+    let no_csv = |error: csv::Error| ListError::NoCsv(error.to_string());
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let header = reader.headers().map_err(no_csv)?;
+    let column = |name: &str| {
+        let mut names = header.iter();
+        names.position(|one| {
+            one.trim_start_matches('\u{feff}')
+                .eq_ignore_ascii_case(name)
+        })
+    };
+    let value = column("value").or_else(|| column("indicator"));
+    let value = value.ok_or(ListError::NoValues)?;
+    let (comment, confidence) = (column("comment"), column("confidence"));
+    let mut listed = Listed::default();
+    for (number, record) in (2..).zip(reader.records()) {
+        if number > MAX_LINES {
+            return Err(ListError::TooLarge);
+        }
+        let record = record.map_err(no_csv)?;
+        let cell = |at: Option<usize>| at.and_then(|at| record.get(at)).unwrap_or_default();
+        let text = cell(Some(value)).trim_start_matches('\'');
+        if text.is_empty() {
+            continue;
+        }
+        let context = Context {
+            first_seen: None,
+            last_seen: None,
+            confidence: cell(confidence).parse().ok(),
+            comment: cell(comment).trim_start_matches('\'').parse().ok(),
+        };
+        let context = Some(context).filter(|context| *context != Context::default());
+        let content = content_of(text).map(|content| in_context(content, context));
+        match content.filter(|content| content.validate().is_ok()) {
+            Some(content) => listed.contents.push(content),
+            None => listed.refused.push((
+                number,
+                text.chars().filter(|c| !c.is_control()).take(80).collect(),
+            )),
+        }
+    }
+    Ok(listed)
+}
+
+fn in_context(mut content: Content, said: Option<Context>) -> Content {
+    match &mut content {
+        Content::Ip(one) => one.context = said,
+        Content::IpRange(one) => one.context = said,
+        Content::Domain(one) => one.context = said,
+        Content::Url(one) => one.context = said,
+        Content::Email(one) => one.context = said,
+        Content::File(one) => one.context = said,
+        _ => {}
+    }
+    content
+}
+
+/// Bulletins of what a list says, in its order.
+pub fn drafts(parts: impl Iterator<Item = DraftPart>, labels: &Labels) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    let mut some = Vec::new();
+    for part in parts {
+        some.push(part);
+        if some.len() == MAX_PARTS {
+            drafts.push(labels.draft(labels.tlp, std::mem::take(&mut some)));
+        }
+    }
+    if !some.is_empty() {
+        drafts.push(labels.draft(labels.tlp, some));
+    }
+    drafts
+}
+
 /// An indicator by its form.
-fn content_of(text: &str) -> Option<Content> {
+pub(super) fn content_of(text: &str) -> Option<Content> {
     fn of<T: std::str::FromStr>(text: &str) -> Option<Indicator<T>> {
         let value = text.parse().ok()?;
         Some(Indicator {

@@ -7,6 +7,7 @@ mod disclosed;
 mod labels;
 pub mod list;
 pub mod misp;
+pub mod sighting;
 pub mod stanag4774;
 pub mod stix;
 pub mod warninglist;

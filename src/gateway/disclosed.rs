@@ -1,9 +1,12 @@
 //! A bulletin of the inbox, as far as a reader may have it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bulletin::{Admiralty, Marking};
 use crate::clock::Timestamp;
 use crate::formats::{Disclosed, DisclosedPart};
 use crate::node::{HeaderView, ItemView};
+use crate::partner::PartnerId;
 
 /// A bulletin as exports take it, with those of its parts that `shows` lets through by their numbers;
 /// `taken_back` is when it was. `None` for notices, which say what became of others.
@@ -47,6 +50,28 @@ pub fn disclosed(
         superseded: None,
         parts: parts.collect(),
     })
+}
+
+/// Whose a bulletin is: a partner's, or an alias's that lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partner: Option<PartnerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+}
+
+impl Author {
+    /// `None` where nobody knows whose it is.
+    pub fn of(header: &HeaderView) -> Option<Self> {
+        let alias = header.pseudonym.as_deref();
+        let lasting = alias.filter(|alias| !header.single_use && alias.starts_with("alias-"));
+        let known = header.originator.is_some() || lasting.is_some();
+        (known && alias == lasting).then(|| Self {
+            partner: header.originator.clone(),
+            alias: lasting.map(str::to_owned),
+        })
+    }
 }
 
 /// Who is named as its author: a partner, or an alias that lasts.

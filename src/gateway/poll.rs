@@ -4,16 +4,17 @@
 //! How far it has come is kept with the outbox, by the server's own `date_added`; what was published of an
 //! object's version is kept, too, so that nothing is published twice, whatever the server shows again.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use url::Url;
 
-use super::exchange::publish;
-use super::taxii::{AddError, Status, timestamp};
+use super::exchange::{publish, sightings};
+use super::taxii::{AddError, timestamp};
 use crate::clock::Timestamp;
 use crate::node::{Applications, PollConfig};
 use crate::transport::{Trouble, http_agent};
@@ -28,6 +29,8 @@ const LIMIT: usize = 500;
 const MAX_PAGES: usize = 10_000;
 /// The longest page token that is sent back.
 const MAX_TOKEN: usize = 4_096;
+/// What was said of objects that cannot be published, so that each is said once: the last so many.
+const MAX_TOLD: usize = 10_000;
 const TAXII: &str = "application/taxii+json;version=2.1";
 const LAST: &str = "x-taxii-date-added-last";
 
@@ -166,13 +169,41 @@ impl Poll {
         let collection = format!("poll:{}", self.config.name);
         let labels = &self.config.labels;
         let by = publish::By::Poll(&collection);
-        let status = publish::add(&self.node, by, &collection, labels, objects)?;
-        let Status { failures, .. } = &status;
-        for one in failures {
+        let find = |id: &str| sightings::anywhere(&self.node, id);
+        let status = publish::add(&self.node, by, &collection, labels, objects, &find)?;
+        let mut told = self.told()?;
+        let before = told.len();
+        for one in &status.failures {
             let (id, reason) = (&one.id, one.message.as_deref().unwrap_or_default());
-            tracing::warn!(poll = self.config.name, id, reason, "not published");
+            // What has no version bears the moment of the request.
+            let version = Some(&one.version).filter(|one| **one != status.request_timestamp);
+            let version = version.map(String::as_str).unwrap_or_default();
+            let words = [id, version, reason].join("\n");
+            let digest = ring::digest::digest(&ring::digest::SHA256, words.as_bytes());
+            let digest = HEXLOWER.encode(&digest.as_ref()[..16]);
+            if !told.contains(&digest) {
+                tracing::warn!(poll = self.config.name, id, reason, "not published");
+                told.push_back(digest);
+            }
+        }
+        if told.len() > before {
+            told.drain(..told.len().saturating_sub(MAX_TOLD));
+            let row = serde_json::to_vec(&told).map_err(|error| Trouble::new("internal", error))?;
+            self.node.keep(&[(self.told_key(), row)], &[])?;
         }
         Ok(())
+    }
+
+    fn told_key(&self) -> Vec<u8> {
+        format!("taxii/told/{}", self.config.name).into_bytes()
+    }
+
+    /// What was said of objects that cannot be published. They are shown again and again, at the least where
+    /// they are the last that was added.
+    fn told(&self) -> Result<VecDeque<String>, Trouble> {
+        let row = self.node.row(&self.told_key())?;
+        let told = row.and_then(|row| serde_json::from_slice(&row).ok());
+        Ok(told.unwrap_or_default())
     }
 
     fn key(&self) -> Vec<u8> {

@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::notices::{self, NoticeDraft};
-use super::view::ItemView;
-use super::{Shared, local};
+use super::view::{self, ItemView};
+use super::{Shared, evidence, local};
+use crate::agreement::RatifiedAgreement;
 use crate::bulletin::{BulletinId, Draft};
 use crate::clock::{Clock, Entropy};
+use crate::partner::PartnerId;
 use crate::store::OutboxState;
 use crate::transport::Trouble;
 
@@ -81,6 +83,28 @@ impl Applications {
                 }
             }
         }))
+    }
+
+    /// This node's partner.
+    pub fn partner(&self) -> PartnerId {
+        self.shared.config.spiffe_id.partner().clone()
+    }
+
+    /// The agreements in force, as this node verified them.
+    pub fn agreements(&self) -> Vec<RatifiedAgreement> {
+        let trusted = evidence::trusted(&self.shared);
+        let in_force = trusted.in_force.iter();
+        in_force
+            .filter_map(|id| trusted.agreements.get(id).cloned())
+            .collect()
+    }
+
+    /// The bulletin of this id that was received here.
+    pub fn received(&self, id: &BulletinId) -> Result<Option<ItemView>, Trouble> {
+        let Some((number, bytes)) = self.shared.store.inbox_item(id)? else {
+            return Ok(None);
+        };
+        Ok(Some(view::item(&self.shared, number, &bytes)?))
     }
 
     /// Puts and removes rows of an application's own, all of them with one sync.

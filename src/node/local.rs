@@ -25,6 +25,8 @@ use crate::transport::{LocalListener, Trouble};
 
 /// Items and statuses in one answer: larger inboxes are read in pages.
 const MAX_PAGE: usize = 256;
+/// The longest name of a note.
+const MAX_NOTE_NAME: usize = 256;
 /// The longest a request waits.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
@@ -104,6 +106,16 @@ pub enum Command {
     Acknowledge {
         /// Which.
         id: BulletinId,
+    },
+    /// What a command noted under these names.
+    Noted {
+        /// Which.
+        names: Vec<String>,
+    },
+    /// Notes something under names of a command's own, all of it with one sync.
+    Note {
+        /// Each with its text.
+        notes: Vec<(String, String)>,
     },
     /// What hooks gave up on.
     DeadLetters,
@@ -192,6 +204,8 @@ pub enum Response {
     Fork(Option<String>),
     /// To `export`: the file's text.
     Exported(String),
+    /// To `noted`: the text under each name, where there is one.
+    Noted(Vec<Option<String>>),
     /// To `dead-letters`.
     DeadLetters(Vec<DeadLetter>),
     /// To `letters`: how many.
@@ -263,6 +277,8 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::Receipts { about, wait } => receipts(shared, about, wait).await,
         Command::Fork => blocking(move || Ok(Response::Fork(fork(&shared)?))).await,
         Command::Export { id } => blocking(move || export::bulletin(&shared, &id)).await,
+        Command::Noted { names } => blocking(move || noted(&shared, &names)).await,
+        Command::Note { notes } => blocking(move || note(&shared, notes)).await,
         Command::DeadLetters => {
             blocking(move || Ok(Response::DeadLetters(hook::dead(&shared)?))).await
         }
@@ -449,6 +465,32 @@ fn advance(shared: &Shared, name: &str, to: u64) -> Result<Response, Trouble> {
     let before = shared.store.consumer(name)?;
     shared.store.advance(name, to)?;
     declare::taken(shared, before, to).map_err(|error| Trouble::new("declaration", error))?;
+    Ok(Response::Advanced)
+}
+
+/// Where a note is kept, beside the rows of doors.
+fn note_key(name: &str) -> Vec<u8> {
+    format!("note/{name}").into_bytes()
+}
+
+fn noted(shared: &Shared, names: &[String]) -> Result<Response, Trouble> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let row = shared.store.row(&note_key(name))?;
+        found.push(row.and_then(|row| String::from_utf8(row.into()).ok()));
+    }
+    Ok(Response::Noted(found))
+}
+
+fn note(shared: &Shared, notes: Vec<(String, String)>) -> Result<Response, Trouble> {
+    let put = notes.into_iter().map(|(name, text)| {
+        let fits = !name.is_empty() && name.len() <= MAX_NOTE_NAME;
+        let key = fits.then(|| note_key(&name));
+        let key = key.ok_or_else(|| Trouble::new("bad_request", "a name has 1 to 256 bytes"));
+        Ok((key?, text.into_bytes()))
+    });
+    let put = put.collect::<Result<Vec<_>, Trouble>>()?;
+    shared.store.keep_rows(&put, &[])?;
     Ok(Response::Advanced)
 }
 

@@ -9,8 +9,8 @@ mod wire;
 
 pub use types::{
     Action, Attachment, BankAccount, Certificate, Content, Context, DetectionRule, Document,
-    DocumentKind, File, Indicator, Narrative, Person, RuleLanguage, Sighting, Source, Stix,
-    Telephone, TlsFingerprint, TlsMethod, Vehicle, VehicleKind, Vulnerability, Warning,
+    DocumentKind, File, Indicator, Narrative, Person, RuleLanguage, Sighting, SightingMark, Source,
+    Stix, Telephone, TlsFingerprint, TlsMethod, Vehicle, VehicleKind, Vulnerability, Warning,
 };
 pub use value::{
     AsNumber, Bic, Country, Domain, Email, Iban, Icao24, Imo, InvalidValue, IpAddress, IpRange,

@@ -5,6 +5,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::error::MAX_RELEASABLE_TO;
+use super::super::header::BulletinId;
 use super::super::labels::PartClass;
 use super::super::originator::{Identity, is_agreement_name};
 use super::super::taxonomy::Region;
@@ -15,6 +16,7 @@ use super::value::{
 };
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
+use crate::proof::Digest;
 
 /// What a part says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,7 +172,7 @@ impl Content {
                 .map_or_else(|| first_line(one.text.as_str()), ToString::to_string),
             Self::Source(one) => first_line(one.description.as_str()),
             Self::Action(one) => first_line(one.text.as_str()),
-            Self::Sighting(one) => format!("{} seen {} times", one.of, one.count),
+            Self::Sighting(one) => one.summary(),
             Self::Attachment(one) => format!("{} ({} bytes)", one.name, one.data.len()),
             Self::Stix(stix) => format!("STIX object of {} bytes", stix.json.len()),
             Self::Audience(partners) => format!("{} partners", partners.len()),
@@ -197,9 +199,7 @@ impl Content {
                 Err("a place has both latitude (-90 to 90) and longitude (-180 to 180), or neither")
             }
             Self::Vehicle(vehicle) => vehicle.check(),
-            Self::Sighting(sighting) if !ordered(sighting.first, sighting.last) => {
-                Err("the sighting was last seen before it was first seen")
-            }
+            Self::Sighting(sighting) => sighting.check(),
             Self::Audience(partners) if partners.len() > MAX_RELEASABLE_TO => {
                 Err("the audience names too many partners")
             }
@@ -676,12 +676,24 @@ fields! {
     }
 }
 
+words! {
+    /// What is said of an indicator by who used it; MISP numbers the three 0, 1 and 2.
+    SightingMark {
+        /// It was seen.
+        Seen = "seen",
+        /// It fires on what is harmless.
+        FalsePositive = "false-positive",
+        /// It does not hold any more.
+        Expired = "expired",
+    }
+}
+
 fields! {
-    /// That something was seen.
+    /// That something was seen, or is a false positive, or has expired.
     Sighting {
         /// A value, or the id of a bulletin.
         of: Line,
-        /// How often.
+        /// How often it was seen; 0 for a false positive and for what has expired.
         count: u64,
         ;
         /// First.
@@ -690,6 +702,47 @@ fields! {
         last: Timestamp,
         /// Where.
         place: Line,
+        /// What is said of it; absent: that it was seen.
+        mark: SightingMark,
+        /// The bulletin in which it was received.
+        bulletin: BulletinId,
+        /// The hash of its part's leaf in that bulletin; absent: all of the bulletin.
+        part: Digest,
+        /// The id by which STIX exports name that part, where they make an object of it.
+        object: Line,
+    }
+}
+
+impl Sighting {
+    /// What is said of it.
+    pub fn says(&self) -> SightingMark {
+        self.mark.unwrap_or(SightingMark::Seen)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if matches!((self.first, self.last), (Some(first), Some(last)) if first > last) {
+            return Err("the sighting was last seen before it was first seen");
+        }
+        // Whoever reads the count alone is not told that it was seen.
+        if self.says() != SightingMark::Seen && self.count > 0 {
+            return Err("a false positive, or what has expired, has a count of 0");
+        }
+        if self.bulletin.is_none() && (self.part.is_some() || self.object.is_some()) {
+            return Err("a sighting that names a part or an object names their bulletin");
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> String {
+        let says = match self.says() {
+            SightingMark::Seen => format!("{} seen {} times", self.of, self.count),
+            SightingMark::FalsePositive => format!("{} is a false positive", self.of),
+            SightingMark::Expired => format!("{} has expired", self.of),
+        };
+        match self.bulletin {
+            Some(id) if self.part.is_some() => format!("{says}, of bulletin {id}"),
+            _ => says,
+        }
     }
 }
 

@@ -5,16 +5,18 @@ use prost::Message;
 use thiserror::Error;
 
 use super::super::error::MAX_PART_BYTES;
+use super::super::header::BulletinId;
 use super::super::labels::PartClass;
 use super::super::originator::Identity;
 use super::types::{
     Action, Attachment, BankAccount, Certificate, Content, Context, DetectionRule, Document,
-    DocumentKind, File, Indicator, Narrative, Person, RuleLanguage, Sighting, Source, Stix,
-    Telephone, TlsFingerprint, TlsMethod, Vehicle, VehicleKind, Vulnerability, Warning,
+    DocumentKind, File, Indicator, Narrative, Person, RuleLanguage, Sighting, SightingMark, Source,
+    Stix, Telephone, TlsFingerprint, TlsMethod, Vehicle, VehicleKind, Vulnerability, Warning,
 };
 use super::value::InvalidValue;
 use crate::clock::Timestamp;
 use crate::partner::{signature_from_wire, signature_to_wire};
+use crate::proof::Digest;
 use crate::proto;
 use crate::proto::content::Content as Wire;
 
@@ -205,6 +207,16 @@ fn write_more(content: &Content) -> Wire {
             first: one.first.map(Timestamp::micros),
             last: one.last.map(Timestamp::micros),
             place: text(one.place.as_ref()),
+            mark: one.mark.map_or("", SightingMark::as_str).to_owned(),
+            bulletin: one
+                .bulletin
+                .map(|id| Bytes::copy_from_slice(&id.0))
+                .unwrap_or_default(),
+            part: one
+                .part
+                .map(|leaf| Bytes::copy_from_slice(leaf.as_bytes()))
+                .unwrap_or_default(),
+            object: text(one.object.as_ref()),
         }),
         Content::Attachment(one) => Wire::Attachment(proto::Attachment {
             name: one.name.to_string(),
@@ -323,6 +335,10 @@ fn read_more(wire: Wire) -> Read<Content> {
             first: moment(one.first)?,
             last: moment(one.last)?,
             place: optional("place", &one.place)?,
+            mark: sighting_mark(&one.mark)?,
+            bulletin: sighted_bulletin(&one.bulletin)?,
+            part: sighted_part(&one.part)?,
+            object: optional("object", &one.object)?,
         }),
         Wire::Attachment(one) => Content::Attachment(Attachment {
             name: required("name", &one.name)?,
@@ -445,6 +461,24 @@ fn list<T: Parsed>(field: &'static str, items: &[String]) -> Read<Vec<T>> {
         ));
     }
     items.iter().map(|text| required(field, text)).collect()
+}
+
+fn sighting_mark(text: &str) -> Read<Option<SightingMark>> {
+    let unknown = InvalidContent::Rule("what the sighting says is unknown");
+    let mark = (!text.is_empty()).then(|| SightingMark::from_text(text).ok_or(unknown));
+    mark.transpose()
+}
+
+fn sighted_bulletin(bytes: &[u8]) -> Read<Option<BulletinId>> {
+    let wrong = |_| InvalidContent::Rule("the id of a sighting's bulletin has 16 bytes");
+    let id = (!bytes.is_empty()).then(|| bytes.try_into().map(BulletinId).map_err(wrong));
+    id.transpose()
+}
+
+fn sighted_part(bytes: &[u8]) -> Read<Option<Digest>> {
+    let wrong = |_| InvalidContent::Rule("the hash of a sighting's part has 32 bytes");
+    let part = (!bytes.is_empty()).then(|| bytes.try_into().map_err(wrong));
+    part.transpose()
 }
 
 fn moment(micros: Option<i64>) -> Read<Option<Timestamp>> {

@@ -39,6 +39,9 @@ pub struct Event {
     /// `YYYY-MM-DD`.
     #[serde(default)]
     pub date: String,
+    /// When it was changed last, in seconds since 1970.
+    #[serde(default, deserialize_with = "number")]
+    pub timestamp: Option<u64>,
     /// 1 high to 4 undefined.
     #[serde(default, deserialize_with = "number")]
     pub threat_level_id: Option<u64>,

@@ -6,11 +6,12 @@ use time::macros::format_description;
 
 use crate::bulletin::content::{
     Context, DetectionRule, File, Line, Md5, Narrative, Person, RuleLanguage, Sha1, Sha256, Sha512,
-    TlsMethod,
+    Sighting, SightingMark, TlsMethod,
 };
 use crate::bulletin::{Content, Precedence, Tlp};
 use crate::clock::Timestamp;
 use crate::formats::derived::derived;
+use crate::formats::list::content_of;
 use crate::formats::stix::typed_indicator;
 use crate::formats::{Disclosed, DisclosedPart};
 
@@ -28,21 +29,7 @@ pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
     if bulletin.parts.is_empty() {
         return None;
     }
-    let id = bulletin.id.to_string();
-    let mut leaves: Vec<&str> = bulletin.parts.iter().map(|part| &*part.leaf).collect();
-    leaves.sort_unstable();
-    let words: Vec<&str> = ["misp-event", &id].into_iter().chain(leaves).collect();
-    let mut export = Export {
-        bulletin,
-        timestamp: unix(bulletin.ended().unwrap_or(bulletin.created)),
-        attributes: Vec::new(),
-        objects: Vec::new(),
-        tags: Vec::new(),
-        count: 0,
-    };
-    for part in &bulletin.parts {
-        export.part(part);
-    }
+    let export = Export::of(bulletin);
     let name = bulletin.originator.as_deref().unwrap_or("undisclosed");
     let threat = match bulletin.precedence {
         Precedence::Flash | Precedence::Immediate => "1",
@@ -54,7 +41,7 @@ pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
         .unwrap_or_default();
     let tags = export.all_tags();
     Some(json!({"Event": {
-        "uuid": derived(&words).to_string(),
+        "uuid": event_uuid(bulletin),
         "info": info(bulletin),
         "date": date,
         "timestamp": export.timestamp,
@@ -68,6 +55,20 @@ pub fn event_of(bulletin: &Disclosed) -> Option<Value> {
         "Attribute": export.attributes,
         "Object": export.objects,
     }}))
+}
+
+/// The UUID of [`event_of`] a bulletin, whatever became of it since.
+pub fn event_uuid(bulletin: &Disclosed) -> String {
+    let id = bulletin.id.to_string();
+    let mut leaves: Vec<&str> = bulletin.parts.iter().map(|part| &*part.leaf).collect();
+    leaves.sort_unstable();
+    let words: Vec<&str> = ["misp-event", &id].into_iter().chain(leaves).collect();
+    derived(&words).to_string()
+}
+
+/// The UUIDs of the attributes of [`event_of`] a bulletin, each with the leaf of its part.
+pub(super) fn attributes_of(bulletin: &Disclosed) -> Vec<(String, String)> {
+    Export::of(bulletin).made
 }
 
 /// The title of a narrative that goes as far as the bulletin itself.
@@ -123,6 +124,26 @@ struct Export<'a> {
     tags: Vec<String>,
     /// Attributes so far, which tells those of one part apart.
     count: usize,
+    /// Their UUIDs, each with the leaf of its part.
+    made: Vec<(String, String)>,
+}
+
+impl<'a> Export<'a> {
+    fn of(bulletin: &'a Disclosed) -> Self {
+        let mut export = Self {
+            bulletin,
+            timestamp: unix(bulletin.ended().unwrap_or(bulletin.created)),
+            attributes: Vec::new(),
+            objects: Vec::new(),
+            tags: Vec::new(),
+            count: 0,
+            made: Vec::new(),
+        };
+        for part in &bulletin.parts {
+            export.part(part);
+        }
+        export
+    }
 }
 
 impl Export<'_> {
@@ -173,13 +194,15 @@ impl Export<'_> {
             value,
             &number,
         ];
+        let uuid = derived(&words).to_string();
+        self.made.push((uuid.clone(), part.leaf.clone()));
         let comment = context.and_then(|context| context.comment.as_ref());
         // What has no confidence at all is not for detection; nor is what was taken back or superseded,
         // or an exercise.
         let doubted = context.is_some_and(|context| context.confidence == Some(0));
         let real = self.bulletin.ended().is_none() && !self.bulletin.exercise;
         let mut attribute = Map::from_iter([
-            ("uuid".to_owned(), derived(&words).to_string().into()),
+            ("uuid".to_owned(), uuid.into()),
             ("type".to_owned(), kind.into()),
             ("category".to_owned(), category(kind).into()),
             ("value".to_owned(), value.into()),
@@ -306,6 +329,7 @@ impl Export<'_> {
                 attribute["data"] = BASE64.encode(&one.data).into();
                 self.attributes.push(attribute);
             }
+            Content::Sighting(one) if one.bulletin.is_some() => self.sighting(part, one),
             Content::Audience(_) | Content::Identity(_) | Content::Stix(_) => {}
             // No type of MISP's says it: its fields, for analysts.
             content => {
@@ -314,6 +338,43 @@ impl Export<'_> {
                 self.add(part, "text", &text, None);
             }
         }
+    }
+
+    /// A sighting of what this reader published: its value, with what was said of it.
+    fn sighting(&mut self, part: &DisclosedPart, one: &Sighting) {
+        let of = one.of.as_str();
+        let kind = match content_of(of) {
+            Some(Content::Ip(_) | Content::IpRange(_)) => "ip-dst",
+            Some(Content::Domain(_)) => "domain",
+            Some(Content::Url(_)) => "url",
+            Some(Content::Email(_)) => "email",
+            Some(Content::File(_)) => match of.len() {
+                32 => "md5",
+                40 => "sha1",
+                64 => "sha256",
+                _ => "sha512",
+            },
+            _ => "text",
+        };
+        let mut attribute = self.attribute(part, kind, of, None);
+        attribute["to_ids"] = false.into();
+        let summary = Content::Sighting(one.clone()).summary();
+        let place = one.place.as_ref().map(|place| format!(", at {place}"));
+        attribute["comment"] = (summary + &place.unwrap_or_default()).into();
+        let number = match one.says() {
+            SightingMark::Seen => "0",
+            SightingMark::FalsePositive => "1",
+            SightingMark::Expired => "2",
+        };
+        let uuid = attribute["uuid"].as_str().unwrap_or_default().to_owned();
+        let source = self.bulletin.originator.as_deref().unwrap_or("undisclosed");
+        attribute["Sighting"] = json!([{
+            "uuid": derived(&["misp-sighting", &uuid]).to_string(),
+            "type": number,
+            "date_sighting": unix(one.last.or(one.first).unwrap_or(self.bulletin.created)),
+            "source": source,
+        }]);
+        self.attributes.push(attribute);
     }
 
     /// `filename|sha256` where that is all, and a file object otherwise.

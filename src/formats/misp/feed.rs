@@ -1,7 +1,7 @@
 //! The files of a feed directory, which MISP and `PyMISP` read as it stands.
 
 use md5::{Digest, Md5};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::export::event_of;
 use crate::formats::Disclosed;
@@ -18,40 +18,63 @@ pub struct Feed {
     pub hashes: String,
 }
 
-/// The feed of these bulletins. What was taken back or superseded stays in it, with its attributes marked as
-/// deleted, so that whoever has read it before forgets it.
+/// One event of a feed, as its three files have it.
+#[derive(Clone, Debug)]
+pub struct FeedEvent {
+    /// Its UUID.
+    pub uuid: String,
+    /// Its own file.
+    pub event: String,
+    /// Its value in `manifest.json`, under the UUID.
+    pub manifest: String,
+    /// Its lines in `hashes.csv`.
+    pub hashes: String,
+}
+
+/// A bulletin in a feed. One that was taken back or superseded stays in it, with its attributes marked as
+/// deleted, so that whoever has read it before forgets it. `None` where nothing of it is there.
+pub fn feed_event(bulletin: &Disclosed) -> Option<FeedEvent> {
+    let whole = event_of(bulletin)?;
+    let event = &whole["Event"];
+    let uuid = event["uuid"].as_str().unwrap_or_default().to_owned();
+    let names = [
+        "Orgc",
+        "Tag",
+        "info",
+        "date",
+        "analysis",
+        "threat_level_id",
+        "timestamp",
+    ];
+    let entry = names.map(|name| (name.to_owned(), event[name].clone()));
+    let inner = event["Object"].as_array().into_iter().flatten();
+    let inner = inner.flat_map(|object| object["Attribute"].as_array().into_iter().flatten());
+    let outer = event["Attribute"].as_array().into_iter().flatten();
+    let mut hashes = String::new();
+    for attribute in outer.chain(inner) {
+        for value in parts_of(attribute) {
+            let hash = data_encoding::HEXLOWER.encode(&Md5::digest(value.as_bytes()));
+            hashes.extend([&hash, ",", &uuid, "\n"]);
+        }
+    }
+    Some(FeedEvent {
+        manifest: Value::Object(Map::from_iter(entry)).to_string(),
+        event: whole.to_string(),
+        hashes,
+        uuid,
+    })
+}
+
+/// The feed of these bulletins, held whole: for a few of them.
 pub fn feed<'a>(bulletins: impl IntoIterator<Item = &'a Disclosed>) -> Feed {
     let mut feed = Feed::default();
-    let mut manifest = Map::new();
-    for bulletin in bulletins {
-        let Some(whole) = event_of(bulletin) else {
-            continue;
-        };
-        let event = &whole["Event"];
-        let uuid = event["uuid"].as_str().unwrap_or_default().to_owned();
-        let names = [
-            "Orgc",
-            "Tag",
-            "info",
-            "date",
-            "analysis",
-            "threat_level_id",
-            "timestamp",
-        ];
-        let entry = names.map(|name| (name.to_owned(), event[name].clone()));
-        manifest.insert(uuid.clone(), Map::from_iter(entry).into());
-        let inner = event["Object"].as_array().into_iter().flatten();
-        let inner = inner.flat_map(|object| object["Attribute"].as_array().into_iter().flatten());
-        let outer = event["Attribute"].as_array().into_iter().flatten();
-        for attribute in outer.chain(inner) {
-            for value in parts_of(attribute) {
-                let hash = data_encoding::HEXLOWER.encode(&Md5::digest(value.as_bytes()));
-                feed.hashes.extend([&hash, ",", &uuid, "\n"]);
-            }
-        }
-        feed.events.push((uuid, whole.to_string()));
+    let mut manifest = Vec::new();
+    for one in bulletins.into_iter().filter_map(feed_event) {
+        manifest.push(format!("\"{}\":{}", one.uuid, one.manifest));
+        feed.hashes.push_str(&one.hashes);
+        feed.events.push((one.uuid, one.event));
     }
-    feed.manifest = json!(manifest).to_string();
+    feed.manifest = format!("{{{}}}", manifest.join(","));
     feed
 }
 

@@ -29,6 +29,8 @@ pub struct Imported {
     pub drafts: Vec<Draft>,
     /// What does not go along.
     pub left_out: Vec<LeftOut>,
+    /// Everything in it was deleted: what was published of it before is taken back.
+    pub is_emptied: bool,
 }
 
 /// Makes bulletins of an event. `earlier` are those made of an older state of it: the new ones take
@@ -68,10 +70,10 @@ pub fn drafts(
             (None, Err(error)) => import.leave_out(&report.name, error.to_string()),
         }
     }
-    let gone = import.parts.is_empty() && import.left_out.is_empty() && !earlier.is_empty();
+    let is_emptied = import.parts.is_empty() && import.left_out.is_empty();
     let mut drafts = import.drafts(event, labels);
     if let Some(first) = drafts.first_mut() {
-        let references = if gone {
+        let references = if is_emptied {
             &mut first.retracts
         } else {
             &mut first.supersedes
@@ -81,6 +83,7 @@ pub fn drafts(
     Ok(Imported {
         drafts,
         left_out: import.left_out,
+        is_emptied,
     })
 }
 
@@ -187,6 +190,10 @@ impl Import {
             first: times.iter().flatten().min().copied(),
             last: times.iter().flatten().max().copied(),
             place: None,
+            mark: None,
+            bulletin: None,
+            part: None,
+            object: None,
         };
         self.add(Content::Sighting(sighting), tlp);
     }

@@ -10,9 +10,11 @@ mod event;
 mod export;
 mod feed;
 mod import;
+mod sightings;
 
 pub use super::Labels;
 pub use event::{Event, MAX_EVENT_BYTES, MispError, read_event};
-pub use export::event_of;
-pub use feed::{Feed, feed, is_of};
+pub use export::{event_of, event_uuid};
+pub use feed::{Feed, FeedEvent, feed, feed_event, is_of};
 pub use import::{Imported, LeftOut, drafts};
+pub use sightings::sightings;

@@ -57,6 +57,11 @@ impl ObjectVersion {
     pub fn contradicts(&self, other: &Self) -> bool {
         self.modified.is_some() && self.modified == other.modified && self != other
     }
+
+    /// Whether it was modified later.
+    pub fn is_newer(&self, other: &Self) -> bool {
+        self.modified > other.modified
+    }
 }
 
 impl Published {
@@ -73,7 +78,8 @@ impl Published {
         carried.push((id.to_owned(), version));
     }
 
-    fn carriers(&self, id: &str) -> impl Iterator<Item = &(ObjectVersion, BulletinId)> {
+    /// The bulletins that carry an object, each with the version that it carries.
+    pub fn carriers(&self, id: &str) -> impl Iterator<Item = &(ObjectVersion, BulletinId)> {
         self.carriers.get(id).into_iter().flatten()
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::objects::{Own, bundle, named, seen, steps, stix};
 use super::rows::{self, Indexed};
+use super::supersession;
 use crate::bulletin::Tlp;
 use crate::clock::{Timestamp, random};
 use crate::formats::stix::{export, is_standard_marking, read_bundle};
@@ -67,8 +68,10 @@ fn catch_up(node: &Applications) -> Result<(), Trouble> {
             // What could not be verified names nothing here, not even what it refers to.
             if item.quarantined.is_none() {
                 put.item(item)?;
+                put.notice(item)?;
             }
         }
+        put.supersessions()?;
         put.rows
             .push((rows::UP_TO.to_vec(), last.to_be_bytes().to_vec()));
         let date = put.last.micros().to_be_bytes().to_vec();
@@ -124,6 +127,8 @@ struct Put<'a> {
     shared: BTreeMap<(String, String, String), Timestamp>,
     /// Whose an object is, by collection and id in lower case.
     owners: BTreeMap<(String, String), Option<String>>,
+    /// What notices of this write say.
+    superseded: supersession::Notices,
     last: Timestamp,
 }
 
@@ -138,6 +143,7 @@ impl<'a> Put<'a> {
             made: BTreeMap::new(),
             shared: BTreeMap::new(),
             owners: BTreeMap::new(),
+            superseded: supersession::Notices::new(),
             last: last.unwrap_or(Timestamp::MIN),
         })
     }
@@ -146,6 +152,56 @@ impl<'a> Put<'a> {
         if item.parts.iter().all(|part| part.content.is_none()) {
             return Ok(());
         }
+        let collections = self.collections(item)?;
+        let own = own(self.node, item, collections.last())?;
+        if !own.is_empty() {
+            self.rows.push((rows::own(item.number), json(&own)?));
+        }
+        self.objects(item, &own, &collections, None, item.received)?;
+        // The notice overtook it.
+        let superseded = supersession::at(self.node, &self.superseded, item)?;
+        if superseded.is_some() {
+            self.objects(item, &own, &collections, superseded, item.received)?;
+        }
+        Ok(())
+    }
+
+    /// What a notice says of a bulletin that is here: its objects get their last versions.
+    fn notice(&mut self, notice: &ItemView) -> Result<(), Trouble> {
+        for about in supersession::about(notice) {
+            let target = self.node.received(&about)?;
+            let target = target.filter(|item| {
+                item.quarantined.is_none()
+                    && item.number < notice.number
+                    && item.parts.iter().any(|part| part.content.is_some())
+            });
+            let before = match &target {
+                Some(item) => supersession::at(self.node, &self.superseded, item)?,
+                None => None,
+            };
+            supersession::note(self.node, &mut self.superseded, about, notice)?;
+            let Some(item) = target.filter(|_| before.is_none()) else {
+                continue;
+            };
+            let superseded = supersession::at(self.node, &self.superseded, &item)?;
+            if superseded.is_some() {
+                let collections = self.collections(&item)?;
+                let own = own(self.node, &item, collections.last())?;
+                self.objects(&item, &own, &collections, superseded, notice.received)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn supersessions(&mut self) -> Result<(), Trouble> {
+        for (about, all) in &self.superseded {
+            self.rows.push((rows::superseded(about), json(all)?));
+        }
+        Ok(())
+    }
+
+    /// The ids of a bulletin's collections, which are made where there are none.
+    fn collections(&mut self, item: &ItemView) -> Result<Vec<String>, Trouble> {
         let mut collections = Vec::new();
         for name in names(item) {
             let id = collection(self.node, &mut self.made, &name)?;
@@ -155,16 +211,31 @@ impl<'a> Put<'a> {
             }
             collections.push(id);
         }
-        let own = own(self.node, item, collections.last())?;
-        if !own.is_empty() {
-            self.rows.push((rows::own(item.number), json(&own)?));
-        }
+        Ok(collections)
+    }
+
+    /// Indexes a bulletin's objects; where it was superseded, those versions only that say so.
+    fn objects(
+        &mut self,
+        item: &ItemView,
+        own: &Own,
+        collections: &[String],
+        superseded: Option<Timestamp>,
+        received: Timestamp,
+    ) -> Result<(), Trouble> {
         // What there is depends on how much a client may see: of each object its first place is kept.
         let mut known = BTreeSet::new();
-        for step in steps(item, &own) {
-            let Some(seen) = seen(item, &own, step) else {
+        for step in steps(item, own) {
+            let Some(mut seen) = seen(item, own, step) else {
                 continue;
             };
+            if superseded.is_some() {
+                for object in export::objects(&seen) {
+                    let version = version_of(&object.json);
+                    known.insert((object.id, version));
+                }
+            }
+            seen.superseded = superseded;
             let shared = export::shared_ids(&seen);
             for object in export::objects(&seen) {
                 let value: Map<String, Value> =
@@ -180,7 +251,7 @@ impl<'a> Put<'a> {
                         spec_version: SpecVersion::of(&value).to_string(),
                         version: String::new(),
                     };
-                    self.object(row, &collections, version.as_ref(), item.received)?;
+                    self.object(row, collections, version.as_ref(), received)?;
                 }
             }
         }
@@ -270,6 +341,11 @@ impl<'a> Put<'a> {
         self.last = self.last.saturating_add(gap).max(received);
         Ok(self.last)
     }
+}
+
+fn version_of(json: &str) -> Option<Version> {
+    let value: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
+    Version::of(&value)
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {

@@ -16,6 +16,8 @@ mod rights;
 mod rows;
 mod shelf;
 mod shown;
+pub(super) mod sightings;
+mod supersession;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,12 +3,13 @@
 //! Which there are depends on who asks, since a report names all the others and counts them: they are written
 //! from the parts that a client of a level may see, and from nothing else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::bulletin::{Content, OpenPart, Part, Tlp, mentions};
+use crate::clock::Timestamp;
 use crate::formats::Disclosed;
 use crate::formats::stix::export;
 use crate::gateway::disclosed;
@@ -112,29 +113,47 @@ pub(super) struct ShownObject {
     pub(super) named: Vec<String>,
     /// `None` of what has no versions.
     version: Option<Version>,
+    /// It came as STIX, and is not ours.
+    pub(super) came: bool,
 }
 
 /// The objects that a client of one level sees of a bulletin, found by their ids and versions.
-pub(super) struct Shown(HashMap<String, Vec<ShownObject>>);
+pub(super) struct Shown {
+    objects: HashMap<String, Vec<ShownObject>>,
+    /// Its originator put another in its place.
+    pub(super) superseded: bool,
+}
 
 impl Shown {
-    pub(super) fn of(item: &ItemView, own: &Own, most: Tlp) -> Self {
+    pub(super) fn of(item: &ItemView, own: &Own, most: Tlp, superseded: Option<Timestamp>) -> Self {
         let mut objects: HashMap<String, Vec<ShownObject>> = HashMap::new();
+        let texts: HashSet<&str> = stix(item).map(|(_, json)| json).collect();
         let seen = seen(item, own, most);
-        for object in seen.iter().flat_map(export::objects) {
+        let last = seen.clone().filter(|_| superseded.is_some());
+        let last = last.map(|seen| Disclosed { superseded, ..seen });
+        for object in seen.iter().chain(&last).flat_map(export::objects) {
             let value: Map<String, Value> = serde_json::from_str(&object.json).unwrap_or_default();
-            objects.entry(object.id).or_default().push(ShownObject {
+            let version = Version::of(&value);
+            let versions = objects.entry(object.id).or_default();
+            if versions.iter().any(|one| one.version == version) {
+                continue;
+            }
+            versions.push(ShownObject {
+                version,
+                came: texts.contains(object.json.as_str()),
                 json: object.json,
-                version: Version::of(&value),
                 named: named(&Value::Object(value)).into_iter().collect(),
             });
         }
-        Self(objects)
+        Self {
+            objects,
+            superseded: superseded.is_some(),
+        }
     }
 
     /// An object in this version; of one that has no versions, whatever is said for it.
     pub(super) fn find(&self, id: &str, version: &str) -> Option<&ShownObject> {
-        let mut versions = self.0.get(id)?.iter();
+        let mut versions = self.objects.get(id)?.iter();
         versions.find(|one| {
             let said = one.version.as_ref();
             said.is_none_or(|said| said.as_str() == version)

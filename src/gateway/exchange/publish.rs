@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::earlier;
 use super::objects::bundle;
 use super::rows::{self, Became, Carried, Owed, Request, Requested};
+use super::sightings::{self, Find};
 use crate::bulletin::{BulletinId, Content, Draft, Relation};
 use crate::clock::{Timestamp, random};
 use crate::formats::stix::{Bundle, Labels, Object, ObjectVersion, read_bundle, renew};
@@ -37,13 +38,14 @@ pub(in crate::gateway) enum By<'a> {
 
 /// Takes objects: see [`crate::gateway::taxii::Store::add`]. What was added before under the same
 /// `collection` is published once, where no two add to it at the same time; newer versions take the place of
-/// what they replace whole.
+/// what they replace whole. Sightings of what `find` finds in the inbox go back to its originator.
 pub(in crate::gateway) fn add(
     node: &Applications,
     by: By<'_>,
     collection: &str,
     labelling: &LabelsConfig,
     objects: &[&RawValue],
+    find: &Find<'_>,
 ) -> Result<Status, AddError> {
     let now = node.clock().now();
     give_notices(node)?;
@@ -64,6 +66,10 @@ pub(in crate::gateway) fn add(
     for ((id, version), bulletin) in gone.into_iter().chain(hold) {
         asked.became(id, version, Became::Bulletin(bulletin.to_string()));
     }
+    let back = sightings::take(node, &mut bundle, &before, find)?;
+    for (id, version, became) in back.became {
+        asked.became(&id, &version, became);
+    }
     let texts: Vec<Object> = bundle.objects.clone();
     let renewal = renew(bundle, &labels(labelling), &before.published);
     for one in &renewal.contradicting {
@@ -72,15 +78,25 @@ pub(in crate::gateway) fn add(
             asked.became(&object.id, &version, other_content());
         }
     }
-    let drafts = named(node, renewal.drafts)?;
+    let mut drafts: Vec<(BulletinId, Draft, Carried)> = back.drafts;
+    for (id, draft) in named(node, renewal.drafts)? {
+        let carried = carried(&draft);
+        drafts.push((id, draft, carried));
+    }
     let mut put = Vec::new();
-    for (id, draft) in &drafts {
-        let carried = carried(draft);
+    for notice in back.recalls {
+        let owed = Owed {
+            newer: notice.about,
+            notice,
+        };
+        put.push((rows::notice(now, &owed.notice.about), json(&owed)?));
+    }
+    for (id, draft, carried) in &drafts {
         for (object, version) in &carried.objects {
             asked.became(object, version, Became::Bulletin(id.to_string()));
             put.push((rows::posted(collection, object, id), Vec::new()));
         }
-        put.push((rows::carried(collection, id), json(&carried)?));
+        put.push((rows::carried(collection, id), json(carried)?));
         for owed in owed(*id, draft, &before.replaced) {
             put.push((rows::notice(now, &owed.notice.about), json(&owed)?));
         }
@@ -93,7 +109,7 @@ pub(in crate::gateway) fn add(
         objects: refused.into_iter().chain(asked.objects).collect(),
     };
     let id = identifier(node.entropy().as_ref()).map_err(Fault::new)?;
-    if drafts.is_empty() && matches!(by, By::Poll(_)) {
+    if put.is_empty() && matches!(by, By::Poll(_)) {
         // Nobody asks for its status.
         return Ok(told(node, &id, &request)?);
     }
@@ -103,10 +119,10 @@ pub(in crate::gateway) fn add(
     // told of, and objects that are published when they come again.
     node.keep(&put, &removable(node, now)?)
         .map_err(Fault::from)?;
-    let bodies: Vec<_> = drafts
-        .iter()
-        .map(|(id, draft)| (*id, carried(draft)))
-        .collect();
+    let (drafts, bodies): (Vec<_>, Vec<_>) = drafts
+        .into_iter()
+        .map(|(id, draft, carried)| ((id, draft), (id, carried)))
+        .unzip();
     let failed = publish(node, drafts)?;
     give_notices(node)?;
     if !failed.is_empty() {
@@ -331,7 +347,7 @@ fn refused(
 }
 
 /// STIX 2.1, section 3.6: the same id and version are the same object.
-fn other_content() -> Became {
+pub(super) fn other_content() -> Became {
     let reason =
         "another object of this id and version was added before; a change needs a new `modified`";
     Became::Failed(reason.to_owned())

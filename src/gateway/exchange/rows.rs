@@ -7,10 +7,12 @@
 //! taxii/at/COLLECTION/DATE               an indexed object (JSON); DATE is u64 microseconds
 //! taxii/of/COLLECTION/OBJECT 0 DATE      nothing; OBJECT in lower case
 //! taxii/own/NUMBER                       the markings of its parts that are STIX (JSON), by the bulletin's number
+//! taxii/superseded/BULLETIN              who put another in its place, and when (JSON)
 //! taxii/status/ID                        a request (JSON)
 //! taxii/old/DATE ID                      nothing: requests by age
 //! taxii/posted/COLLECTION/OBJECT 0 BULLETIN  nothing: which bulletins an object was published in
 //! taxii/carried/COLLECTION/BULLETIN      the objects of such a bulletin (JSON)
+//! taxii/told/POLL                        what a poll said of objects that it cannot publish (JSON)
 //! taxii/notice/DATE BULLETIN             a notice that has to be given yet (JSON)
 //! ```
 //!
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::bulletin::BulletinId;
 use crate::clock::Timestamp;
 use crate::formats::stix::ObjectVersion;
+use crate::gateway::Author;
 use crate::node::NoticeDraft;
 
 pub(super) const UP_TO: &[u8] = b"taxii/up_to";
@@ -53,6 +56,13 @@ impl Indexed {
         let both = self.by.as_deref().zip(other);
         both.is_none_or(|(one, other)| one == other)
     }
+}
+
+/// That somebody put another bulletin in the place of one: it counts where that is its own author.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Superseded {
+    pub(super) by: Author,
+    pub(super) at: Timestamp,
 }
 
 /// A request to add objects.
@@ -133,6 +143,10 @@ pub(super) fn of(collection: &str, object: &str, added: Timestamp) -> Vec<u8> {
 
 pub(super) fn own(number: u64) -> Vec<u8> {
     [b"taxii/own/".as_slice(), &number.to_be_bytes()].concat()
+}
+
+pub(super) fn superseded(bulletin: &BulletinId) -> Vec<u8> {
+    format!("taxii/superseded/{bulletin}").into_bytes()
 }
 
 pub(super) fn status(id: &str) -> Vec<u8> {

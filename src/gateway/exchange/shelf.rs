@@ -16,7 +16,7 @@ use crate::gateway::taxii::{
     AddError, ApiRoot, Client, Collection, Discovery, Entry, Fault, Place, Position, SpecVersion,
     Status, Store, Version, Waiting,
 };
-use crate::node::{Applications, LabelsConfig, TaxiiConfig};
+use crate::node::{Applications, ItemView, LabelsConfig, TaxiiConfig};
 use crate::transport::Trouble;
 
 /// The largest body of a request to add objects.
@@ -147,6 +147,31 @@ impl Shelf {
             at,
             waiting,
         })
+    }
+
+    /// The bulletin in which an object came, where the client sees it.
+    fn received(&self, client: &Client, object: &str) -> Result<Option<ItemView>, Fault> {
+        let Some(rights) = self.rights(client) else {
+            return Ok(None);
+        };
+        let waiting = Waiting::default();
+        for (name, collection) in self.names()? {
+            if !rights.reads(&name) {
+                continue;
+            }
+            let at = Place {
+                root: ROOT.to_owned(),
+                collection,
+            };
+            let view = self.view(client, &at, &waiting)?;
+            for (_, row) in view.rows(object)?.iter().rev() {
+                let own = row.id == object && row.shared.is_none();
+                if own && view.sees(row)?.is_some() {
+                    return Ok(self.0.node.item(row.number)?);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a client sees anything of a collection. Each look goes a bounded way on: until one has come
@@ -368,7 +393,8 @@ impl Store for Shelf {
         let adding = labelling.adding.lock();
         let _adding = adding.unwrap_or_else(PoisonError::into_inner);
         let (by, labels) = (publish::By::Client(&client.0), &labelling.labels);
-        publish::add(&self.0.node, by, &at.collection, labels, objects)
+        let find = |id: &str| self.received(client, id);
+        publish::add(&self.0.node, by, &at.collection, labels, objects, &find)
     }
 
     fn status(&self, client: &Client, _root: &str, id: &str) -> Result<Option<Value>, Fault> {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::objects::{Own, Shown};
 use super::rights::Rights;
 use super::rows::{self, Indexed};
+use super::supersession;
 use crate::bulletin::Tlp;
 use crate::clock::Timestamp;
 use crate::formats::stix::is_standard_marking;
-use crate::gateway::taxii::{Fault, Place, Waiting};
+use crate::gateway::taxii::{Fault, Place, Version, Waiting};
 use crate::node::{Applications, ItemView};
 
 /// How long what was looked at is believed. One request looks at the same bulletins many times.
@@ -106,7 +107,9 @@ impl Sight {
         let own = own.map_err(|trouble| Fault::new(trouble.message))?;
         let own = own.map(|row| serde_json::from_slice::<Own>(&row));
         let own = own.transpose().map_err(Fault::new)?.unwrap_or_default();
-        let one = Arc::new(Shown::of(item, &own, most));
+        let superseded = supersession::at(&self.node, &supersession::Notices::new(), item);
+        let superseded = superseded.map_err(|trouble| Fault::new(trouble.message))?;
+        let one = Arc::new(Shown::of(item, &own, most, superseded));
         if let Ok(mut shown) = self.shown.lock() {
             if shown.len() >= MAX_ITEMS {
                 shown.clear();
@@ -160,8 +163,34 @@ impl View<'_> {
         let Some(object) = object else {
             return Ok(None);
         };
+        if shown.superseded && object.came && !self.holds(row)? {
+            return Ok(None);
+        }
         let hidden = self.names_hidden(&object.named, row.by.as_deref())?;
         Ok((!hidden).then(|| object.json.clone()))
+    }
+
+    /// Whether an object of a bulletin that was superseded is there in a version at least as new, in one that
+    /// was not. What defines others says nothing that could end.
+    fn holds(&self, row: &Indexed) -> Result<bool, Fault> {
+        if matches!(&*row.kind, "marking-definition" | "extension-definition") {
+            return Ok(true);
+        }
+        let version = Version::from(&*row.version);
+        for (_, other) in self.rows(&row.id)? {
+            self.waiting.check()?;
+            let newer = other.number != row.number
+                && other.id == row.id
+                && other.is_by(row.by.as_deref())
+                && Version::from(&*other.version) >= version;
+            if newer && let Some(shown) = self.may_see(&other)? {
+                let found = shown.find(&other.id, &other.version);
+                if !shown.superseded && found.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Where it is found, if the client's rights let it see that, whatever it names.

@@ -19,7 +19,7 @@ pub use ids::observable_id;
 
 use super::bundle::Object;
 use super::marking::standard_tlp;
-use crate::bulletin::{PartClass, Tlp};
+use crate::bulletin::{Content, PartClass, Tlp};
 use crate::clock::Timestamp;
 use crate::formats::{Disclosed, DisclosedPart};
 use markings::marking_refs;
@@ -47,6 +47,23 @@ pub fn objects(bulletin: &Disclosed) -> Vec<Object> {
     export.finish()
 }
 
+/// The ids by which the objects of parts are named, by the parts' leaves: of what came as STIX its own, of others
+/// the object that others may refer to, where there is one.
+pub fn object_ids(bulletin: &Disclosed) -> HashMap<String, String> {
+    let export = Export::new(bulletin);
+    let id = |part: &DisclosedPart| match &part.content {
+        Content::Stix(stix) => {
+            let object: Map<String, Value> = serde_json::from_str(&stix.json).ok()?;
+            Some(text(&object, "id").to_owned())
+        }
+        _ => parts::referred(&export, part),
+    };
+    let parts = bulletin.parts.iter();
+    parts
+        .filter_map(|part| Some((part.leaf.clone(), id(part)?)))
+        .collect()
+}
+
 /// The ids of what other bulletins are written with, too, and what says nothing of its own: its originator,
 /// the places that it is about, its markings.
 pub fn shared_ids(bulletin: &Disclosed) -> BTreeSet<String> {
@@ -65,15 +82,28 @@ pub fn shared_ids(bulletin: &Disclosed) -> BTreeSet<String> {
     shared
 }
 
-/// The id of a bundle of these objects: the same for the same ones.
-pub fn bundle_id(objects: &[Object]) -> String {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for object in objects {
-        context.update(object.json.as_bytes());
-        context.update(b"\n");
+/// The id of a bundle: the same for the same objects, which are told one after another.
+#[derive(Clone)]
+pub struct BundleId(ring::digest::Context);
+
+impl Default for BundleId {
+    fn default() -> Self {
+        Self(ring::digest::Context::new(&ring::digest::SHA256))
     }
-    let digest = data_encoding::HEXLOWER.encode(context.finish().as_ref());
-    ids::own_id("bundle", &[&digest])
+}
+
+impl BundleId {
+    /// Adds an object's text.
+    pub fn add(&mut self, json: &str) {
+        self.0.update(json.as_bytes());
+        self.0.update(b"\n");
+    }
+
+    /// The id of all of them.
+    pub fn finish(self) -> String {
+        let digest = data_encoding::HEXLOWER.encode(self.0.finish().as_ref());
+        ids::own_id("bundle", &[&digest])
+    }
 }
 
 /// What is written so far.

@@ -5,12 +5,13 @@ use serde_json::{Map, Value, json};
 use super::{Export, observables, stix_time};
 use crate::bulletin::Content;
 use crate::bulletin::content::{
-    Attachment, Context, DetectionRule, Narrative, Person, RuleLanguage, Sighting, Vulnerability,
-    Warning,
+    Attachment, Context, DetectionRule, Narrative, Person, RuleLanguage, Sighting, SightingMark,
+    Vulnerability, Warning,
 };
 use crate::clock::Timestamp;
 use crate::formats::DisclosedPart;
 use crate::formats::stix::pattern::{self, pattern_of};
+use crate::formats::stix::tables::{Category, TYPES};
 
 type Object = Map<String, Value>;
 
@@ -262,10 +263,26 @@ fn person(export: &mut Export<'_>, part: &DisclosedPart, one: &Person) {
     export.add(part, object);
 }
 
-/// A sighting of another part; or else an observation of the value, since a sighting is of an object.
+/// A sighting of another part, or of a part of the bulletin that it names; or else an observation of the value,
+/// since a sighting is of an object.
 fn sighting(export: &mut Export<'_>, part: &DisclosedPart, one: &Sighting) {
     let of = one.of.as_str();
+    let elsewhere = one.object.as_ref().filter(|id| is_sightable(id.as_str()));
     let named = export.named.get(of).cloned();
+    let named = elsewhere.map(ToString::to_string).or(named);
+    let about = one.bulletin.map(|id| {
+        json!([{
+            "source_name": "entente", "external_id": id.to_string(),
+            "description": "about this bulletin",
+        }])
+    });
+    if one.says() != SightingMark::Seen {
+        match named {
+            Some(id) => opinion(export, part, one, &id, about),
+            None => in_words(export, part),
+        }
+        return;
+    }
     if let Some(id) = named {
         let mut object = export.versioned("sighting", export.id("sighting", part, ""));
         object.insert("sighting_of_ref".into(), id.into());
@@ -278,7 +295,14 @@ fn sighting(export: &mut Export<'_>, part: &DisclosedPart, one: &Sighting) {
         if let Some(place) = &one.place {
             object.insert("description".into(), format!("Seen at: {place}").into());
         }
+        if let Some(about) = about {
+            object.insert("external_references".into(), about);
+        }
         export.add(part, object);
+        return;
+    }
+    if about.is_some() {
+        in_words(export, part);
         return;
     }
     let observable = observables::of_value(of).filter(|_| one.count > 0);
@@ -288,6 +312,37 @@ fn sighting(export: &mut Export<'_>, part: &DisclosedPart, one: &Sighting) {
         }
         _ => in_words(export, part),
     }
+}
+
+/// A sighting is of a domain object (STIX 2.1, section 5.2), and not of an observable or of another relationship.
+fn is_sightable(id: &str) -> bool {
+    let kind = id.split("--").next().unwrap_or_default();
+    let known = TYPES.iter().find(|(name, ..)| *name == kind);
+    // One that is custom may be one.
+    let versioned = known.is_none_or(|(_, category, ..)| *category == Category::Versioned);
+    versioned && !matches!(kind, "relationship" | "sighting" | "language-content")
+}
+
+/// STIX has no sighting that says the contrary: it is an opinion, as tools that have it write it.
+fn opinion(
+    export: &mut Export<'_>,
+    part: &DisclosedPart,
+    one: &Sighting,
+    id: &str,
+    about: Option<Value>,
+) {
+    let (opinion, explanation) = match one.says() {
+        SightingMark::FalsePositive => ("strongly-disagree", "A false positive."),
+        _ => ("disagree", "It has expired."),
+    };
+    let mut object = export.versioned("opinion", export.id("opinion", part, ""));
+    object.insert("opinion".into(), opinion.into());
+    object.insert("explanation".into(), explanation.into());
+    object.insert("object_refs".into(), json!([id]));
+    if let Some(about) = about {
+        object.insert("external_references".into(), about);
+    }
+    export.add(part, object);
 }
 
 fn attachment(export: &mut Export<'_>, part: &DisclosedPart, one: &Attachment) {
