@@ -178,7 +178,12 @@ impl Poll {
             // What has no version bears the moment of the request.
             let version = Some(&one.version).filter(|one| **one != status.request_timestamp);
             let version = version.map(String::as_str).unwrap_or_default();
-            let words = [id, version, reason].join("\n");
+            // Nor is it the same place in each request.
+            let what = reason
+                .split_once("property")
+                .map_or(reason, |(_, what)| what);
+            let id_of_place = id.starts_with("objects[");
+            let words = [if id_of_place { "" } else { id }, version, what].join("\n");
             let digest = ring::digest::digest(&ring::digest::SHA256, words.as_bytes());
             let digest = HEXLOWER.encode(&digest.as_ref()[..16]);
             if !told.contains(&digest) {
