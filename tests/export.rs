@@ -183,3 +183,105 @@ async fn what_other_tools_write_is_published_and_what_arrives_is_exported() {
     assert!(!fs::exists(gone).expect("a directory"));
     assert!(fs::exists(others).expect("a directory"), "it is not ours");
 }
+
+const LABEL: &str = r#"<slab:originatorConfidentialityLabel xmlns:slab="urn:nato:stanag:4774:confidentialitymetadatalabel:1:0">
+<slab:ConfidentialityInformation><slab:PolicyIdentifier>NATO</slab:PolicyIdentifier>
+<slab:Classification>NATO RESTRICTED</slab:Classification>
+<slab:Category TagName="Releasable To" Type="PERMISSIVE"><slab:GenericValue>estmark.example</slab:GenericValue></slab:Category>
+</slab:ConfidentialityInformation><slab:CreationDateTime>2026-01-15T00:00:00Z</slab:CreationDateTime>
+</slab:originatorConfidentialityLabel>"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_published_under_a_confidentiality_label_which_comes_out_again() {
+    let scratch = Scratch::new().expect("a directory");
+    let all = ["norland", "estmark", "ostland"];
+    let mut plan = plan(&all);
+    let ceiling = "classification = { policy = \"NATO\", level = \"SECRET\" }\nwithhold";
+    plan.agreements[0].clauses = plan.agreements[0].clauses.replace("withhold", ceiling);
+    let mut cluster = prepared(&scratch, plan).await;
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &all).await;
+    let config = |name: &str| {
+        let config = cluster.layout().node_config(&alliance::partner(name));
+        config.to_str().expect("a path").to_owned()
+    };
+    let (norland, estmark) = (config("norland"), config("estmark"));
+    let plain = "# of today\nc2.example\n198.51.100.7\n203.0.113.0/24\nno indicator\n";
+    let csv = "value,comment,confidence\nc3.example,\"beacons, often\",80\n,,\n'=1+1,,\n";
+    let plain = written(&scratch, "list.txt", plain);
+    let csv = written(&scratch, "list.csv", csv);
+    let label = written(&scratch, "label.xml", LABEL);
+    let [plain, csv, label] =
+        [&plain, &csv, &label].map(|path| path.to_str().expect("a path").to_owned());
+    let (code, said) = entente(&[
+        "publish",
+        "--list",
+        &plain,
+        &csv,
+        "--label",
+        &label,
+        "--tlp",
+        "TLP:GREEN",
+        "-c",
+        &norland,
+    ]);
+    assert_eq!(code, 0, "{said}");
+    for line in ["line 5: `no indicator`", "line 4: `=1+1`"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    settled(&cluster, "estmark", |status| status.received == 2).await;
+    let target = scratch.path().join("out.csv").display().to_string();
+    let (code, said) = entente(&["export", "csv", "--out", &target, "-c", &estmark]);
+    assert_eq!(code, 0, "{said}");
+    let lines = fs::read_to_string(&target).expect("a list");
+    for line in [
+        "domain,c2.example,",
+        "ip,198.51.100.7,",
+        "ip-range,203.0.113.0/24,",
+        "\"beacons, often\"",
+        ",80,",
+    ] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+    // What this writes is read again.
+    let (code, said) = entente(&["publish", "--list", &target, "-c", &estmark]);
+    assert_eq!(code, 0, "{said}");
+
+    let target = scratch.path().join("labels");
+    let out = target.display().to_string();
+    let (code, said) = entente(&["export", "stanag4774", "--out", &out, "-c", &estmark]);
+    assert_eq!(code, 0, "{said}");
+    let labels: Vec<_> = fs::read_dir(&target)
+        .expect("labels")
+        .map(|entry| fs::read(entry.expect("an entry").path()).expect("a label"))
+        .collect();
+    assert_eq!(labels.len(), 2);
+    for label in labels {
+        let label = entente::formats::stanag4774::read_label(&label).expect("our own label");
+        assert_eq!(label.classification.to_string(), "NATO RESTRICTED");
+        assert_eq!(
+            label.releasable_to,
+            Some(vec!["estmark.example".to_owned()])
+        );
+    }
+    settled(&cluster, "ostland", |status| status.received == 1).await;
+
+    let elsewhere = LABEL.replace("estmark.example", "EST");
+    let elsewhere = written(&scratch, "elsewhere.xml", &elsewhere);
+    let elsewhere = elsewhere.display().to_string();
+    let (code, said) = entente(&[
+        "publish", "--list", &plain, "--label", &elsewhere, "-c", &norland,
+    ]);
+    assert_eq!(code, 1);
+    assert!(said.contains("none of them is a partner here"), "{said}");
+    let unknown = written(&scratch, "none.csv", "a,b\n1,2\n")
+        .display()
+        .to_string();
+    let (code, said) = entente(&["publish", "--list", &unknown, "-c", &norland]);
+    assert_eq!(
+        (code, said.contains("names no column `value`")),
+        (1, true),
+        "{said}"
+    );
+    cluster.stop().await.expect("stopped");
+}
