@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::files::{NodeFile, unexpected};
 use super::import::Import;
 use super::policy::Policy;
-use super::publish::Batch;
+use super::publish::{BATCH_BYTES, Batch};
 use super::report::Report;
 use crate::bulletin::{BulletinId, Draft, Precedence, Relation};
 use crate::clock::random;
@@ -50,9 +50,12 @@ struct Remembered {
 
 /// Bulletins that are ready, and what is noted of them.
 struct Ready {
+    file: PathBuf,
     name: String,
     note: Remembered,
     drafts: Vec<Draft>,
+    /// Of the drafts, as they go over the local socket.
+    bytes: usize,
 }
 
 /// Publishes events.
@@ -182,13 +185,15 @@ impl<'a> Misp<'a> {
         } else {
             Relation::Supersedes
         };
-        self.prepare(name(&event.uuid), timestamp, drafts, relation, known)
+        let name = name(&event.uuid);
+        self.prepare(file, name, timestamp, drafts, relation, known)
             .await
     }
 
     /// Makes bulletins ready, unless they are published already as they are.
     async fn prepare(
         &mut self,
+        file: &Path,
         name: String,
         timestamp: u64,
         mut drafts: Vec<Draft>,
@@ -201,7 +206,8 @@ impl<'a> Misp<'a> {
             serde_json::to_writer(&mut bytes, draft).map_err(CliError::failed)?;
         }
         let digest = Digest::of(&bytes).to_string();
-        drop(bytes);
+        let bytes = bytes.len();
+        let file = file.to_owned();
         let mut earlier = self.holding(&known.bulletins).await?;
         if digest == known.digest && earlier.len() == known.bulletins.len() {
             self.unchanged += 1;
@@ -212,9 +218,11 @@ impl<'a> Misp<'a> {
             };
             // Notices that a run which was interrupted left.
             self.ready.push(Ready {
+                file,
                 name,
                 note,
                 drafts: Vec::new(),
+                bytes: 0,
             });
             return Ok(());
         }
@@ -247,7 +255,13 @@ impl<'a> Misp<'a> {
             before: earlier,
             owed,
         };
-        self.ready.push(Ready { name, note, drafts });
+        self.ready.push(Ready {
+            file,
+            name,
+            note,
+            drafts,
+            bytes,
+        });
         Ok(())
     }
 
@@ -292,7 +306,7 @@ impl<'a> Misp<'a> {
         let name = format!("misp-sightings/{}", event.uuid);
         let known = self.noted(std::slice::from_ref(&name)).await?;
         let known = known.into_iter().next().flatten();
-        self.prepare(name, 0, drafts, Relation::Supersedes, known)
+        self.prepare(file, name, 0, drafts, Relation::Supersedes, known)
             .await
     }
 
@@ -365,6 +379,43 @@ impl<'a> Misp<'a> {
         Ok(holding)
     }
 
+    /// Publishes what is ready in these places together; where something in it is no bulletin, each event by
+    /// itself, and that one is named.
+    async fn send(&mut self, from: usize, to: usize) -> Result<(), CliError> {
+        let alone = to - from == 1;
+        let mut batch = Batch::default();
+        let mut sent = Vec::new();
+        let mut wrong = None;
+        for at in from..to {
+            for draft in self.ready[at].drafts.clone() {
+                if alone && batch.is_full() && wrong.is_none() {
+                    let published = batch.publish(self.node).await;
+                    wrong = keep(&mut sent, published)?;
+                }
+                batch.push(draft)?;
+            }
+        }
+        if wrong.is_none() {
+            let published = batch.publish(self.node).await;
+            wrong = keep(&mut sent, published)?;
+        }
+        self.published.extend(sent);
+        match wrong {
+            None => {}
+            Some(reason) if alone => {
+                let one = &mut self.ready[from];
+                one.note.owed.clear();
+                self.import.left_out.push((one.file.clone(), reason));
+            }
+            Some(_) => {
+                for at in from..to {
+                    Box::pin(self.send(at, at + 1)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what is about to be published, publishes it, and gives the notices that follow. Interrupted
     /// anywhere, the same files again lead to the same end.
     async fn flush(&mut self, report: &Report) -> Result<(), CliError> {
@@ -372,16 +423,18 @@ impl<'a> Misp<'a> {
             return Ok(());
         }
         self.note().await?;
-        let mut batch = Batch::default();
-        for one in &mut self.ready {
-            for draft in std::mem::take(&mut one.drafts) {
-                if batch.is_full() {
-                    self.published.extend(batch.publish(self.node).await?);
-                }
-                batch.push(draft)?;
-            }
+        let mut from = 0;
+        while from < self.ready.len() {
+            let mut bytes = 0;
+            let fit = self.ready[from..].iter().take_while(|one| {
+                bytes += one.bytes;
+                bytes <= BATCH_BYTES
+            });
+            // One that is too large for a batch goes by itself, in several.
+            let to = from + fit.count().max(1);
+            self.send(from, to).await?;
+            from = to;
         }
-        self.published.extend(batch.publish(self.node).await?);
         let mut owed = false;
         for one in &mut self.ready {
             let newer = one.note.bulletins.first().copied();
@@ -409,6 +462,21 @@ impl<'a> Misp<'a> {
         }
         self.ready.clear();
         Ok(())
+    }
+}
+
+/// Keeps what was published; why something is no bulletin, where that is the trouble.
+fn keep(
+    sent: &mut Vec<BulletinId>,
+    published: Result<Vec<BulletinId>, CliError>,
+) -> Result<Option<String>, CliError> {
+    match published {
+        Ok(ids) => {
+            sent.extend(ids);
+            Ok(None)
+        }
+        Err(error) if error.code() == "invalid" => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
     }
 }
 

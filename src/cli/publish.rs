@@ -18,7 +18,7 @@ use crate::partner::PartnerId;
 use crate::store::{OutboxState, OutboxStatus};
 
 /// Bytes of drafts, as they go over the local socket, that are published together; and how many.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const BATCH: usize = 256;
 /// Bulletins of which each is told by itself.
 const TOLD: usize = 1_000;
@@ -324,10 +324,15 @@ impl Published {
                 1 => "One event is as it was published before.\n".to_owned(),
                 some => format!("{some} events are as they were published before.\n"),
             };
+            let rest = if self.count > 0 {
+                "; the rest is published"
+            } else {
+                ""
+            };
             let refused = match self.refused.len() {
                 0 => String::new(),
-                1 => "One thing was left out; the rest is published.\n".to_owned(),
-                some => format!("{some} things were left out; the rest is published.\n"),
+                1 => format!("One thing was left out{rest}.\n"),
+                some => format!("{some} things were left out{rest}.\n"),
             };
             bulletins + &unchanged + &refused
         })?;

@@ -391,6 +391,22 @@ mod tests {
     use crate::bulletin::{Draft, OpenPart, Part};
     use crate::clock::SeededEntropy;
 
+    #[test]
+    fn a_csv_list_is_read_by_the_names_of_its_columns() {
+        let text = "\u{feff}Comment,Indicator,Confidence\nbeacons,c2.example,80\n,'198.51.100.7,\n,=1+1,\n";
+        let listed = read_csv(text).unwrap();
+        let said: Vec<String> = listed.contents.iter().map(Content::summary).collect();
+        assert_eq!(said, ["c2.example", "198.51.100.7"]);
+        let Content::Domain(one) = &listed.contents[0] else {
+            panic!("a domain")
+        };
+        let context = one.context.as_ref().unwrap();
+        assert_eq!(context.confidence, Some(80));
+        assert_eq!(context.comment.as_ref().unwrap().as_str(), "beacons");
+        assert_eq!(listed.refused, [(4, "=1+1".to_owned())]);
+        assert_eq!(read_csv("a,b\n1,2\n").unwrap_err(), ListError::NoValues);
+    }
+
     /// A bulletin of these parts, all of them there.
     fn disclosed(parts: &str) -> Disclosed {
         let text =
