@@ -123,6 +123,11 @@ impl Progress {
         self.look();
     }
 
+    /// So many it will be.
+    pub(super) fn set_length(&self, length: u64) {
+        self.bar.set_length(length);
+    }
+
     /// Leaves nothing on the terminal.
     pub(super) fn finish_and_clear(&self) {
         self.bar.finish_and_clear();
