@@ -6,6 +6,7 @@
 //! ```
 
 #![allow(clippy::print_stdout, reason = "figures are shown")]
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
 
 #[path = "support/alliance.rs"]
 mod alliance;

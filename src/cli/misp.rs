@@ -114,10 +114,22 @@ impl<'a> Misp<'a> {
                 .map(|(uuid, _)| name(&uuid.to_string()))
                 .collect();
             let known = self.noted(&names).await?;
+            let settled = |known: &Option<Remembered>, timestamp: u64| {
+                let known = known.as_ref();
+                known
+                    .filter(|known| is_settled(known, &self.labels, timestamp))
+                    .cloned()
+            };
+            let of_page = page.iter().zip(&known);
+            let of_page = of_page.filter_map(|((_, timestamp), known)| settled(known, *timestamp));
+            let ids: Vec<BulletinId> = of_page.flat_map(|known| known.bulletins).collect();
+            // Nearly always all of them, which is one question.
+            let all_hold = self.all_hold(&ids).await?;
             for ((uuid, timestamp), known) in page.iter().zip(known) {
                 if let Some(known) = &known
                     && is_settled(known, &self.labels, *timestamp)
-                    && self.holding(&known.bulletins).await?.len() == known.bulletins.len()
+                    && (all_hold
+                        || self.holding(&known.bulletins).await?.len() == known.bulletins.len())
                 {
                     self.unchanged += 1;
                     continue;
@@ -353,6 +365,26 @@ impl<'a> Misp<'a> {
             notes.push((one.name.clone(), text));
         }
         self.node.ask(&Command::Note { notes }).await.map(|_| ())
+    }
+
+    /// Whether all of these bulletins are in the outbox or were taken by the broker.
+    async fn all_hold(&self, ids: &[BulletinId]) -> Result<bool, CliError> {
+        if ids.is_empty() {
+            return Ok(true);
+        }
+        let outbox = Command::Outbox {
+            ids: ids.to_vec(),
+            wait: 0,
+        };
+        match self.node.ask(&outbox).await {
+            Ok(Response::Outbox(statuses)) => {
+                let refused = |state: &OutboxState| matches!(state, OutboxState::Rejected { .. });
+                Ok(!statuses.iter().any(|status| refused(&status.state)))
+            }
+            Ok(_) => Err(unexpected()),
+            Err(error) if error.code() == "unknown_bulletin" => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Those of these bulletins that are in the outbox or were taken by the broker.
