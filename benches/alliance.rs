@@ -46,6 +46,9 @@ const UNITS: Units = Units {
     news_ms: 2.0,
 };
 
+/// What a broker leaves to others after it appended, where they append, too (`broker/writer.rs`).
+const YIELD_MS: f64 = 4.0;
+
 /// What an alliance does.
 struct Alliance {
     nodes: f64,
@@ -58,7 +61,7 @@ struct Alliance {
     acknowledge_ms: f64,
 }
 
-/// Numbers from a seed (SplitMix64).
+/// Numbers from a seed (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
@@ -138,10 +141,10 @@ fn race(brokers: usize, records_a_second: f64, dice: &mut Dice) -> Raced {
             tries[broker] = 0;
             // At once where something came meanwhile, or when something comes.
             let idle = (1.0 / each - append).max(0.0);
-            answered + idle * 2.0 * dice.next()
+            answered + idle * 2.0 * dice.next() + if brokers > 1 { YIELD_MS } else { 0.0 }
         } else {
             conflicts += 1;
-            let pause = f64::from(1u32 << tries[broker].min(6)) * dice.next();
+            let pause = f64::from(1u32 << tries[broker].min(3)) * dice.next();
             tries[broker] += 1;
             // It reads what was appended, from the leader.
             after[broker] = log.len();

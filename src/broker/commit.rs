@@ -1,5 +1,6 @@
 //! The log and its fold, and the way to propose to its one writer (`writer`).
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
@@ -151,6 +152,7 @@ impl Log {
             entropy,
             sessions,
             metrics,
+            others: Cell::new(None),
         };
         thread::Builder::new()
             .name("commit".into())

@@ -4,6 +4,7 @@
 //! Where brokers share the log it folds what others appended, too, before it decides anything. Where another
 //! was first, it folds that and decides again.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
@@ -24,7 +25,12 @@ use crate::ledger::{
 };
 
 /// The longest pause of a writer whom others were ahead of, again and again.
-const MOST_PATIENCE: Duration = Duration::from_millis(64);
+const MOST_PATIENCE: Duration = Duration::from_millis(8);
+/// Whoever appended while others do leaves them so much time to go next: otherwise it is ready before they have
+/// heard of it, and goes first again and again (`benches/alliance.rs`).
+const YIELD: Duration = Duration::from_millis(4);
+/// Others append as long as something of theirs came within this time.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// The thread that writes.
 pub(super) struct Writer {
@@ -34,6 +40,8 @@ pub(super) struct Writer {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) metrics: Arc<Metrics>,
+    /// When something of another broker was folded last.
+    pub(super) others: Cell<Option<Instant>>,
 }
 
 /// Who proposed what is being written, and what became of it so far.
@@ -121,6 +129,7 @@ impl Writer {
     fn write(&self, log: &Inner, work: &mut Work) -> Result<(), EngineError> {
         let mut tries = 0;
         loop {
+            let mut yields = false;
             let before = work.proposals.len();
             let done = self.take_on(log).and_then(|()| {
                 if before == 0 && !work.confirms {
@@ -133,6 +142,7 @@ impl Writer {
                 Ok(None) => return Ok(()),
                 Ok(Some(durable)) => {
                     tries = 0;
+                    yields = true;
                     self.answer(&durable, &mut work.waiting);
                     work.confirmed(&Ok(()));
                 }
@@ -152,6 +162,9 @@ impl Writer {
                     later(work, before, &reason);
                 }
                 Err(error) => return Err(error),
+            }
+            if yields && self.others.get().is_some_and(|at| at.elapsed() < OTHERS) {
+                thread::sleep(YIELD);
             }
             if work.proposals.is_empty() {
                 return Ok(());
@@ -192,6 +205,7 @@ impl Writer {
             let Some(time) = records.last().map(|last| last.time) else {
                 return Ok(());
             };
+            self.others.set(Some(Instant::now()));
             let known = records.iter().map(|record| Known {
                 record,
                 sealed: None,

@@ -36,6 +36,8 @@ pub struct EmbeddedEngine {
     beside: Keyspace,
     directory: Directory,
     disk: Arc<dyn Disk>,
+    /// Whether a group is on the disk when it is appended.
+    synced: bool,
     /// Whole groups that readers may see.
     size: AtomicU64,
     /// Held while appending: there is one writer.
@@ -63,6 +65,16 @@ impl EmbeddedEngine {
         Self::open_on(path, Arc::new(SystemDisk))
     }
 
+    /// As [`EmbeddedEngine::open`], for a copy of what is kept elsewhere: a power failure may take the last groups of
+    /// it, whole ones; a crash of the program does not.
+    pub fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        let engine = Self::open(path)?;
+        Ok(Self {
+            synced: false,
+            ..engine
+        })
+    }
+
     /// As [`EmbeddedEngine::open`], on this disk.
     pub fn open_on(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let directory = Directory::open(disk.as_ref(), path, "ledger")?;
@@ -87,6 +99,7 @@ impl EmbeddedEngine {
             beside,
             directory,
             disk,
+            synced: true,
             size: AtomicU64::new(size),
             writer: Mutex::new(Writer {
                 poisoned: false,
@@ -314,10 +327,11 @@ impl EmbeddedEngine {
         group: &[StoredRecord],
         notes: &[(Bytes, Option<Bytes>)],
     ) -> Result<(), StoreError> {
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut batch = self.database.batch().durability(Some(if self.synced {
+            PersistMode::SyncData
+        } else {
+            PersistMode::Buffer
+        }));
         for (position, one) in (expected..).zip(group) {
             batch.insert(&self.records, position.to_be_bytes(), one.record.as_ref());
             batch.insert(&self.entries, position.to_be_bytes(), one.entry);

@@ -1,6 +1,6 @@
 //! This broker's copy of the stream: the log in an embedded engine, and notes beside it. It can be deleted while
 //! the broker does not run; the place in the stream that it reaches is written with each group, so the two never
-//! disagree.
+//! disagree. A power failure may take the end of both, and the stream gives it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) struct LocalCopy {
 impl LocalCopy {
     pub(super) fn open(path: &Path) -> Result<Self, StreamError> {
         Ok(Self {
-            engine: EmbeddedEngine::open(path)?,
+            engine: EmbeddedEngine::open_copy(path)?,
             fetched: Mutex::new(()),
         })
     }
