@@ -6,11 +6,13 @@
 //! last to store something has taken on all erasures by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use tokio_stream::StreamExt;
 
 use super::error::StreamError;
 use super::nats::{Stream, unavailable};
@@ -21,6 +23,9 @@ pub(super) type Name = [u8; 16];
 
 /// Room that a message needs beside its bodies.
 const ENVELOPE: usize = 4 * 1024;
+
+/// Bodies may be there for so long before the group that names them is.
+const ON_ITS_WAY: Duration = Duration::from_mins(10);
 
 /// Where bodies are.
 #[derive(Clone)]
@@ -128,6 +133,40 @@ impl Contents {
             self.delete(sequence).await?;
         }
         Ok(())
+    }
+
+    /// Removes what brokers stored that died before they appended the group, or did not append it; `is_kept` knows the
+    /// names of the others. What is not older than some minutes may still be on its way. Returns how many were there.
+    pub(super) async fn sweep(
+        &self,
+        is_kept: impl Fn(&Name) -> bool,
+    ) -> Result<usize, StreamError> {
+        let all = format!("{}.*", self.subject);
+        let mut named = self
+            .stream
+            .info_with_subjects(all)
+            .await
+            .map_err(unavailable)?;
+        let last = named.info.state.last_timestamp;
+        let mut swept = 0;
+        while let Some(found) = named.next().await {
+            let (subject, _) = found.map_err(unavailable)?;
+            let name = subject.rsplit('.').next().unwrap_or_default();
+            let name = HEXLOWER.decode(name.as_bytes()).ok();
+            let Some(name) = name.and_then(|name| Name::try_from(name).ok()) else {
+                continue;
+            };
+            if is_kept(&name) {
+                continue;
+            }
+            let stored = self.stream.get_last_raw_message_by_subject(&subject).await;
+            // By the servers' own clock.
+            if stored.is_ok_and(|stored| last - stored.time > ON_ITS_WAY) {
+                self.remove(name).await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     async fn delete(&self, sequence: u64) -> Result<(), StreamError> {

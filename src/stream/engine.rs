@@ -158,6 +158,7 @@ impl StreamEngine {
         })?;
         engine.nats.handle().spawn(following);
         engine.finish_erasures();
+        engine.sweep();
         Ok(engine)
     }
 
@@ -337,6 +338,22 @@ impl StreamEngine {
             let _turn = turn.lock().await;
             if let Err(error) = erase(&local, &store).await {
                 tracing::warn!(%error, "erased contents are still on the servers");
+            }
+        });
+    }
+
+    /// Removes what brokers left that died between storing bodies and appending their group.
+    fn sweep(&self) {
+        let (local, store) = (Arc::clone(&self.local), self.catalogue.contents.clone());
+        self.nats.handle().spawn(async move {
+            let swept = match local.names() {
+                Ok(names) => store.sweep(|name| names.contains(name)).await,
+                Err(error) => Err(error),
+            };
+            match swept {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "bodies that no group names were removed"),
+                Err(error) => tracing::warn!(%error, "bodies that no group names may be left"),
             }
         });
     }

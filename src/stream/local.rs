@@ -2,7 +2,7 @@
 //! the broker does not run; the place in the stream that it reaches is written with each group, so the two never
 //! disagree. A power failure may take the end of both, and the stream gives it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +17,9 @@ use crate::store::{EmbeddedEngine, StoreError};
 
 /// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
 const RECENT: u64 = 4_096;
+
+/// Notes read at once.
+const PAGE: usize = 4_096;
 
 /// Notes: the place reached, the last messages, the objects of bodies, those to be erased.
 const TAIL: &[u8] = b"t";
@@ -146,6 +149,25 @@ impl LocalCopy {
         let name = name.map(|name| Name::try_from(name.as_ref()));
         let damaged = |_| StoreError::Damaged("object name");
         Ok(name.transpose().map_err(damaged)?)
+    }
+
+    /// The names of all bodies that are kept, or still to be erased.
+    pub(super) fn names(&self) -> Result<HashSet<Name>, StreamError> {
+        let mut names = HashSet::new();
+        for kind in [OBJECT, ERASED] {
+            let mut from = Bytes::copy_from_slice(&[kind]);
+            loop {
+                let notes = self.engine.notes(&[kind], &from, PAGE)?;
+                for (_, name) in &notes {
+                    names.extend(Name::try_from(name.as_ref()));
+                }
+                let Some((last, _)) = notes.last().filter(|_| notes.len() == PAGE) else {
+                    break;
+                };
+                from = [last.as_ref(), &[0]].concat().into();
+            }
+        }
+        Ok(names)
     }
 
     /// Positions from one on whose bodies are kept, in order.
