@@ -173,6 +173,14 @@ impl World {
         }
     }
 
+    /// Now and then an agreement ends while a broker cannot hear of it.
+    async fn perhaps_withdraw(&mut self, dice: &Dice) {
+        let left = (0..ENDING).find(|number| !self.ended.contains(number));
+        if let Some(number) = left.filter(|_| dice.below(3) == 0) {
+            self.withdraw(number).await;
+        }
+    }
+
     /// What brokers show of the log's head.
     async fn look(&mut self) {
         for number in 1..=BROKERS {
@@ -212,6 +220,7 @@ impl World {
                 if let Some(id) = self.alliance.broker_process_at(broker) {
                     pause(id, true);
                     self.wait(2 * while_short, dice).await;
+                    self.perhaps_withdraw(dice).await;
                     pause(id, false);
                 }
                 "a broker stands still"
@@ -219,6 +228,7 @@ impl World {
             3 => {
                 self.set_cut(broker, true);
                 self.wait(2 * while_short, dice).await;
+                self.perhaps_withdraw(dice).await;
                 self.set_cut(broker, false);
                 "a broker is cut off"
             }

@@ -101,7 +101,7 @@ impl Head {
         log_key: &dyn Signer,
         stream: Option<&Arc<StreamEngine>>,
     ) -> Result<Self, BrokerError> {
-        let place = HeadPlace::of(config, disk, stream);
+        let place = HeadPlace::of(config, disk, stream, log_key.public_key());
         let note = place.load()?;
         let (mut last, mut forked) = (None, None);
         if let Some(note) = note {
@@ -358,7 +358,7 @@ impl Head {
             .filter_map(|key| key.parse().ok())
             .collect();
         let lines = SignatureLine::parse_all(&heard.lines.concat()).unwrap_or_default();
-        self.hear_out(&keys);
+        // Only what a witness says to this broker lets it sign after a start: the bucket may hold anything.
         if heard.size > 0 {
             self.take_cosignatures(heard.size, &keys, lines);
         }

@@ -189,6 +189,11 @@ impl Config {
                            such as 127.0.0.1:7401";
             return Err(wrong(message.to_owned()));
         }
+        if is_stream(&config.ledger) && config.ledger.to_string_lossy().contains('@') {
+            let message = "ledger: a password does not belong there: use `stream.certificate` and `stream.key`, or \
+                           `stream.credentials`";
+            return Err(wrong(message.to_owned()));
+        }
         if config.is_covered() && is_stream(&config.ledger) {
             let message = "cover.growth: brokers that share a ledger would each add cover, and the log would \
                            grow by as many as there are; it needs a ledger in a directory";

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::config::Config;
 use super::engine::LogEngine;
 use super::error::BrokerError;
-use super::heads::{HeadPlace, said_size};
+use super::heads::HeadPlace;
 use super::open_engine;
 use crate::clock::Entropy;
 use crate::identity::read_secret_key;
 use crate::ledger::{Engine, MAX_GROUP_BYTES, MAX_GROUP_RECORDS, StoredRecord};
+use crate::proof::Signer;
 use crate::store::SystemDisk;
 
 /// Records read at once.
@@ -32,6 +33,7 @@ pub fn copy(
         return Err(BrokerError::NoLedger(from.ledger.clone()));
     }
     let signer = Arc::new(read_secret_key(&to.log_key)?);
+    let key = signer.public_key();
     let target = LogEngine::create(to, signer, Arc::clone(entropy))?;
     compare(&source, &target)?;
     let most = target.group_bytes();
@@ -60,11 +62,11 @@ pub fn copy(
         target.append(next - group.len() as u64, &group)?;
     }
     let disk = Arc::new(SystemDisk);
-    let head = HeadPlace::of(from, disk.clone(), source.stream()).load()?;
+    let head = HeadPlace::of(from, disk.clone(), source.stream(), key).load()?;
     if let Some(head) = head {
-        let place = HeadPlace::of(to, disk, target.stream());
+        let place = HeadPlace::of(to, disk, target.stream(), key);
         if place.load()?.is_none() {
-            place.swap(None, &head, said_size(Some(&head)))?;
+            place.swap(None, &head, place.signed_size(Some(&head)))?;
         }
     }
     Ok(next)

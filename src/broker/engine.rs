@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::config::Config;
 use super::error::BrokerError;
 use crate::clock::Entropy;
+use crate::identity::read_private;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 use crate::proof::{Digest, Signer, TilePath};
 use crate::store::{Disk, EmbeddedEngine, StoreError};
@@ -32,6 +33,10 @@ impl LogEngine {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, BrokerError> {
         if is_stream(&config.ledger) {
+            for secret in [&config.stream.key, &config.stream.credentials] {
+                // Only its user may read it.
+                secret.as_deref().map(read_private).transpose()?;
+            }
             let broker = config.spiffe_id.to_string();
             let engine =
                 StreamEngine::open(&config.ledger, &config.stream, &broker, signer, entropy)?;
@@ -122,10 +127,9 @@ pub(super) fn lease(config: &Config) -> Option<Duration> {
     is_stream(&config.ledger).then(|| Duration::from_secs(config.stream.lease_seconds))
 }
 
-/// For how long nothing may be heard on a connection before node and broker give it up: less than the lease, so
-/// that what a broker permitted before it was cut off, or stood still, reaches nobody after it.
+/// For how long nothing may be heard on a connection before node and broker give it up.
 pub(super) fn silence(config: &Config) -> Option<Duration> {
-    lease(config).map(|lease| lease * 4 / 5)
+    lease(config).map(super::lease::silence_of)
 }
 
 /// Whether a ledger's place is something on this machine's disk.

@@ -9,7 +9,7 @@ use super::Shared;
 use super::config::Config;
 use super::error::BrokerError;
 use super::holders;
-use crate::proof::{Checkpoint, Digest, NoteKey, SignatureLine};
+use crate::proof::{Checkpoint, Digest, Note, NoteKey, PublicKey, SignatureLine};
 use crate::store::{Disk, HeadFile};
 use crate::stream::{HeadBucket, Heard, HeardNews, StreamEngine};
 
@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct HeadPlace {
     file: HeadFile,
     bucket: Option<HeadBucket>,
+    /// The log's key: what it did not sign counts for nothing.
+    key: PublicKey,
 }
 
 /// What became of a checkpoint that was to be the last.
@@ -39,11 +41,23 @@ impl HeadPlace {
         config: &Config,
         disk: Arc<dyn Disk>,
         stream: Option<&Arc<StreamEngine>>,
+        key: PublicKey,
     ) -> Self {
         Self {
+            key,
             file: HeadFile::on(&config.head, disk),
             bucket: stream.map(HeadBucket::of),
         }
+    }
+
+    /// The size that a checkpoint of this log's key says; 0 where there is none.
+    pub(super) fn signed_size(&self, text: Option<&str>) -> u64 {
+        let read = |text: &str| {
+            let note = text.parse::<Note>().ok()?;
+            let key = NoteKey::new(text.lines().next()?, self.key).ok()?;
+            Checkpoint::of_note(&note, &key).ok()
+        };
+        text.and_then(read).map_or(0, |checkpoint| checkpoint.size)
     }
 
     /// The last checkpoint, as this broker or any other knows it: the larger of the two.
@@ -53,8 +67,14 @@ impl HeadPlace {
             return Ok(kept);
         };
         let shown = bucket.load()?;
+        if shown.is_some() && self.signed_size(shown.as_deref()) == 0 {
+            tracing::error!(
+                "the checkpoint in the bucket is not signed by this log's key: it counts for nothing"
+            );
+            return Ok(kept);
+        }
         Ok(
-            if said_size(shown.as_deref()) >= said_size(kept.as_deref()) {
+            if self.signed_size(shown.as_deref()) >= self.signed_size(kept.as_deref()) {
                 shown
             } else {
                 kept
@@ -78,7 +98,7 @@ impl HeadPlace {
             });
         };
         let shown = bucket.load()?;
-        if said_size(shown.as_deref()) >= of || !bucket.swap(shown.as_deref(), new)? {
+        if self.signed_size(shown.as_deref()) >= of || !bucket.swap(shown.as_deref(), new)? {
             return Ok(Swapped::Ahead);
         }
         self.note(new)?;
@@ -88,7 +108,7 @@ impl HeadPlace {
     /// Keeps in the file what all brokers see: it tells when they all were restored from older backups.
     pub(super) fn note(&self, text: &str) -> Result<(), BrokerError> {
         let kept = self.file.load()?;
-        if said_size(kept.as_deref()) < said_size(Some(text)) {
+        if self.signed_size(kept.as_deref()) < self.signed_size(Some(text)) {
             self.file.swap(kept.as_deref(), text)?;
         }
         Ok(())
@@ -140,12 +160,6 @@ impl HeadPlace {
     }
 }
 
-/// The size that a checkpoint says; 0 where there is none. Whether it is to be believed is not asked here.
-pub(super) fn said_size(text: Option<&str>) -> u64 {
-    let said = text.and_then(|text| Checkpoint::parse(text).ok());
-    said.map_or(0, |checkpoint| checkpoint.size)
-}
-
 /// Takes on what other brokers sign, and what witnesses tell them, until the broker stops.
 pub(super) async fn follow(shared: Arc<Shared>) {
     let Some(bucket) = shared.log.head().place().bucket() else {
@@ -158,7 +172,10 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             one = news.recv() => one,
         };
         match one {
-            Some(HeardNews::Checkpoint(text)) => adopt(&shared, text).await,
+            Some(HeardNews::Checkpoint(text)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move { adopt(&shared, text).await });
+            }
             Some(HeardNews::Fork(text)) => shared.log.head().take_fork(&text),
             Some(HeardNews::Witness(heard)) => shared.log.head().overheard(&heard),
             Some(HeardNews::Alive(broker)) => shared.holders.saw(broker),
@@ -185,9 +202,11 @@ async fn adopt(shared: &Arc<Shared>, text: String) {
                 let _ = tokio::time::timeout(LOOK, sizes.changed()).await;
             }
             Ok(Err(error)) => {
-                tracing::error!(%error, "another broker signed a checkpoint of another history");
                 if matches!(error, BrokerError::Forked(_)) {
+                    tracing::error!(%error, "another broker signed a checkpoint of another history");
                     shared.log.fail(&error);
+                } else {
+                    tracing::error!(%error, "another broker's checkpoint could not be taken on");
                 }
                 return;
             }

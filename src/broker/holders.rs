@@ -2,6 +2,7 @@
 //! one broker.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ const LEASES: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Holders {
     since: Instant,
+    sessions: AtomicU64,
     seen: Mutex<HashMap<String, Instant>>,
 }
 
@@ -25,12 +27,18 @@ impl Default for Holders {
     fn default() -> Self {
         Self {
             since: Instant::now(),
+            sessions: AtomicU64::new(0),
             seen: Mutex::default(),
         }
     }
 }
 
 impl Holders {
+    /// The number of the next session.
+    fn next(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A broker was heard of.
     pub(super) fn saw(&self, broker: String) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,6 +78,7 @@ pub(super) async fn claim(
     let holder = Holder {
         node: node.to_string(),
         broker: shared.config.spiffe_id.to_string(),
+        session: shared.holders.next(),
     };
     let (asking, of, wanted) = (Arc::clone(shared), partner.clone(), holder.clone());
     let at = bucket.clone();
@@ -101,7 +110,7 @@ pub(super) fn moved(shared: &Shared, partner: &str, holder: &Holder) {
             broker = holder.broker,
             "lanes moved"
         );
-        shared.sessions.moved(&holder.node);
+        shared.sessions.moved(partner);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a node says: its greeting, acknowledgements, statements. Its submissions: `publishing`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
 use thiserror::Error;
@@ -34,6 +35,9 @@ use crate::session::{
     decode, encode, witness_name,
 };
 use crate::transport::{FrameReader, PeerIdentity, ReadError, write_frame};
+
+/// A node whose broker cannot find the end of the log within this time is better served by another.
+const CONFIRM: Duration = Duration::from_secs(2);
 
 /// Why a session ended.
 #[derive(Debug, Error)]
@@ -97,7 +101,9 @@ pub(super) async fn serve(
     let (mut control, reader, hello) =
         greeting.map_err(|_| Refusal::new("no_hello", "the node did not greet in time"))??;
     // What the node knows through another broker, this one must know, too.
-    if let Err(reason) = shared.log.confirm().await? {
+    let confirmed = tokio::time::timeout(CONFIRM, shared.log.confirm()).await;
+    let late = || Ok(Err("it does not answer in time".to_owned()));
+    if let Err(reason) = confirmed.unwrap_or_else(|_| late())? {
         let refusal = Refusal::new("no_quorum", format!("the log cannot be reached: {reason}"));
         return Err(refuse(&mut control, refusal).await);
     }

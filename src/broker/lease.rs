@@ -2,8 +2,9 @@
 //!
 //! A broker that shares its log may be cut off from it and not know; what it believes in force may have ended.
 //! Whenever its group was appended as the next, it had seen everything before: from the moment it sent that group
-//! it may deliver for the time of the lease. Whoever ends an agreement is answered after that time, so that by
-//! then nobody delivers under it.
+//! it may deliver for the time of the lease, and what it sent then may be under way until its nodes give up a broker
+//! of which they hear nothing. Whoever ends an agreement is answered after both, so that by then nobody delivers under
+//! it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -96,11 +97,18 @@ impl Log {
         Ok(answer)
     }
 
+    /// What was permitted in the last moment of a lease may be under way for as long as nothing need be heard on a
+    /// connection.
     async fn outlasted(&self) {
         if let Some(length) = self.lease().length() {
-            tokio::time::sleep(length).await;
+            tokio::time::sleep(length + silence_of(length)).await;
         }
     }
+}
+
+/// For how long nothing may be heard on a connection before node and broker give it up, by the lease.
+pub(super) fn silence_of(lease: Duration) -> Duration {
+    lease * 4 / 5
 }
 
 /// Whether what is proposed may end or narrow what others may receive.

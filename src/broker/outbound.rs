@@ -13,7 +13,7 @@ use super::inbound::End;
 use super::shelf::{Envelope, Shelved};
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
-use crate::ledger::{Fact, Inherited, LaneRelease, Permit, State};
+use crate::ledger::{EngineError, Fact, Inherited, LaneRelease, Permit, State};
 use crate::partner::PartnerId;
 use crate::session::{DeliveryAround, Frame, LaneSender, encode, put_delivery};
 use crate::transport::write_frame;
@@ -25,6 +25,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// A recipient that takes a batch within this time keeps up as fast as the broker gives.
 const TAKES: Duration = Duration::from_millis(5);
+
+/// The pause before what could not be had is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The sending end of a lane, shared with whoever reads the acknowledgements.
 pub(super) type SharedLane = Arc<Mutex<LaneSender>>;
@@ -90,11 +93,7 @@ impl Lane {
         if positions.is_empty() {
             return Ok(None);
         }
-        let shelved = self
-            .shared
-            .log
-            .shelved(positions.clone(), BATCH_BYTES)
-            .await?;
+        let shelved = self.shelved(&positions).await?;
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
         let mut buffer = BytesMut::new();
@@ -111,6 +110,20 @@ impl Lane {
             }
         }
         Ok(Some((buffer.freeze(), waiting)))
+    }
+
+    /// The bulletins at these positions, or the first few. What cannot be had now keeps this lane, and no other.
+    async fn shelved(&self, positions: &[u64]) -> Result<Vec<Arc<Shelved>>, End> {
+        loop {
+            let log = &self.shared.log;
+            match log.shelved(positions.to_vec(), BATCH_BYTES).await {
+                Err(BrokerError::Engine(EngineError::Unavailable(reason))) => {
+                    tracing::error!(%reason, recipient = %self.partner, "a lane waits for a bulletin");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                other => return Ok(other?),
+            }
+        }
     }
 
     /// Number of the next delivery, and log positions from it on, as far as there are any and room for

@@ -130,11 +130,11 @@ impl Sessions {
         }
     }
 
-    /// Closes the sessions of a partner's node that holds its lanes through another broker now.
-    pub(super) fn moved(&self, node: &str) {
-        let moved = Refusal::new("replaced", "the node connected to another broker");
+    /// Closes the sessions of a partner whose lanes are held through another broker now.
+    pub(super) fn moved(&self, partner: &str) {
+        let moved = Refusal::new("replaced", "the lanes are held through another broker");
         for live in self.lock().values() {
-            if live.peer.id().to_string() == node {
+            if live.partner.as_str() == partner {
                 close(&live.connection, &moved);
             }
         }

@@ -29,6 +29,8 @@ const MOST_PATIENCE: Duration = Duration::from_millis(8);
 /// Whoever appended while others do leaves them so much time to go next: otherwise it is ready before they have
 /// heard of it, and goes first again and again (`benches/alliance.rs`).
 const YIELD: Duration = Duration::from_millis(4);
+/// After so many groups that came too late, one after the other, whoever waits is told.
+const MOST_TRIES: u32 = 500;
 /// Others append as long as something of theirs came within this time.
 const OTHERS: Duration = Duration::from_secs(1);
 
@@ -147,7 +149,9 @@ impl Writer {
                     work.confirmed(&Ok(()));
                 }
                 // Somebody was ahead of this broker: what was decided is decided again.
-                Err(EngineError::Conflict { .. }) if log.engine.is_shared() => {
+                Err(EngineError::Conflict { .. })
+                    if log.engine.is_shared() && tries < MOST_TRIES =>
+                {
                     self.metrics.conflicts.inc();
                     self.give_way(&mut tries);
                     continue;
@@ -160,6 +164,10 @@ impl Writer {
                 Err(EngineError::Unavailable(reason)) => {
                     tracing::warn!(%reason, "nothing can be recorded now");
                     later(work, before, &reason);
+                }
+                Err(error @ EngineError::Conflict { .. }) if log.engine.is_shared() => {
+                    tracing::warn!(%error, "others were always first");
+                    later(work, before, &error.to_string());
                 }
                 Err(error) => return Err(error),
             }

@@ -158,8 +158,8 @@ fn check(config: &StreamConfig, found: &Config) -> Result<(), StreamError> {
     let edit = |flags: &str| format!("nats stream edit {name} {flags}");
     let anew = || {
         format!(
-            "it cannot be changed afterwards: stop all brokers, back up with `entente backup`, and make the \
-             stream anew with `entente broker init` and `entente restore` (docs/operations.md); {name} is its name"
+            "it cannot be changed afterwards: stop all brokers, copy the ledger to a stream of another name with \
+             `entente broker copy`, and delete {name} (docs/brokers.md)"
         )
     };
     if found.subjects != [subject(config)] {
@@ -249,25 +249,22 @@ fn check_beside(config: &StreamConfig, found: &Config) -> Result<(), StreamError
             "--no-republish",
         );
     }
-    if found.deny_delete && !found.name.starts_with("KV_") {
-        return unfit(
-            "nothing can be erased from it".to_owned(),
-            "(make it anew with --no-deny-delete)",
-        );
-    }
-    if found.republish.is_some() || found.mirror.is_some() || found.sources.is_some() {
-        return unfit(
-            "it gives its messages to others, or takes theirs".to_owned(),
-            "--no-republish",
-        );
-    }
     if found.storage != StorageType::File {
         return unfit(
             "it is kept in memory".to_owned(),
             "(make it anew with --storage=file)",
         );
     }
-    if found.max_bytes > 0 || found.max_messages > 0 || !found.max_age.is_zero() {
+    let lossy = found.max_bytes > 0
+        || found.max_messages > 0
+        || !found.max_age.is_zero()
+        || found.retention != RetentionPolicy::Limits
+        || (found.max_messages_per_subject > 0 && !found.name.starts_with("KV_"));
+    if found.no_ack || found.sealed || found.persist_mode == Some(PersistenceMode::Async) {
+        let what = "it does not acknowledge what it has, or is sealed";
+        return unfit(what.to_owned(), "--ack --persist-mode=default");
+    }
+    if lossy {
         return unfit(
             "it has limits at which what it holds is lost".to_owned(),
             "--max-msgs=-1 --max-bytes=-1 --max-age=-1",

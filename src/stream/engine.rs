@@ -4,7 +4,7 @@
 //! shows which; after it, this broker's copy lacks it and takes it on at the next start. The copy is written
 //! with the place in the stream that it reaches, so the two never disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::config::StreamConfig;
 use super::contents::{Contents, Name};
 use super::error::StreamError;
 use super::follow::{self, Arrived};
-use super::local::LocalCopy;
+use super::local::{LocalCopy, RECENT};
 use super::monitor;
 use super::nats::{Nats, unavailable};
 use super::wire::{InvalidMessage, StreamMessage};
@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long a start waits for servers that do not answer yet, and the pause between two tries.
 const START: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
+/// The pause before contents that could not be erased are tried again.
+const ERASE_AGAIN: Duration = Duration::from_secs(10);
 /// Room that a message needs beside its records.
 const ENVELOPE: usize = 16 * 1024;
 
@@ -74,8 +76,10 @@ struct Tail {
     arrived: mpsc::Receiver<Arrived>,
     /// The stream reaches so far, as somebody said.
     seen: u64,
-    /// What was sent last, where nobody knows what became of it: after which message, and its object.
-    unresolved: Option<(u64, Name, bool)>,
+    /// Hashes of the last messages before that one.
+    chain: VecDeque<Digest>,
+    /// What was sent and is not known to be stored: after which message, and the name of its bodies.
+    unresolved: Vec<(u64, Name)>,
 }
 
 /// What became of a message that was sent.
@@ -142,7 +146,8 @@ impl StreamEngine {
                 hash,
                 arrived,
                 seen: 0,
-                unresolved: None,
+                chain: local.chain(sequence)?,
+                unresolved: Vec::new(),
             }),
             erasing: Arc::default(),
             news,
@@ -266,7 +271,7 @@ impl StreamEngine {
         for bytes in messages {
             let sequence = tail.sequence + run.len() as u64 + 1;
             let opened = match StreamMessage::open(bytes, &self.key) {
-                Err(error) if !matches!(error, InvalidMessage::Commitment(_)) => {
+                Err(error @ (InvalidMessage::Unreadable | InvalidMessage::Unsigned)) => {
                     self.keep(tail, &mut run)?;
                     tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
                     self.pass_over(tail, bytes)?;
@@ -283,7 +288,8 @@ impl StreamEngine {
                 continue;
             }
             self.keep(tail, &mut run)?;
-            if !self.local.has(&opened)? {
+            // What lost a race, or was there before, follows something earlier of this chain.
+            if !self.local.has(&opened)? && !tail.chain.contains(&opened.previous) {
                 return Err(StreamError::Forked { sequence });
             }
             tracing::error!(
@@ -301,7 +307,19 @@ impl StreamEngine {
         self.local.pass_over(sequence, &tail.hash, bytes)?;
         tail.sequence = sequence;
         tail.seen = tail.seen.max(sequence);
+        self.settle(tail, sequence, None);
         Ok(())
+    }
+
+    /// What was sent for a place and is not what came to it is not in the stream: its bodies go.
+    fn settle(&self, tail: &mut Tail, sequence: u64, came: Option<Name>) {
+        for (after, name) in std::mem::take(&mut tail.unresolved) {
+            if after >= sequence {
+                tail.unresolved.push((after, name));
+            } else if came != Some(name) {
+                self.forget(name);
+            }
+        }
     }
 
     /// Keeps messages that are in the stream after the tail, and moves it behind them.
@@ -311,14 +329,11 @@ impl StreamEngine {
         for (sequence, message) in (first..).zip(messages.drain(..)) {
             let (broker, records) = (message.broker, message.records.len());
             tracing::trace!(sequence, broker, records, "taken on");
-            // What was sent for this place and is not what came to it is not in the stream.
-            let late = tail.unresolved.take_if(|one| one.0 + 1 == sequence);
-            if let Some((_, name, has_object)) = late
-                && has_object
-                && name != message.id
-            {
-                self.forget(name);
+            self.settle(tail, sequence, Some(message.id));
+            if tail.chain.len() as u64 == RECENT {
+                tail.chain.pop_front();
             }
+            tail.chain.push_back(tail.hash);
             tail.sequence = sequence;
             tail.hash = message.hash;
         }
@@ -336,8 +351,9 @@ impl StreamEngine {
         let store = self.catalogue.contents.clone();
         self.nats.handle().spawn(async move {
             let _turn = turn.lock().await;
-            if let Err(error) = erase(&local, &store).await {
-                tracing::warn!(%error, "erased contents are still on the servers");
+            while let Err(error) = erase(&local, &store).await {
+                tracing::error!(%error, "erased contents are still on the servers; trying again");
+                tokio::time::sleep(ERASE_AGAIN).await;
             }
         });
     }
@@ -427,7 +443,8 @@ impl StreamEngine {
         let until = Instant::now() + PATIENCE;
         loop {
             let reason = match self.send(bytes, id, after) {
-                Ok(sent) => return Ok(sent),
+                Ok(Sent::Stored) => return self.stored_after(after, until),
+                Ok(Sent::Behind) => return Ok(Sent::Behind),
                 Err(StreamError::Unavailable(reason)) => reason,
                 Err(other) => return Err(other),
             };
@@ -437,7 +454,7 @@ impl StreamEngine {
                 .nats
                 .run(async move { follow::message(&stream, after + 1).await });
             match found {
-                Ok(Some(found)) if found == *bytes => return Ok(Sent::Stored),
+                Ok(Some(found)) if found == *bytes => return self.stored_after(after, until),
                 Ok(Some(_)) => return Ok(Sent::Behind),
                 // The same message is sent again: it has the same id, and the same place or none.
                 Ok(None) | Err(StreamError::Unavailable(_)) => {}
@@ -447,6 +464,31 @@ impl StreamEngine {
                 return Err(StreamError::Unavailable(reason));
             }
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// What was stored comes after what was taken on only where that is still there: servers that lost it may have
+    /// given its place away.
+    fn stored_after(&self, after: u64, until: Instant) -> Result<Sent, StreamError> {
+        if after == 0 {
+            return Ok(Sent::Stored);
+        }
+        loop {
+            let stream = self.catalogue.stream.clone();
+            let found = self
+                .nats
+                .run(async move { follow::message(&stream, after).await });
+            match found {
+                Ok(Some(found)) => {
+                    self.local.recognise(after, &found)?;
+                    return Ok(Sent::Stored);
+                }
+                Ok(None) => return Err(StreamError::Forked { sequence: after }),
+                Err(StreamError::Unavailable(_)) if Instant::now() < until => {
+                    std::thread::sleep(LOOK);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -513,8 +555,8 @@ impl StreamEngine {
             .zip(group)
             .filter_map(|(position, one)| Some((position, one.bodies.clone()?)))
             .collect();
-        let has_object = !bodies.is_empty();
-        if has_object {
+        let has_bodies = !bodies.is_empty();
+        if has_bodies {
             let store = self.catalogue.contents.clone();
             self.nats.run(async move { store.put(id, bodies).await })?;
         }
@@ -524,14 +566,15 @@ impl StreamEngine {
                 Ok(self.size())
             }
             Ok(Sent::Behind) => {
-                if has_object {
-                    self.forget(id);
-                }
+                // Something else is in its place, or it itself, sent before: what is taken on tells.
+                let after = tail.sequence;
+                tail.unresolved.extend(has_bodies.then_some((after, id)));
                 tail.seen = tail.seen.max(tail.sequence + 1);
                 Err(EngineError::Conflict { expected, actual }.into())
             }
             Err(error) => {
-                tail.unresolved = Some((tail.sequence, id, has_object));
+                let after = tail.sequence;
+                tail.unresolved.extend(has_bodies.then_some((after, id)));
                 Err(error)
             }
         }
@@ -588,11 +631,15 @@ fn patiently<T>(act: impl Fn() -> Result<T, StreamError>) -> Result<T, StreamErr
 
 /// Erases on the servers what is erased here.
 async fn erase(local: &LocalCopy, store: &Contents) -> Result<(), StreamError> {
+    let mut failed = Ok(());
     for (name, positions) in local.erased()? {
-        store.erase(name, &positions).await?;
-        local.is_gone(&positions)?;
+        // One that fails keeps no other.
+        match store.erase(name, &positions).await {
+            Ok(()) => local.is_gone(&positions)?,
+            Err(error) => failed = Err(error),
+        }
     }
-    Ok(())
+    failed
 }
 
 impl Engine for StreamEngine {

@@ -62,7 +62,7 @@ pub enum StreamError {
     /// The stream shows another history than it did.
     #[error(
         "message {sequence} of the stream is not the one that was acknowledged: the servers lost what they \
-         had promised, or were restored from a backup. Stop all brokers, and see docs/operations.md, \
+         had promised, or were restored from a backup. Stop all brokers, and see docs/brokers.md, \
          \"The stream forked\""
     )]
     Forked {
@@ -72,7 +72,7 @@ pub enum StreamError {
     /// The stream is shorter than this broker knows it.
     #[error(
         "the stream ends at message {found}, and this broker has taken on {known}: the servers lost what they \
-         had promised, or somebody deleted the stream. Stop all brokers, and see docs/operations.md, \
+         had promised, or somebody deleted the stream. Stop all brokers, and see docs/brokers.md, \
          \"The stream is shorter\""
     )]
     Shorter {

@@ -13,7 +13,7 @@ use super::error::StreamError;
 use super::nats::{Stream, unavailable};
 
 /// Messages that arrived and are not taken on yet.
-const WAITING: usize = 256;
+const WAITING: usize = 32;
 /// Messages asked for at once where many are missing.
 const TOGETHER: u64 = 64;
 /// The pause before another consumer, where one failed.

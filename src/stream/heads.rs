@@ -48,6 +48,8 @@ pub struct Holder {
     pub node: String,
     /// The broker's SPIFFE ID.
     pub broker: String,
+    /// Which of its sessions.
+    pub session: u64,
 }
 
 /// What changed in the bucket.
@@ -172,9 +174,6 @@ impl HeadBucket {
         let held = found.filter(|entry| entry.operation == kv::Operation::Put);
         let held = held.and_then(|entry| serde_json::from_slice::<Holder>(&entry.value).ok());
         if let Some(held) = held {
-            if held == *holder {
-                return Ok(None);
-            }
             if held.node != holder.node && lives(&held.broker) {
                 return Ok(Some(held));
             }
@@ -225,11 +224,13 @@ impl HeadBucket {
             while !send.is_closed() {
                 if let Ok(mut watch) = heads.watch_all().await {
                     // What changed while nobody watched.
-                    if let Ok(Some(entry)) = heads.entry(CHECKPOINT).await
-                        && let Some(news) = news(&entry)
-                        && send.send(news).await.is_err()
-                    {
-                        return;
+                    for key in [CHECKPOINT, FORK] {
+                        if let Ok(Some(entry)) = heads.entry(key).await
+                            && let Some(news) = news(&entry)
+                            && send.send(news).await.is_err()
+                        {
+                            return;
+                        }
                     }
                     while let Some(Ok(entry)) = watch.next().await {
                         let Some(news) = news(&entry) else { continue };

@@ -2,7 +2,7 @@
 //! the broker does not run; the place in the stream that it reaches is written with each group, so the two never
 //! disagree. A power failure may take the end of both, and the stream gives it back.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::proof::Digest;
 use crate::store::{EmbeddedEngine, StoreError};
 
 /// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
-const RECENT: u64 = 4_096;
+pub(super) const RECENT: u64 = 4_096;
 
 /// Notes read at once.
 const PAGE: usize = 4_096;
@@ -67,6 +67,17 @@ impl LocalCopy {
     /// A message as it was sent, where it is one of the last.
     pub(super) fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
         Ok(self.engine.note(&key(MESSAGE, sequence))?)
+    }
+
+    /// The hashes of the last messages before this one, as far as they say something.
+    pub(super) fn chain(&self, tail: u64) -> Result<VecDeque<Digest>, StreamError> {
+        let from = tail.saturating_sub(RECENT);
+        let mut chain = VecDeque::new();
+        for sequence in from..tail {
+            let message = self.message(sequence)?;
+            chain.extend(message.and_then(|bytes| StreamMessage::hash_of(&bytes)));
+        }
+        Ok(chain)
     }
 
     /// A message that was taken on must be what it was.
@@ -127,10 +138,13 @@ impl LocalCopy {
         hash: &Digest,
         bytes: &Bytes,
     ) -> Result<(), StreamError> {
-        let notes = [
+        let mut notes = vec![
             (Bytes::from_static(TAIL), Some(place(sequence, hash))),
             (key(MESSAGE, sequence), Some(bytes.clone())),
         ];
+        if let Some(old) = sequence.checked_sub(RECENT) {
+            notes.push((key(MESSAGE, old), None));
+        }
         self.engine.append_beside(self.engine.size(), &[], &notes)?;
         Ok(())
     }
@@ -196,8 +210,9 @@ impl LocalCopy {
         match &record.fact {
             Fact::Accepted(accepted) if accepted.commits_to(bodies) => Ok(()),
             _ => {
-                let reason = "the servers have other bodies than it commits to";
-                Err(unreadable(reason.into()).into())
+                let reason =
+                    format!("the servers have other bodies than record {position} commits to");
+                Err(StreamError::Unavailable(reason))
             }
         }
     }

@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(30);
 /// A server that says nothing for two of these is left for another.
 const PING: Duration = Duration::from_secs(1);
+/// The largest record fits into a message of this size.
+const PAYLOAD: usize = 8 * 1000 * 1000;
 /// The oldest version that keeps what a ledger needs.
 const OLDEST: (u64, u64) = (2, 12);
 
@@ -57,6 +59,12 @@ impl Nats {
                 server: info.server_name,
                 version: info.version,
             });
+        }
+        if info.max_payload < PAYLOAD {
+            tracing::warn!(
+                max_payload = info.max_payload,
+                "the NATS servers take small messages: set `max_payload: 8MB`, or a large record is refused for ever"
+            );
         }
         let context = ContextBuilder::new()
             .timeout(ANSWER)
@@ -161,6 +169,12 @@ fn addresses(servers: &str) -> Result<Vec<ServerAddr>, String> {
     let (scheme, hosts) = servers
         .split_once("://")
         .ok_or("write it as nats://HOST:PORT,HOST:PORT")?;
+    if hosts.contains('@') {
+        return Err(
+            "a password does not belong there: use a certificate or `stream.credentials`"
+                .to_owned(),
+        );
+    }
     let address = |host: &str| {
         let address = format!("{scheme}://{}", host.trim());
         let parsed = address.parse::<ServerAddr>();

@@ -38,8 +38,11 @@ pub struct StreamMessage {
 /// A message that no broker of this ledger appended.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidMessage {
-    /// It cannot be read.
-    #[error("its {0} cannot be read")]
+    /// It cannot be read, and so is not signed.
+    #[error("it cannot be read")]
+    Unreadable,
+    /// It is signed, and this version cannot read something in it: a newer broker appended it.
+    #[error("its {0} cannot be read: a newer version appended it; upgrade this broker")]
     Malformed(&'static str),
     /// Not the log key's signature.
     #[error("it is not signed by this log's key")]
@@ -109,10 +112,16 @@ impl StreamMessage {
         })
     }
 
+    /// What the next message is chained to, of one that was taken on; `None` where it is no message.
+    pub(super) fn hash_of(bytes: &Bytes) -> Option<Digest> {
+        let message = proto::StreamMessage::decode(bytes.clone()).ok()?;
+        Some(Digest::of(&message.group))
+    }
+
     /// Reads a message, whose signature must be of this key, and whose records must be what they commit to.
     pub fn open(bytes: &Bytes, key: &PublicKey) -> Result<Self, InvalidMessage> {
         let message = proto::StreamMessage::decode(bytes.clone());
-        let message = message.map_err(|_| Malformed("message"))?;
+        let message = message.map_err(|_| InvalidMessage::Unreadable)?;
         let signature = message.signature.as_ref().and_then(signature_from_wire);
         let signature = signature.ok_or(InvalidMessage::Unsigned)?;
         verify(key, PayloadType::StreamGroup, &message.group, &signature)
@@ -210,7 +219,8 @@ pub(super) fn join(pieces: impl Iterator<Item = Piece>) -> BTreeMap<u64, Bytes> 
     let mut found: BTreeMap<u64, BTreeMap<u64, Bytes>> = BTreeMap::new();
     for piece in pieces {
         let all = found.entry(piece.position).or_default();
-        all.insert(piece.offset, piece.bodies);
+        // What somebody adds later takes no place that is taken.
+        all.entry(piece.offset).or_insert(piece.bodies);
     }
     let joined = found.into_iter().map(|(position, mut pieces)| {
         let bodies = match pieces.len() {
