@@ -90,7 +90,8 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "store",
             ]),
         ),
-        ("gateway", only(&door)),
+        // The bridge names ledgers by their ids, which are digests.
+        ("gateway", only(&[&door[..], &["proof"]].concat())),
         ("deployment", without(&programs, &["proto", "formats"])),
         ("bench", without(&benched, &["proto", "formats"])),
         (

@@ -98,6 +98,8 @@ pub struct ClauseDraft {
     #[serde(default)]
     onward: Option<Onward>,
     #[serde(default)]
+    federation: Vec<Spanned<String>>,
+    #[serde(default)]
     purposes: Vec<Spanned<String>>,
     #[serde(default)]
     legal_basis: String,
@@ -322,6 +324,11 @@ impl Reader<'_> {
                 deadline: Duration::from_secs(hold.seconds),
             }),
             onward: draft.onward.unwrap_or(Onward::None),
+            federation: draft
+                .federation
+                .iter()
+                .map(|ledger| self.parse::<Digest>(ledger))
+                .collect::<Result<_, _>>()?,
             purposes: draft
                 .purposes
                 .iter()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::proof::Digest;
 
 use super::terms::{Clause, Hold, Onward, Purpose};
 
@@ -12,6 +13,8 @@ use super::terms::{Clause, Hold, Onward, Purpose};
 pub struct Obligations {
     /// Whether it may be passed on.
     pub onward: Onward,
+    /// Into which ledgers it may be carried.
+    pub federation: BTreeSet<Digest>,
     /// What it may be used for; `None`: anything. Empty: nothing, where clauses exclude each other.
     pub purposes: Option<BTreeSet<Purpose>>,
     /// Under which law or treaty, in the order of the clauses.
@@ -39,6 +42,7 @@ impl Obligations {
         }
         joined.unwrap_or(Self {
             onward: Onward::None,
+            federation: BTreeSet::new(),
             purposes: Some(BTreeSet::new()),
             legal_bases: Vec::new(),
             retention: None,
@@ -52,6 +56,7 @@ impl Obligations {
         let basis = Some(clause.legal_basis.clone()).filter(|basis| !basis.is_empty());
         Self {
             onward: clause.onward,
+            federation: clause.federation.clone(),
             purposes: (!clause.purposes.is_empty()).then(|| clause.purposes.clone()),
             legal_bases: basis.into_iter().collect(),
             retention: clause.retention,
@@ -69,6 +74,7 @@ impl Obligations {
         }
         Self {
             onward: self.onward.min(other.onward),
+            federation: &self.federation & &other.federation,
             purposes: match (self.purposes, other.purposes) {
                 (Some(one), Some(other)) => Some(&one & &other),
                 (one, other) => one.or(other),
@@ -89,6 +95,9 @@ impl Obligations {
     pub(super) fn looser_than(&self, other: &Self) -> Option<&'static str> {
         if self.onward > other.onward {
             return Some("onward");
+        }
+        if !self.federation.is_subset(&other.federation) {
+            return Some("federation");
         }
         let purposes = match (&self.purposes, &other.purposes) {
             (_, None) => false,

@@ -23,6 +23,8 @@ use crate::proof::{Digest, InvalidDigest, PublicKey};
 pub const MAX_PARTIES: usize = 256;
 /// The most clauses of an agreement.
 pub const MAX_CLAUSES: usize = 256;
+/// The most ledgers into which a clause lets something be carried: as many as a crossing can name.
+const MAX_FEDERATION: usize = 64;
 /// The longest name of a scheme of classification.
 const MAX_NAME: usize = 63;
 /// The longest title, in bytes.
@@ -216,6 +218,8 @@ pub struct Clause {
     pub hold: Option<Hold>,
     /// What the recipient may do with it.
     pub onward: Onward,
+    /// The ids of the ledgers into which recipients may carry it; none: into no other.
+    pub federation: BTreeSet<Digest>,
     /// What it may be used for; none: for anything.
     pub purposes: BTreeSet<Purpose>,
     /// The law or treaty under which it is shared, for people; may be empty.
@@ -554,6 +558,13 @@ impl Agreement {
             );
             return Err(AgreementError::invalid("clause.withhold", reason));
         }
+        if clause.federation.len() > MAX_FEDERATION || clause.federation.contains(&self.ledger) {
+            let reason = format!(
+                "in clause `{}` it names more than {MAX_FEDERATION} ledgers, or the agreement's own",
+                clause.id
+            );
+            return Err(AgreementError::invalid("clause.federation", reason));
+        }
         if let Some(ceiling) = &clause.classification_ceiling {
             check_policy("clause.classification_ceiling", &ceiling.policy)?;
         }
@@ -702,6 +713,10 @@ impl fmt::Display for Clause {
             write!(f, " let it go within {}", Span(hold.deadline))?;
         }
         write!(f, "; onward {}", self.onward)?;
+        if !self.federation.is_empty() {
+            f.write_str("; may be carried into ledger ")?;
+            list(f, &self.federation)?;
+        }
         if !self.purposes.is_empty() {
             f.write_str("; for ")?;
             list(f, &self.purposes)?;

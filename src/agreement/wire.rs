@@ -213,6 +213,7 @@ fn write_clause(clause: &Clause) -> proto::Clause {
             bulletins: quota.bulletins,
             period_seconds: quota.period.as_secs(),
         }),
+        federation: clause.federation.iter().map(digest_bytes).collect(),
         purposes: clause.purposes.iter().map(ToString::to_string).collect(),
         legal_basis: clause.legal_basis.clone(),
         hold: clause.hold.as_ref().map(|hold| proto::Hold {
@@ -287,6 +288,11 @@ fn read_clause(wire: &proto::Clause) -> Read<Clause> {
             deadline: Duration::from_secs(hold.deadline_seconds),
         }),
         onward,
+        federation: wire
+            .federation
+            .iter()
+            .map(|ledger| read_digest("clause.federation", ledger))
+            .collect::<Read<_>>()?,
         purposes: parse_all("clause.purposes", &wire.purposes)?,
         legal_basis: wire.legal_basis.clone(),
         retention: Some(wire.retention_seconds)

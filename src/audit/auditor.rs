@@ -16,7 +16,7 @@ use crate::decision::{Release, decide};
 use crate::ledger::{
     Accepted, Backfilled, BackfilledBulletin, ContentsErased, ENTRY_BYTES, ErasureRule, Fact,
     LaneRelease, PassedOn, PassedOnDecision, Record, State, backfill_is_valid, backfill_releases,
-    check, decide_passed_on, erasure_rule, notice_releases,
+    check, check_crossing, decide_passed_on, erasure_rule, notice_releases,
 };
 use crate::proof::Digest;
 
@@ -254,6 +254,7 @@ impl Auditor {
         let registry = self.state.registry();
         let sealed = accepted.to_sealed(None)?;
         open(sealed, record.time, registry, &mut self.bursts)?;
+        check_crossing(&self.state, header, record.time)?;
         let audience = accepted.audience.as_ref();
         if let Some(part) = audience {
             let digest = part.digest();

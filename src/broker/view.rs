@@ -524,6 +524,7 @@ fn declared(dossier: Option<&Dossier>, recipient: &PartnerId) -> Vec<String> {
     own.filter(|one| one.partner == *recipient)
         .map(|one| match &one.what {
             What::Taken | What::Erased | What::Applied(_) => one.what.name().to_owned(),
+            What::Carried { into, .. } => format!("{}: {}", one.what.name(), into),
             What::PassedOn { to, .. } => {
                 let to: Vec<&str> = to.iter().map(PartnerId::as_str).collect();
                 format!("applied; passed on to {}", to.join(", "))

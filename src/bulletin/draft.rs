@@ -319,6 +319,7 @@ impl Draft {
             signing_key: KeyId(Digest([0; 32])),
             as_of: self.as_of.unwrap_or(0),
             notice: false,
+            crossing: None,
         };
         Ok(Unsealed { header, parts })
     }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::header::BulletinId;
 use crate::clock::{NoEntropy, Timestamp};
 use crate::partner::PartnerId;
-use crate::proof::{KeyId, SignError};
+use crate::proof::{Digest, KeyId, SignError};
 
 /// The largest bulletin: header, parts and proofs. A bulletin is held in memory while it is
 /// verified, so this times the outstanding submissions bounds what a publisher can make us hold.
@@ -143,6 +143,18 @@ pub enum Refused {
     /// It passes on what may not be passed on, or not so.
     #[error("it cannot be passed on: {0}")]
     PassedOn(String),
+    /// It was carried here from another ledger, and should not have been.
+    #[error("it cannot come from another ledger: {0}")]
+    Crossing(String),
+    /// It would come into a ledger again.
+    #[error("it has been in the ledger {0} before: it would go in a circle")]
+    Loop(Digest),
+    /// It was carried for too long: the ledger it comes from may have changed its mind.
+    #[error(
+        "what carries it from another ledger was good until {0}, which is over; if it was carried just now, \
+         compare the clocks"
+    )]
+    CrossingLease(Timestamp),
     /// The id was accepted before, with other content.
     #[error("the id {0} was accepted before with other content")]
     DuplicateId(BulletinId),
@@ -176,6 +188,9 @@ impl Refused {
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::Notice(_) => "notice",
             Self::PassedOn(_) => "passed_on",
+            Self::Crossing(_) => "crossing",
+            Self::Loop(_) => "loop",
+            Self::CrossingLease(_) => "crossing_lease",
             Self::DuplicateId(_) => "duplicate_id",
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::crossing::Crossing;
 use super::labels::{Caveat, Classification, Kind, Labels, Precedence, Tlp};
 use super::originator::{Disguise, Originator};
 use super::taxonomy::{Region, Topic};
@@ -87,6 +88,8 @@ pub enum Relation {
     Retracts,
     /// Lowers its labels to those of this header.
     Downgrades,
+    /// Is given to nobody any more; who has it, keeps it.
+    Ends,
     /// Passes on parts of it, which were received from another partner.
     #[serde(rename = "passes-on")]
     PassesOn,
@@ -98,6 +101,7 @@ impl fmt::Display for Relation {
             Self::Supersedes => "superseded",
             Self::Retracts => "taken back",
             Self::Downgrades => "downgraded",
+            Self::Ends => "no longer given",
             Self::PassesOn => "passed on",
         })
     }
@@ -182,6 +186,8 @@ pub struct Header {
     pub as_of: u64,
     /// Goes to exactly those who received the one bulletin that it refers to.
     pub notice: bool,
+    /// Where it comes from, if it was carried here from another ledger.
+    pub crossing: Option<Box<Crossing>>,
 }
 
 impl Header {

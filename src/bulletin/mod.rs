@@ -9,6 +9,7 @@
 //! [`open`]s it again.
 
 pub mod content;
+mod crossing;
 mod draft;
 mod error;
 mod header;
@@ -24,6 +25,7 @@ mod taxonomy;
 mod wire;
 
 pub use content::{Content, InvalidContent};
+pub use crossing::{Crossing, MAX_HOPS, MAX_MISSING};
 pub use draft::{DEFAULT_VALIDITY, Draft, DraftError, DraftPart, PseudonymDraft};
 pub use error::{
     MAX_BULLETIN_BYTES, MAX_BURST, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, MAX_PASSED_ON,
@@ -38,7 +40,7 @@ pub use labels::{
 pub use mention::mentions;
 pub use open::{
     BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, check_identity, open,
-    read_audience, read_identity,
+    open_original, read_audience, read_identity,
 };
 pub(crate) use originator::is_agreement_name;
 pub use originator::{Disguise, Identity, Originator, Pseudonym, Shown};

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::content::Content;
+use super::crossing::Crossing;
 use super::error::{MAX_BURST, MAX_NAME_BYTES, MAX_PART_BYTES, MAX_PARTS, Refused};
 use super::header::Header;
 use super::labels::{Labels, Marking, PartClass, PartLabels};
@@ -133,7 +134,7 @@ pub fn open(
     })
 }
 
-fn find_key(
+pub(super) fn find_key(
     keys: &dyn BulletinKeys,
     partner: &PartnerId,
     key: &KeyId,
@@ -162,7 +163,7 @@ pub fn check_identity(
     Ok(identity)
 }
 
-fn burst_root(burst: &BurstProof, header_hash: &Digest) -> Result<Digest, Refused> {
+pub(super) fn burst_root(burst: &BurstProof, header_hash: &Digest) -> Result<Digest, Refused> {
     let well_formed = burst.size.is_power_of_two() && burst.size <= MAX_BURST;
     if !well_formed {
         return Err(Refused::NotInBurst);
@@ -170,6 +171,18 @@ fn burst_root(burst: &BurstProof, header_hash: &Digest) -> Result<Digest, Refuse
     let leaf = burst_leaf(header_hash);
     merkle::root_from_path(&leaf, burst.index.into(), burst.size.into(), &burst.path)
         .map_err(|_| Refused::NotInBurst)
+}
+
+/// Verifies the original of a bulletin that was carried from another ledger: that its originator signed its
+/// header, and that the parts that are here and those that are missing are its parts. Of who carried it nothing
+/// is verified.
+pub fn open_original(sealed: &Sealed, keys: &dyn BulletinKeys) -> Result<Box<Crossing>, Refused> {
+    let header = Header::from_bytes(&sealed.header)?;
+    check_parts(&sealed.parts, &header)?;
+    let none = || Refused::Crossing("it came from no other ledger".to_owned());
+    let crossing = header.crossing.ok_or_else(none)?;
+    crossing.verify(keys)?;
+    Ok(crossing)
 }
 
 fn check_parts(parts: &[Part], header: &Header) -> Result<Vec<Option<PartDigest>>, Refused> {
@@ -202,6 +215,9 @@ fn check_parts(parts: &[Part], header: &Header) -> Result<Vec<Option<PartDigest>
     }
     if merkle::root(&leaves) != header.parts_root {
         return Err(Refused::WrongRoot);
+    }
+    if let Some(crossing) = &header.crossing {
+        crossing.check_leaves(&leaves)?;
     }
     Ok(digests)
 }

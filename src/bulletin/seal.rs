@@ -203,7 +203,10 @@ fn seal_parts(
         mut parts,
     } = unsealed;
     check_sizes(&parts)?;
-    shuffle(&mut parts, entropy)?;
+    // What was carried here keeps its originator's order, which was shuffled, and by which its leaves are found.
+    if header.crossing.is_none() {
+        shuffle(&mut parts, entropy)?;
+    }
     let parts = parts
         .into_iter()
         .map(|part| {

@@ -165,6 +165,24 @@ fn whole(item: &ItemView) -> String {
     }
     if let Some(header) = &item.header {
         line("from", header.from());
+        if let Some(origin) = &item.origin {
+            let by = origin.originator.as_ref();
+            let by = by.map_or_else(|| "undisclosed".to_owned(), ToString::to_string);
+            line(
+                "carried",
+                format!("from {by}, by way of {}", origin.path.join(", ")),
+            );
+            let state = if origin.verified {
+                "verified"
+            } else {
+                "NOT VERIFIED"
+            };
+            line("origin", format!("{state}: {}", origin.because));
+            let logged = origin
+                .logged
+                .map(|time| format!("{time}, as a receipt proves"));
+            line("logged", logged.unwrap_or_default());
+        }
         line("kind", list(&header.kinds));
         line("topics", list(&header.topics));
         line("regions", list(&header.regions));

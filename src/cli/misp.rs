@@ -474,6 +474,7 @@ impl<'a> Misp<'a> {
                 owed = true;
                 let newer = newer.map(|id| id.to_string()).unwrap_or_default();
                 let notice = NoticeDraft {
+                    id: None,
                     about,
                     relation,
                     reason: match relation {

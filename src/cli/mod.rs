@@ -7,6 +7,7 @@ mod agreement;
 mod audit;
 mod backup;
 mod bench;
+mod bridge;
 mod broker;
 mod bulletins;
 mod demo;
@@ -108,6 +109,9 @@ enum Noun {
     Downgrade(notices::DowngradeArgs),
     /// Passes on a bulletin that was received, as the clauses under which it came allow.
     PassOn(onward::PassOnArgs),
+    /// Carries what one partner receives in one framework into another, as the agreements of both let it.
+    #[command(subcommand)]
+    Bridge(bridge::Command),
     /// What others ask to pass on of this partner's bulletins, and the answers.
     #[command(subcommand)]
     Consent(onward::ConsentVerb),
@@ -193,6 +197,7 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
         Noun::Supersede(args) => notices::supersede(args, report).await,
         Noun::Downgrade(args) => notices::downgrade(args, report).await,
         Noun::PassOn(args) => onward::pass_on(args, report).await,
+        Noun::Bridge(command) => bridge::run(command, report).await,
         Noun::Consent(verb) => onward::consent(verb, report).await,
         Noun::Sighting(args) => sighting::sighting(args, report).await,
         Noun::Follow(args) => notices::follow(args, report).await,
@@ -214,7 +219,9 @@ async fn run(noun: Noun, report: &Report) -> Result<(), CliError> {
 fn log_to_stderr(format: LogFormat, noun: &Noun) {
     let runs = matches!(
         noun,
-        Noun::Broker(broker::Command::Run { .. }) | Noun::Node(node::Command::Run(_))
+        Noun::Broker(broker::Command::Run { .. })
+            | Noun::Node(node::Command::Run(_))
+            | Noun::Bridge(bridge::Command::Run(_))
     );
     let usual = if runs { "warn,entente=info" } else { "error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));

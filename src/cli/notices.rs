@@ -70,6 +70,7 @@ pub(super) struct AcknowledgeArgs {
 
 pub(super) async fn recall(args: RecallArgs, report: &Report) -> Result<(), CliError> {
     let notice = NoticeDraft {
+        id: None,
         about: args.bulletin,
         relation: Relation::Retracts,
         reason: args.reason,
@@ -90,6 +91,7 @@ pub(super) async fn supersede(args: SupersedeArgs, report: &Report) -> Result<()
         return Err(unexpected());
     };
     let notice = NoticeDraft {
+        id: None,
         about: args.bulletin,
         relation: Relation::Supersedes,
         reason: args.reason,
@@ -102,6 +104,7 @@ pub(super) async fn supersede(args: SupersedeArgs, report: &Report) -> Result<()
 
 pub(super) async fn downgrade(args: DowngradeArgs, report: &Report) -> Result<(), CliError> {
     let notice = NoticeDraft {
+        id: None,
         about: args.bulletin,
         relation: Relation::Downgrades,
         reason: args.reason,

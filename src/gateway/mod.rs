@@ -1,8 +1,11 @@
 //! Doors for tools that people already have: they speak their own protocol, and meet what the node holds.
 //!
 //! In scope: TAXII 2.1 as a server, over memory or over what the node received, and as a client; what goes back to an
-//! originator. Out of scope: what may be shared (agreements say, and the broker decides; here it is only told beforehand), what objects mean (`formats`), and where anything is kept (`node`).
+//! originator; the bridge between two nodes of one partner, in two ledgers. Out of scope: what may be shared (agreements
+//! say, and the broker decides; here it is only told beforehand), what objects mean (`formats`), and where anything is
+//! kept (`node`).
 
+pub mod bridge;
 mod disclosed;
 pub mod exchange;
 pub mod feedback;

@@ -125,7 +125,8 @@ pub fn backfill_releases(
     let known =
         seen.is_some_and(|seen| seen.position == position && seen.header == hash && !seen.erased);
     let due = (backfill.done..backfill.until).contains(&position);
-    let special = header.notice || header.passes_on().next().is_some();
+    let carried = header.crossing.is_some();
+    let special = header.notice || carried || header.passes_on().next().is_some();
     let entry = state.agreements().get(id);
     let (true, false, Some(entry)) = (known && due, special || is_kept(state, &hash), entry) else {
         return Vec::new();

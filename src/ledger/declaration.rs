@@ -1,9 +1,10 @@
 //! What a recipient says about one bulletin, beyond that it holds it: that somebody took it, that it
-//! is refused, that a notice about it was applied or cannot be.
+//! is refused, that a notice about it was applied or cannot be, that it is carried into another ledger.
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::crossing::{NotCarried, may_carry};
 use super::record::{Fact, InvalidRecord, LedgerId, Record};
 use super::state::State;
 use crate::bulletin::BulletinId;
@@ -30,6 +31,13 @@ pub enum What {
         /// To whom.
         to: Vec<PartnerId>,
     },
+    /// It is carried into another ledger, or a notice about it is given there, too.
+    Carried {
+        /// That ledger's id.
+        into: Digest,
+        /// SHA-256 of the notice's header; `None`: the bulletin itself is carried.
+        notice: Option<Digest>,
+    },
     /// The notice with this header hash cannot be applied.
     Unable {
         /// SHA-256 of the notice's header.
@@ -48,6 +56,8 @@ impl What {
             Self::Erased => "erased",
             Self::Applied(_) => "applied",
             Self::PassedOn { .. } => "passed on",
+            Self::Carried { notice: None, .. } => "carried into another ledger",
+            Self::Carried { .. } => "given notice of in another ledger",
             Self::Unable { .. } => "unable",
         }
     }
@@ -104,6 +114,9 @@ pub enum DeclarationError {
     /// About what was released to others.
     #[error("the bulletin was not released to `{0}`")]
     NotRecipient(PartnerId),
+    /// It may not be carried into another ledger, or not any more.
+    #[error("the bulletin may not be carried: {0}")]
+    NotCarried(#[from] NotCarried),
 }
 
 impl DeclarationError {
@@ -115,6 +128,7 @@ impl DeclarationError {
             Self::BadSignature => "declaration_bad_signature",
             Self::UnknownBulletin(_) => "declaration_unknown_bulletin",
             Self::NotRecipient(_) => "declaration_not_recipient",
+            Self::NotCarried(_) => "declaration_not_carried",
         }
     }
 }
@@ -182,6 +196,9 @@ impl SignedDeclaration {
         if releases.all(|one| one.release.recipient != *partner) {
             return Err(DeclarationError::NotRecipient(partner.clone()));
         }
-        Ok(())
+        match &declaration.what {
+            What::Carried { into, notice: None } => Ok(may_carry(state, about, partner, into, at)?),
+            _ => Ok(()),
+        }
     }
 }

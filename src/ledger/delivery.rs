@@ -87,7 +87,7 @@ impl State {
             let (release, size) = (released.release.clone(), self.size());
             return active.then_some(Permit { release, size });
         }
-        if self.dossiers().is_retracted(&accepted.header_hash()) {
+        if self.dossiers().is_ended(&accepted.header_hash()) {
             return None;
         }
         let then = &released.release;

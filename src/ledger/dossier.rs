@@ -204,6 +204,15 @@ impl Dossiers {
         self.by_bulletin.get(header)
     }
 
+    /// Whether a bulletin is not given any more, to anybody: its originator took it back, or ended it.
+    pub fn is_ended(&self, header: &Digest) -> bool {
+        self.dossier(header).is_some_and(|dossier| {
+            let ends =
+                |notice: &Notice| matches!(notice.relation, Relation::Retracts | Relation::Ends);
+            dossier.notices.iter().any(ends)
+        })
+    }
+
     /// Whether its originator took a bulletin back.
     pub fn is_retracted(&self, header: &Digest) -> bool {
         self.dossier(header).is_some_and(|dossier| {
@@ -434,9 +443,11 @@ impl Dossiers {
             }
             // Every bulletin may be deleted one day: the log says so, and nobody waits for it.
             What::Erased => dossier.is_some(),
-            What::Refused(_) | What::Applied(_) | What::PassedOn { .. } | What::Unable { .. } => {
-                true
-            }
+            What::Refused(_)
+            | What::Applied(_)
+            | What::PassedOn { .. }
+            | What::Carried { .. }
+            | What::Unable { .. } => true,
         }
     }
 

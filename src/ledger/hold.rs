@@ -120,7 +120,7 @@ impl SignedHoldDecision {
         if accepted.header.id != decision.id || accepted.header_hash() != decision.bulletin {
             return Err(not_held());
         }
-        if state.dossiers().is_retracted(&decision.bulletin) {
+        if state.dossiers().is_ended(&decision.bulletin) {
             return Err(not_held());
         }
         let holds = state.dossiers().holds(&decision.bulletin);

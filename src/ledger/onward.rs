@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::record::{Accepted, Fact, Record};
 use super::state::State;
 use crate::agreement::{Agreement, AgreementId, Clause, ClauseRef, Obligations, Onward, Purpose};
-use crate::bulletin::{BulletinId, Labels, PartClass, PartDigest, PartLabels, Refused};
+use crate::bulletin::{BulletinId, Crossing, Labels, PartClass, PartDigest, PartLabels, Refused};
 use crate::clock::Timestamp;
 use crate::decision::{Release, Usage, decide, decide_for};
 use crate::partner::PartnerId;
@@ -86,15 +86,37 @@ pub struct Inherited {
 }
 
 impl Inherited {
+    /// What is owed for the clauses under which something came in the ledgers that it was carried from. A
+    /// purpose that this version does not know permits nothing.
+    pub fn of_crossing(crossing: &Crossing) -> Self {
+        let known = |words: &BTreeSet<String>| -> BTreeSet<Purpose> {
+            words.iter().filter_map(|one| one.parse().ok()).collect()
+        };
+        Self {
+            keep_until: crossing.keep_until,
+            purposes: crossing.purposes.as_ref().map(known),
+            legal_bases: crossing.legal_bases.clone(),
+        }
+    }
+
     /// Adds what is owed for clauses under which something came at a moment: the stricter counts.
     pub fn join_clauses(&mut self, owed: Obligations, since: Timestamp) {
-        let until = owed.retention.map(|span| since.saturating_add(span));
-        self.keep_until = [self.keep_until, until].into_iter().flatten().min();
-        self.purposes = match (self.purposes.take(), owed.purposes) {
+        self.join(Self {
+            keep_until: owed.retention.map(|span| since.saturating_add(span)),
+            purposes: owed.purposes,
+            legal_bases: owed.legal_bases,
+        });
+    }
+
+    /// Adds what is owed besides: the stricter counts.
+    pub fn join(&mut self, other: Self) {
+        let both = [self.keep_until, other.keep_until];
+        self.keep_until = both.into_iter().flatten().min();
+        self.purposes = match (self.purposes.take(), other.purposes) {
             (Some(one), Some(other)) => Some(&one & &other),
             (one, other) => one.or(other),
         };
-        let bases = owed.legal_bases.into_iter();
+        let bases = other.legal_bases.into_iter();
         let fresh: Vec<_> = bases
             .filter(|one| !self.legal_bases.contains(one))
             .collect();
@@ -185,6 +207,51 @@ fn check(
     Ok((bonds, awaited.into_iter().collect()))
 }
 
+/// A clause under which something came to a holder or would now, as it was then, and as it is.
+pub(super) type Binding<'a> = (&'a ClauseRef, &'a Clause, &'a Clause);
+
+/// The clauses under which a bulletin came to its holder, and those under which it would now; an error
+/// where one is no longer in force. `then` is what it was given.
+pub(super) fn bindings<'a>(
+    state: &'a State,
+    then: &'a [ClauseRef],
+    now: &'a [ClauseRef],
+    at: Timestamp,
+) -> Result<Vec<Binding<'a>>, String> {
+    let named: BTreeMap<_, _> = then
+        .iter()
+        .chain(now)
+        .map(|clause| ((clause.agreement, &clause.clause), clause))
+        .collect();
+    let binding = |clause: &'a ClauseRef| {
+        let terms = |agreement: &'a Agreement| {
+            let mut clauses = agreement.clauses.iter();
+            clauses.find(|one| one.id == clause.clause)
+        };
+        let then = state.agreements().get(&clause.agreement);
+        let then = then.and_then(|entry| terms(entry.agreement.agreement()));
+        let now = state
+            .present(&clause.agreement)
+            .filter(|one| one.is_valid(at));
+        let both = then.zip(now.and_then(terms));
+        both.map(|(then, now)| (clause, then, now))
+            .ok_or_else(|| format!("{clause} is no longer in force"))
+    };
+    named.into_values().map(binding).collect()
+}
+
+/// What of a bulletin would be given to its holder now.
+pub(super) fn given_now(
+    state: &State,
+    accepted: &Accepted,
+    holder: &PartnerId,
+    at: Timestamp,
+) -> Result<Release, String> {
+    let (labels, parts) = (accepted.labels(), accepted.part_labels());
+    decide_for(state.rulebook(), None, &labels, &parts, at, holder)
+        .map_err(|_| "it would not be given to its holder any more".to_owned())
+}
+
 /// The clauses under which an ancestor came to its holder, and those under which it would now.
 fn bonds_of(
     state: &State,
@@ -194,42 +261,20 @@ fn bonds_of(
     holder: &PartnerId,
     at: Timestamp,
 ) -> Result<Vec<Bond>, String> {
-    let (labels, parts) = (ancestor.labels(), ancestor.part_labels());
-    let now = decide_for(state.rulebook(), None, &labels, &parts, at, holder)
-        .map_err(|_| "it would not be given to its holder any more".to_owned())?;
-    let clauses = then.clauses.iter().chain(&now.clauses);
-    let named: BTreeMap<_, _> = clauses
-        .map(|clause| ((clause.agreement, &clause.clause), clause))
-        .collect();
-    let bond = |clause: &ClauseRef| {
-        let terms = |agreement: &Agreement| {
-            let mut clauses = agreement.clauses.iter();
-            clauses
-                .find(|one| one.id == clause.clause)
-                .map(|one| one.onward)
-        };
-        let then = state.agreements().get(&clause.agreement);
-        let then = then.and_then(|entry| terms(entry.agreement.agreement()));
-        let now = state
-            .present(&clause.agreement)
-            .filter(|one| one.is_valid(at));
-        let onward = then
-            .zip(now.and_then(terms))
-            .map(|(then, now)| then.min(now));
-        match onward {
-            None => Err(format!("{clause} is no longer in force")),
-            Some(Onward::None) => Err(format!("{clause} does not let it be passed on")),
-            Some(onward) => Ok(Bond {
-                about: ancestor.header.id,
-                agreement: clause.agreement,
-                clause: clause.clause.to_string(),
-                onward,
-                since: record.time,
-                except: ancestor.header.originator.partner().cloned(),
-            }),
-        }
+    let now = given_now(state, ancestor, holder, at)?;
+    let bindings = bindings(state, &then.clauses, &now.clauses, at)?;
+    let bond = |(clause, then, now): Binding<'_>| match then.onward.min(now.onward) {
+        Onward::None => Err(format!("{clause} does not let it be passed on")),
+        onward => Ok(Bond {
+            about: ancestor.header.id,
+            agreement: clause.agreement,
+            clause: clause.clause.to_string(),
+            onward,
+            since: record.time,
+            except: ancestor.header.originator.partner().cloned(),
+        }),
     };
-    named.into_values().map(bond).collect()
+    bindings.into_iter().map(bond).collect()
 }
 
 impl Bond {
@@ -276,6 +321,9 @@ impl State {
     /// given to them.
     pub fn inherited(&self, accepted: &Accepted) -> Inherited {
         let mut inherited = Inherited::default();
+        if let Some(crossing) = &accepted.header.crossing {
+            inherited = Inherited::of_crossing(crossing);
+        }
         for bond in &accepted.bonds {
             let entry = self.agreements().get(&bond.agreement);
             let clauses = entry.map(|entry| entry.agreement.agreement().clauses.iter());
@@ -313,6 +361,11 @@ fn ancestors<'a>(
         if accepted.header.notice {
             return Err(refused("a notice is passed on by nobody"));
         }
+        if accepted.header.crossing.is_some() {
+            return Err(refused(
+                "it came from another ledger, whose agreements say nothing of passing it on here",
+            ));
+        }
         if state.dossiers().is_replaced(&hash) {
             return Err(refused(
                 "its originator took it back, or put another in its place",
@@ -331,7 +384,11 @@ fn ancestors<'a>(
 }
 
 /// What a holder was given of an ancestor.
-fn release_to<'a>(state: &'a State, record: &'a Record, holder: &PartnerId) -> Option<&'a Release> {
+pub(super) fn release_to<'a>(
+    state: &'a State,
+    record: &'a Record,
+    holder: &PartnerId,
+) -> Option<&'a Release> {
     let mut given = state.given(record);
     given.find(|release| release.recipient == *holder)
 }

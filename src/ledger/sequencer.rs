@@ -15,6 +15,7 @@ use super::backfill::{Backfilled, BackfilledBulletin, backfill_is_valid, backfil
 use super::check::{self, GovernanceError};
 use super::consent::{ConsentError, SignedConsent};
 use super::cover::CoverKey;
+use super::crossing::check_crossing;
 use super::declaration::{DeclarationError, SignedDeclaration};
 use super::engine::{Engine, EngineError, StoredRecord};
 use super::erasure::{ContentsErased, ErasedBulletin, ErasureRule, MAX_ERASED, erasure_rule};
@@ -348,6 +349,9 @@ impl Run<'_> {
             return Outcome::Refused(Refused::UnknownKey { key, originator }.into());
         }
         let header = submission.bulletin().header();
+        if let Err(refused) = check_crossing(self.state, header, self.draft.time) {
+            return Outcome::Refused(refused.into());
+        }
         let disguise = submission.labels().disguise.clone();
         let known = [self.state.pseudonyms(), &self.pseudonyms];
         let reused = known

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::error::NodeError;
+use super::federation::check_federations;
 use super::hook::{ExecConfig, WebhookConfig, check_programs, check_webhooks, is_guarded};
 use crate::agreement::Purpose;
 use crate::bulletin::{Kind, Precedence, Region, Tlp, Topic};
@@ -73,6 +74,29 @@ pub struct Config {
     /// TAXII servers whose collections are published here.
     #[serde(default)]
     pub poll: Vec<PollConfig>,
+    /// Other ledgers from which bulletins are carried here.
+    #[serde(default)]
+    pub federation: Vec<FederationConfig>,
+}
+
+/// `[[federation]]`: what this partner compared itself of another ledger. What is not here is believed of
+/// nobody but whoever carried it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederationConfig {
+    /// The other ledger's id, compared out of band.
+    pub ledger: Digest,
+    /// Its framework's name, for people.
+    pub framework: String,
+    /// Key sets of its partners, compared out of band: all versions of each, from the first on.
+    #[serde(default)]
+    pub key_sets: Vec<PathBuf>,
+    /// The verifier key of its log: receipts that come along are verified.
+    #[serde(default)]
+    pub log_key: Option<String>,
+    /// Instead of `log_key`: its log, its witnesses and the quorum that is asked for (C2SP tlog-policy).
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
 }
 
 /// `[[other_broker]]`: its authority is the one of `broker_roots`.
@@ -274,6 +298,7 @@ impl Config {
         let doors = doors.and_then(|()| check_polls(&config.poll));
         let doors = doors.and_then(|()| check_webhooks(&config.webhook));
         let doors = doors.and_then(|()| check_programs(&config.exec));
+        let doors = doors.and_then(|()| check_federations(&config.federation));
         doors.map_err(|message| NodeError::Config {
             path: path.to_owned(),
             message,
@@ -293,7 +318,14 @@ impl Config {
         let polls = polls.flat_map(|poll| poll.secret.iter_mut().chain(&mut poll.roots));
         let hooks = config.webhook.iter_mut();
         let hooks = hooks.flat_map(|hook| hook.secret.iter_mut().chain(&mut hook.roots));
-        let optional = optional.chain(taxii).chain(polls).chain(hooks);
+        let federations = config.federation.iter_mut();
+        let federations =
+            federations.flat_map(|one| one.key_sets.iter_mut().chain(&mut one.policy));
+        let optional = optional
+            .chain(taxii)
+            .chain(polls)
+            .chain(hooks)
+            .chain(federations);
         for relative in optional.chain(config.witness_policy.iter_mut()).chain([
             &mut config.broker_roots,
             &mut config.store,

@@ -10,7 +10,7 @@ use super::config::Config;
 use super::error::NodeError;
 use super::link::{known_ledger, ledger_of};
 use crate::agreement::{
-    AgreementError, AgreementId, Clause, ClauseRef, RatifiedAgreement, SignedAgreement,
+    Agreement, AgreementError, AgreementId, Clause, ClauseRef, RatifiedAgreement, SignedAgreement,
 };
 use crate::bulletin::BulletinKeys;
 use crate::clock::Timestamp;
@@ -42,6 +42,30 @@ impl Trusted {
         let agreement = self.agreements.get(&named.agreement)?;
         let mut clauses = agreement.agreement().clauses.iter();
         clauses.find(|clause| clause.id == named.clause)
+    }
+
+    /// The agreement that is in force in the place of the one that a clause is of, and that clause in it.
+    pub(super) fn present(&self, named: &ClauseRef) -> Option<(&Agreement, &Clause)> {
+        let replaces = |id: &&AgreementId| {
+            let mut version = **id;
+            // Hashes do not go in circles, and there are no more versions than agreements.
+            for _ in 0..=self.agreements.len() {
+                if version == named.agreement {
+                    return true;
+                }
+                let known = self.agreements.get(&version);
+                let Some(previous) = known.and_then(|one| one.agreement().previous) else {
+                    return false;
+                };
+                version = AgreementId(previous);
+            }
+            false
+        };
+        let id = self.in_force.iter().find(replaces)?;
+        let agreement = self.agreements.get(id)?.agreement();
+        let mut clauses = agreement.clauses.iter();
+        let clause = clauses.find(|clause| clause.id == named.clause)?;
+        Some((agreement, clause))
     }
 }
 

@@ -20,6 +20,13 @@ pub(super) fn bulletin(shared: &Shared, id: &BulletinId) -> Result<Response, Tro
     let header = Header::from_bytes(&sealed.header).map_err(|_| damaged())?;
     let trusted = evidence::trusted(shared);
     let originator = header.originator.partner();
-    let key_sets = originator.map_or_else(Vec::new, |partner| trusted.key_sets(partner));
+    let mut key_sets = originator.map_or_else(Vec::new, |partner| trusted.key_sets(partner));
+    if let Some(crossing) = &header.crossing {
+        let more = shared.federation.key_sets(crossing);
+        key_sets.extend(
+            more.into_iter()
+                .filter(|_| originator != crossing.original.originator.partner()),
+        );
+    }
     Ok(Response::Exported(write_bulletin(&sealed, &key_sets)))
 }

@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::carry::{self, CarryAct, CarryAnswer};
 use super::hook::{self, DeadLetter, LetterAct};
 use super::notices::{self, NoticeDraft};
 use super::onward::{self, AskingView, HoldView, PassOnDraft};
@@ -139,6 +140,11 @@ pub enum Command {
         /// What, and to whom.
         draft: PassOnDraft,
     },
+    /// What a bridge between two ledgers asks.
+    Carry {
+        /// What.
+        act: CarryAct,
+    },
     /// What waits for this partner's consent.
     Asking,
     /// What waits for this partner's persons.
@@ -210,6 +216,8 @@ pub enum Response {
     DeadLetters(Vec<DeadLetter>),
     /// To `letters`: how many.
     Settled(usize),
+    /// To `carry`.
+    Carry(Box<CarryAnswer>),
     /// To `asking`.
     Asking(Vec<AskingView>),
     /// To `holds`.
@@ -292,13 +300,14 @@ async fn answer(shared: Arc<Shared>, command: Command) -> Result<Response, Troub
         Command::PassOn { draft } => {
             blocking(move || Ok(Response::Published(vec![onward::pass_on(&shared, draft)?]))).await
         }
+        Command::Carry { act } => carry::act(shared, act).await,
         Command::Holds => Ok(Response::Holds(onward::holds(&shared))),
         Command::Asking => Ok(Response::Asking(onward::asking(&shared))),
         act => submit(&shared, statement(&shared, act)?).await,
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
 ) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(act)
@@ -585,7 +594,7 @@ fn unconsumed(
     }
 }
 
-fn deadline(wait: u64) -> tokio::time::Instant {
+pub(super) fn deadline(wait: u64) -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_millis(wait).min(MAX_WAIT)
 }
 
@@ -625,6 +634,16 @@ fn statement(shared: &Shared, act: Command) -> Result<Statement, Trouble> {
 
 /// Has the broker record an act, and waits for its answer.
 async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Trouble> {
+    let position = submit_within(shared, statement, MAX_WAIT).await?;
+    Ok(Response::Recorded(position))
+}
+
+/// As [`submit`], for so long; where it stands in the log, or 0 where it says nothing new.
+pub(super) async fn submit_within(
+    shared: &Shared,
+    statement: Statement,
+    patience: Duration,
+) -> Result<u64, Trouble> {
     let unanswered = || {
         Trouble::new(
             "not_connected",
@@ -634,7 +653,7 @@ async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Troub
     };
     let (answer, answered) = oneshot::channel();
     let act = Act { statement, answer };
-    let submitted = tokio::time::timeout(MAX_WAIT, async {
+    let submitted = tokio::time::timeout(patience, async {
         shared
             .acts
             .send(Outward::Act(Box::new(act)))
@@ -645,7 +664,7 @@ async fn submit(shared: &Shared, statement: Statement) -> Result<Response, Troub
     match submitted.await {
         Ok(Ok(Ok(position))) => {
             shared.acted.fetch_max(position + 1, Ordering::Relaxed);
-            Ok(Response::Recorded(position))
+            Ok(position)
         }
         Ok(Ok(Err(refusal))) => Err(Trouble {
             code: refusal.code,
@@ -668,7 +687,7 @@ pub struct FollowedView {
     pub due: Option<Timestamp>,
 }
 
-async fn follow(shared: &Shared, bulletin: BulletinId) -> Result<Response, Trouble> {
+pub(super) async fn follow(shared: &Shared, bulletin: BulletinId) -> Result<Response, Trouble> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let (answer, answered) = oneshot::channel();
     let asking = async {

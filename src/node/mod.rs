@@ -6,11 +6,13 @@
 
 mod applications;
 mod brokers;
+mod carry;
 mod config;
 mod declare;
 mod error;
 mod evidence;
 mod export;
+mod federation;
 mod hook;
 mod inbox;
 mod link;
@@ -30,11 +32,13 @@ mod witness;
 mod witness_http;
 
 pub use applications::{Applications, Outcome};
+pub use carry::{Arrival, Carriage, CarryAct, CarryAnswer, Fate, Given, NOT_CARRIED, Package};
 pub use config::{
-    Config, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig, TaxiiConfig, TlsConfig,
-    WitnessConfig,
+    Config, FederationConfig, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig,
+    TaxiiConfig, TlsConfig, WitnessConfig,
 };
 pub use error::NodeError;
+pub use federation::OriginView;
 pub use hook::{DeadLetter, ExecConfig, LetterAct, WebhookConfig};
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
@@ -132,6 +136,8 @@ pub(crate) struct Shared {
     faults: Mutex<BTreeSet<String>>,
     witness: witness::Witness,
     policy: Option<Policy>,
+    /// What was compared of other ledgers.
+    federation: federation::Federation,
     /// Where the witness listens for logs, where it does.
     witness_address: Option<SocketAddr>,
     link: watch::Sender<LinkStatus>,
@@ -181,6 +187,7 @@ impl Node {
         let witness = witness::Witness::new(&config)?;
         let policy = config.witness_policy.as_deref().map(read_policy);
         let policy = policy.transpose()?;
+        let federation = federation::Federation::load(&config.federation)?;
         let listener = config.witness.as_ref().map(witness_http::bind);
         let listener = listener.transpose()?;
         let (acts, waiting) = mpsc::channel(16);
@@ -208,6 +215,7 @@ impl Node {
             faults: Mutex::default(),
             witness,
             policy,
+            federation,
             witness_address: listener.as_ref().map(|bound| bound.address),
             link: watch::Sender::new(LinkStatus::Down("not connected yet".into())),
             acts,

@@ -27,12 +27,17 @@ const READER: &str = "\0notices";
 const PAGE: usize = 64;
 /// The most partners named in a declaration.
 const MAX_NAMED: usize = 64;
+/// The code of what was taken back before the broker answered for it.
+pub(super) const TAKEN_BACK: &str = "taken_back";
 /// A notice is valid for at least so long.
 const VALIDITY: Duration = Duration::from_hours(720);
 
 /// A notice to be given.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeDraft {
+    /// Its id: the same notice is given once. Absent: a random one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<BulletinId>,
     /// About this bulletin.
     pub about: BulletinId,
     /// What becomes of it.
@@ -55,6 +60,11 @@ pub(super) fn give(shared: &Shared, draft: NoticeDraft) -> Result<BulletinId, Tr
     if take_back_unpublished(shared, &draft)? {
         return Ok(draft.about);
     }
+    if let Some(id) = draft.id
+        && shared.store.outbox_status(&id)?.is_some()
+    {
+        return Ok(id);
+    }
     let outgoing = prepare(shared, draft)?;
     let id = outgoing.id;
     shared.store.enqueue(&[outgoing], shared.clock.now())?;
@@ -62,17 +72,26 @@ pub(super) fn give(shared: &Shared, draft: NoticeDraft) -> Result<BulletinId, Tr
     Ok(id)
 }
 
-/// Takes back what waits here under an embargo: nobody has it, so nobody is given notice.
+/// Takes back what waits here under an embargo: nobody has it, so nobody is given notice. What was carried
+/// here from another ledger is not sent any more either; its carrier asks what became of it.
 fn take_back_unpublished(shared: &Shared, draft: &NoticeDraft) -> Result<bool, Trouble> {
     let status = shared.store.outbox_status(&draft.about)?;
     let waits = status.filter(|one| one.state == OutboxState::Pending);
     let header = waits.and_then(|one| Header::from_bytes(&one.header()?).ok());
+    let carried = header
+        .as_ref()
+        .is_some_and(|header| header.crossing.is_some());
     let embargo = header.is_some_and(|header| header.valid_from > shared.clock.now());
-    if !embargo || draft.relation != Relation::Retracts {
+    let taken_back = match draft.relation {
+        Relation::Retracts => embargo || carried,
+        Relation::Ends => carried,
+        _ => false,
+    };
+    if !taken_back {
         return Ok(false);
     }
     let message = format!("taken back before anybody had it: {}", draft.reason);
-    let code = "taken_back".to_owned();
+    let code = TAKEN_BACK.to_owned();
     let settled = [(draft.about, OutboxState::Rejected { code, message })];
     shared.store.settle(&settled, None)?;
     Ok(true)
@@ -102,7 +121,12 @@ fn prepare(shared: &Shared, draft: NoticeDraft) -> Result<Outgoing, Trouble> {
     // As in a bulletin without a name: nothing that tells by which node it was written.
     let now = if nameless { now.whole_second() } else { now };
     let seen = evidence::trusted(shared).size;
-    let id = random(shared.entropy.as_ref()).map_err(|error| Trouble::new("entropy", error))?;
+    let id = match draft.id {
+        Some(id) => id,
+        None => BulletinId::from_random(
+            random(shared.entropy.as_ref()).map_err(|error| Trouble::new("entropy", error))?,
+        ),
+    };
     let text = serde_json::json!({"type": "action", "text": draft.reason});
     let content: Content =
         serde_json::from_value(text).map_err(|error| Trouble::new("invalid", error))?;
@@ -110,7 +134,7 @@ fn prepare(shared: &Shared, draft: NoticeDraft) -> Result<Outgoing, Trouble> {
         .encode()
         .map_err(|error| Trouble::new("invalid", error))?;
     let header = Header {
-        id: BulletinId::from_random(id),
+        id,
         created: now,
         valid_from: now,
         valid_until: original.valid_until.max(now.saturating_add(VALIDITY)),
@@ -127,6 +151,7 @@ fn prepare(shared: &Shared, draft: NoticeDraft) -> Result<Outgoing, Trouble> {
         }],
         as_of: if nameless { 0 } else { seen },
         notice: true,
+        crossing: None,
         ..original.clone()
     };
     let part = PlainPart {
@@ -304,6 +329,7 @@ fn follow_up(
         }
         let header = Header::from_bytes(&notice.delivery.bulletin.header).ok();
         let draft = NoticeDraft {
+            id: None,
             about: id,
             relation: mark.relation,
             reason: reason(notice),
@@ -339,7 +365,7 @@ fn follow_up(
 }
 
 /// What a notice tells its readers.
-fn reason(notice: &InboxItem) -> String {
+pub(super) fn reason(notice: &InboxItem) -> String {
     let mut open = notice
         .delivery
         .bulletin

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use super::Shared;
 use super::evidence;
 use crate::agreement::{Obligations, Purpose};
+use crate::bulletin::Header;
 use crate::clock::Timestamp;
+use crate::ledger::Inherited;
 use crate::session::Delivery;
 
 /// What is owed for one delivery.
@@ -28,6 +30,11 @@ pub(super) fn owed(shared: &Shared, delivery: &Delivery) -> Owed {
     let clauses = delivery.clauses.iter();
     let terms: Vec<_> = clauses.filter_map(|named| trusted.clause(named)).collect();
     let mut inherited = delivery.inherited.clone();
+    let header = Header::from_bytes(&delivery.bulletin.header).ok();
+    if let Some(crossing) = header.and_then(|header| header.crossing) {
+        // The broker says the same; nobody has to believe it.
+        inherited.join(Inherited::of_crossing(&crossing));
+    }
     let mut to_be_taken = false;
     if !terms.is_empty() {
         let own = Obligations::of(terms);

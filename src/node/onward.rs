@@ -207,6 +207,7 @@ fn unsealed(
         audience_part: draft.hide_audience,
         references,
         as_of: evidence::trusted(shared).size,
+        crossing: None,
         ..received
     };
     if header.valid_until <= header.valid_from {

@@ -13,12 +13,13 @@ use super::Shared;
 use super::declare;
 use super::error::NodeError;
 use super::evidence::{self, Trusted};
+use super::federation::Federation;
 use super::inbox::{InboxItem, Verdict};
 use super::link::{Session, held};
 use super::loss;
 use crate::agreement::Clause;
 use crate::bulletin::{BulletinId, Header, Part, Precedence, Refused, Shown, VerifiedBursts, open};
-use crate::ledger::{Ack, LaneAck, LaneChain, SignedAck, What};
+use crate::ledger::{Ack, LaneAck, LaneChain, LedgerId, SignedAck, What};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 use crate::session::{Delivery, Frame, LaneReceiver, MAX_FRAME_BYTES, decode};
@@ -208,6 +209,10 @@ impl Receiver {
             evidence.borrow_and_update();
             let trusted = evidence::trusted(&self.shared);
             let me = self.shared.config.spiffe_id.partner();
+            let (own, federation) = (self.session.ledger, &self.shared.federation);
+            if let Some(reason) = check_carried(&delivery, own, federation) {
+                break Verdict::Quarantined(reason);
+            }
             let unknown = match check(&delivery, &trusted, me, bursts) {
                 Ok(None) => break Verdict::Verified,
                 Ok(Some(notice)) => {
@@ -319,6 +324,17 @@ fn vouched(notice: &Header, target: Option<&InboxItem>) -> Verdict {
         None if notice.originator.partner().is_some() => Verdict::Verified,
         None => Verdict::Early,
     }
+}
+
+/// Why a delivery is not believed that was carried here from another ledger; `None` where nothing speaks
+/// against it, or it was not.
+fn check_carried(delivery: &Delivery, own: LedgerId, federation: &Federation) -> Option<String> {
+    let header = Header::from_bytes(&delivery.bulletin.header).ok()?;
+    let crossing = header.crossing?;
+    if crossing.into != own.0 {
+        return Some("it was carried from another ledger, and not into this one".to_owned());
+    }
+    federation.fault(&crossing)
 }
 
 /// Checks a delivery by itself; what is still to be looked at is the header of a notice that names no

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::federation::OriginView;
 use super::inbox::InboxItem;
 use super::obligations::owed;
 use super::{LinkStatus, Shared, evidence, hook};
@@ -125,6 +126,9 @@ pub struct ItemView {
     /// What its originator made of it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// Where it comes from, if it was carried here from another ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<OriginView>>,
     /// The labels; absent where they cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderView>,
@@ -334,6 +338,10 @@ pub(super) fn item(
         obligations: obligations(shared, &delivery),
         clauses: delivery.clauses.iter().map(ToString::to_string).collect(),
         onward: delivery.onward.to_string(),
+        origin: read.as_ref().and_then(|header| {
+            let (crossing, carrier) = (header.crossing.as_ref()?, header.originator.partner()?);
+            Some(Box::new(shared.federation.look(crossing, carrier)))
+        }),
         header: read.map(|one| header(&one, &delivery.bulletin.parts)),
         parts: delivery.bulletin.parts.iter().map(part).collect(),
     })

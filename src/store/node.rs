@@ -348,6 +348,14 @@ impl NodeStore {
         })
     }
 
+    /// Notes durably what is to be declared.
+    pub fn declare_later(&self, declaration: &Bytes) -> Result<(), StoreError> {
+        self.write(|writer, batch| {
+            self.declare(writer, batch, declaration);
+            Ok(())
+        })
+    }
+
     /// Declarations that the broker has not recorded yet, in order.
     pub fn declarations(&self, limit: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let mut waiting = Vec::new();

@@ -186,6 +186,17 @@ impl NodeStore {
         Ok(())
     }
 
+    /// Forgets that a bulletin was refused, so that it can be published with other content under its id.
+    pub fn forget_rejected(&self, id: &BulletinId) -> Result<(), StoreError> {
+        self.write(|_, batch| {
+            let known = self.outbox_status(id)?;
+            if known.is_some_and(|known| matches!(known.state, OutboxState::Rejected { .. })) {
+                batch.remove(&self.status, id.0);
+            }
+            Ok(())
+        })
+    }
+
     /// The bulletins that pass on one that was received, each with those to whom it goes on.
     pub fn passed_on(
         &self,

@@ -213,6 +213,7 @@ async fn story(alliance: &Alliance, norland: &PartnerId, estmark: &PartnerId) {
     };
     insist(alliance, estmark, advance, async || false).await;
     let notice = NoticeDraft {
+        id: None,
         about: ids[2],
         relation: Relation::Retracts,
         reason: "a mistake".into(),

@@ -1,6 +1,7 @@
 //! What a piece of evidence proves, from files and trusted keys alone: in sentences, together with what
 //! it does not.
 
+mod crossing;
 mod receipt;
 mod signed;
 mod whole;

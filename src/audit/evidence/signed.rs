@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, Trusted, Unconvincing};
+use super::{Evidence, Trusted, Unconvincing, crossing};
 use crate::agreement::SignedAgreement;
 use crate::audit::keys::Keys;
 use crate::bulletin::{Header, Originator, Part, Sealed, VerifiedBursts, open};
@@ -16,6 +16,18 @@ pub fn examine_bulletin(
     trusted: &Trusted,
 ) -> Result<Evidence, Unconvincing> {
     let claimed = Header::from_bytes(&sealed.header)?;
+    let original = claimed
+        .crossing
+        .as_ref()
+        .map(|_| crossing::of_original(&sealed, brought, trusted));
+    if let (Some(Ok(original)), Originator::Partner(carrier)) = (&original, &claimed.originator)
+        && original.signed
+        && trusted.keys(carrier, brought).is_err()
+    {
+        // Who carried it need not be known: the original does not rest on that.
+        return Ok(original.alone(carrier));
+    }
+    let original = original.transpose()?;
     let mut keys = Keys::default();
     if let Originator::Partner(partner) = &claimed.originator {
         keys.0
@@ -86,6 +98,9 @@ pub fn examine_bulletin(
     }
     if header.originator.partner().is_none() {
         not_proved.push("who stands behind the key".to_owned());
+    }
+    if let Some(original) = original {
+        original.join(&mut proved, &mut details, &mut not_proved);
     }
     Ok(Evidence {
         kind: "bulletin",

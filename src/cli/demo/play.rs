@@ -244,6 +244,7 @@ impl<'a> Play<'a> {
     ) -> Result<(), CliError> {
         let (id, from) = self.bulletin(says)?;
         let notice = NoticeDraft {
+            id: None,
             about: id,
             relation: Relation::Retracts,
             reason: reason.to_owned(),

@@ -238,6 +238,7 @@ fn owed(newer: BulletinId, draft: &Draft, replaced: &BTreeSet<BulletinId>) -> Ve
     let notice = |(about, relation): (&BulletinId, Relation)| Owed {
         newer,
         notice: NoticeDraft {
+            id: None,
             about: *about,
             relation,
             reason: match relation {

@@ -101,6 +101,7 @@ impl Back {
         let holding: Vec<BulletinId> = holding.map(|(_, id)| *id).collect();
         if fields.get("revoked") == Some(&Value::Bool(true)) {
             let recall = |about: &BulletinId| NoticeDraft {
+                id: None,
                 about: *about,
                 relation: Relation::Retracts,
                 reason: "the sighting was revoked".to_owned(),

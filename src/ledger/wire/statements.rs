@@ -122,6 +122,10 @@ impl Declaration {
                 notice: digest_bytes(notice),
                 to: to.iter().map(ToString::to_string).collect(),
             }),
+            What::Carried { into, notice } => Wire::Carried(proto::Carried {
+                into: digest_bytes(into),
+                notice: notice.as_ref().map(digest_bytes).unwrap_or_default(),
+            }),
             What::Unable { notice, reason } => Wire::Unable(proto::Unable {
                 notice: digest_bytes(notice),
                 reason: reason.clone(),
@@ -160,6 +164,12 @@ impl Declaration {
                     .iter()
                     .map(|to| read_partner(to))
                     .collect::<Read<_>>()?,
+            },
+            Wire::Carried(carried) => What::Carried {
+                into: read_digest("into", &carried.into)?,
+                notice: (!carried.notice.is_empty())
+                    .then(|| read_digest("notice", &carried.notice))
+                    .transpose()?,
             },
             Wire::Unable(unable) => What::Unable {
                 notice: read_digest("notice", &unable.notice)?,

@@ -140,6 +140,7 @@ fn references(bulletin: &Disclosed) -> Value {
             Relation::Supersedes => "takes the place of this bulletin",
             Relation::Retracts => "takes this bulletin back",
             Relation::Downgrades => "lowers the labels of this bulletin",
+            Relation::Ends => "ends that this bulletin is given",
             Relation::PassesOn => "passes on this bulletin",
         };
         references.push(json!({

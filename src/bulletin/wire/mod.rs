@@ -1,9 +1,12 @@
 //! Bulletins to and from protobuf.
 
+mod crossing;
+
 use bytes::Bytes;
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
+use super::crossing::Crossing;
 use super::error::{
     MAX_BULLETIN_BYTES, MAX_HEADER_BYTES, MAX_LABELS, MAX_NAME_BYTES, MAX_PARTS, MAX_PASSED_ON,
     MAX_RELEASABLE_TO, Refused,
@@ -19,7 +22,7 @@ use crate::proof::{Digest, KeyId, PublicKey};
 use crate::proto;
 
 /// The fields of a header that this version knows.
-const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=26;
+const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 1..=27;
 /// Fields that a newer version may add without an older one refusing them.
 const NON_CRITICAL_FIELDS: std::ops::RangeInclusive<u32> = 1000..=1999;
 
@@ -70,6 +73,11 @@ impl Header {
                 .originator
                 .pseudonym()
                 .is_some_and(|one| one.single_use),
+            crossing: self
+                .crossing
+                .as_ref()
+                .map(|crossing| crossing.to_bytes())
+                .unwrap_or_default(),
         }
         .encode_to_vec()
         .into()
@@ -78,19 +86,23 @@ impl Header {
     /// Reads signed bytes. Unknown non-critical fields are passed over (the bytes keep them);
     /// unknown critical ones refuse the bulletin by number.
     pub fn from_bytes(bytes: &Bytes) -> Result<Self, Refused> {
-        if bytes.len() > MAX_HEADER_BYTES {
-            let (what, limit) = ("header".to_owned(), MAX_HEADER_BYTES);
-            return Err(Refused::TooLarge {
-                what,
-                bytes: bytes.len(),
-                limit,
-            });
+        let mut wire = wire_header(bytes)?;
+        let crossing = std::mem::take(&mut wire.crossing);
+        let mut header = read_header(wire)?;
+        if !crossing.is_empty() {
+            header.crossing = Some(Box::new(Crossing::from_bytes(&crossing)?));
         }
-        refuse_unknown_fields(bytes)?;
-        let wire =
-            proto::Header::decode(bytes.clone()).map_err(|_| Refused::Malformed("header"))?;
-        if wire.format != 1 {
-            return Err(Refused::UnknownFormat(wire.format));
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Reads the header of an original that was carried here. One that was itself made to be carried is not
+    /// looked into: nobody goes down into what somebody nested.
+    pub(super) fn original_from_bytes(bytes: &Bytes) -> Result<Self, Refused> {
+        let wire = wire_header(bytes)?;
+        if !wire.crossing.is_empty() {
+            let reason = "its original came from another ledger itself".to_owned();
+            return Err(Refused::Crossing(reason));
         }
         let header = read_header(wire)?;
         header.check()?;
@@ -121,6 +133,10 @@ impl Header {
                 "it refers to one bulletin, and to one only",
             ));
         }
+        let mut references = self.references.iter();
+        if !self.notice && references.any(|one| one.relation == Relation::Ends) {
+            return Err(invalid("references", "only a notice ends something"));
+        }
         let passed_on = self.passes_on().count();
         if passed_on > 0 && (self.notice || passed_on != self.references.len()) {
             return Err(invalid(
@@ -139,8 +155,27 @@ impl Header {
         {
             return Err(invalid("references", "the bulletin refers to itself"));
         }
-        Ok(())
+        let crossing = self.crossing.as_ref();
+        crossing.map_or(Ok(()), |crossing| crossing.check(self))
     }
+}
+
+/// Decodes signed bytes of a form that this version knows.
+fn wire_header(bytes: &Bytes) -> Result<proto::Header, Refused> {
+    if bytes.len() > MAX_HEADER_BYTES {
+        let (what, limit) = ("header".to_owned(), MAX_HEADER_BYTES);
+        return Err(Refused::TooLarge {
+            what,
+            bytes: bytes.len(),
+            limit,
+        });
+    }
+    refuse_unknown(bytes, &HEADER_FIELDS, "header")?;
+    let wire = proto::Header::decode(bytes.clone()).map_err(|_| Refused::Malformed("header"))?;
+    if wire.format != 1 {
+        return Err(Refused::UnknownFormat(wire.format));
+    }
+    Ok(wire)
 }
 
 fn count(what: &'static str, found: usize, least: usize, limit: usize) -> Result<(), Refused> {
@@ -162,13 +197,17 @@ fn invalid(field: &'static str, reason: impl ToString) -> Refused {
     }
 }
 
-/// Walks the tags of a header: prost would drop what it does not know without a word.
-fn refuse_unknown_fields(bytes: &Bytes) -> Result<(), Refused> {
-    let malformed = |_| Refused::Malformed("header");
+/// Walks the tags of a message: prost would drop what it does not know without a word.
+fn refuse_unknown(
+    bytes: &Bytes,
+    known: &std::ops::RangeInclusive<u32>,
+    what: &'static str,
+) -> Result<(), Refused> {
+    let malformed = |_| Refused::Malformed(what);
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         let (number, wire_type) = decode_key(&mut rest).map_err(malformed)?;
-        if !HEADER_FIELDS.contains(&number) && !NON_CRITICAL_FIELDS.contains(&number) {
+        if !known.contains(&number) && !NON_CRITICAL_FIELDS.contains(&number) {
             return Err(Refused::UnknownCriticalField(number));
         }
         skip_field(wire_type, number, &mut rest, DecodeContext::default()).map_err(malformed)?;
@@ -215,6 +254,7 @@ fn read_header(wire: proto::Header) -> Result<Header, Refused> {
         signing_key: KeyId(read_digest("signing_key", &wire.signing_key)?),
         as_of: wire.as_of,
         notice: wire.notice,
+        crossing: None,
     })
 }
 
@@ -299,6 +339,7 @@ fn write_reference(reference: &Reference) -> proto::Reference {
         Relation::Retracts => proto::Relation::Retracts,
         Relation::Downgrades => proto::Relation::Downgrades,
         Relation::PassesOn => proto::Relation::PassesOn,
+        Relation::Ends => proto::Relation::Ends,
     };
     proto::Reference {
         relation: relation.into(),
@@ -312,6 +353,7 @@ fn read_reference(wire: &proto::Reference) -> Result<Reference, Refused> {
         proto::Relation::Retracts => Relation::Retracts,
         proto::Relation::Downgrades => Relation::Downgrades,
         proto::Relation::PassesOn => Relation::PassesOn,
+        proto::Relation::Ends => Relation::Ends,
         proto::Relation::Unspecified => return Err(unknown("references")),
     };
     let id = wire.bulletin.as_ref().try_into();

@@ -1,0 +1,370 @@
+//! A bridge between two ledgers: a program that carries what one partner receives in one of them into the
+//! other, as the agreements of both let it.
+//!
+//! It holds no right and nothing of its own: it asks the two nodes of that partner over their local sockets,
+//! in turns. Whatever it is killed in, the nodes know how far it came, and what is asked of them again is done
+//! once. Each turn looks to what has to stop before it carries anything new.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::bulletin::{BulletinId, Relation};
+use crate::clock::Clock;
+use crate::node::{
+    Arrival, Carriage, CarryAct, CarryAnswer, Command, Fate, Given, NOT_CARRIED, NoticeDraft,
+    Response,
+};
+use crate::proof::Digest;
+use crate::transport::{LocalError, Trouble, ask};
+
+/// How long a turn waits after one that failed.
+const REST: Duration = Duration::from_secs(1);
+/// How long the other broker's answer is waited for at once.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a bridge connects, and how.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    /// Local socket of the node where bulletins come from.
+    pub from: PathBuf,
+    /// Local socket of the node of the ledger they go into.
+    pub to: PathBuf,
+    /// For so long the other ledger may take what the first let go, in seconds.
+    pub lease: u64,
+    /// Whether receipts go along, which name clauses of the first ledger.
+    pub receipts: bool,
+}
+
+/// Why a turn came to nothing.
+#[derive(Debug, Error)]
+pub enum BridgeError {
+    /// A node that does not answer.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// A node that cannot do it now.
+    #[error("{}: {}", .0.code, .0.message)]
+    Trouble(Trouble),
+    /// An answer to something else.
+    #[error("a node answered something else; is it another version?")]
+    Unexpected,
+    /// A node has met no ledger yet.
+    #[error("a node has met no ledger yet")]
+    NoLedger,
+    /// Both are of one ledger.
+    #[error("both nodes are of the ledger {0}: within one, pass on instead (entente pass-on)")]
+    OneLedger(Digest),
+}
+
+impl BridgeError {
+    fn reason(&self) -> String {
+        match self {
+            Self::Trouble(trouble) => trouble.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    fn is_not_carried(&self) -> bool {
+        matches!(self, Self::Trouble(trouble) if trouble.code == NOT_CARRIED)
+    }
+}
+
+/// A bridge at work.
+#[derive(Debug)]
+pub struct Bridge<'a> {
+    config: BridgeConfig,
+    clock: &'a dyn Clock,
+    /// The log's size as of the agreements that were looked at last.
+    known: u64,
+    /// Something is owed that could not be given yet.
+    owing: bool,
+    /// When it was last asked whether what was carried still may be.
+    looked: Option<Instant>,
+}
+
+impl<'a> Bridge<'a> {
+    /// A bridge that has done nothing yet.
+    pub fn new(config: BridgeConfig, clock: &'a dyn Clock) -> Self {
+        Self {
+            config,
+            clock,
+            known: 0,
+            owing: true,
+            looked: None,
+        }
+    }
+
+    /// Carries for ever. A turn that fails is tried again.
+    pub async fn run(mut self) {
+        loop {
+            if let Err(error) = self.turn().await {
+                tracing::warn!(%error, "the bridge rests");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+
+    /// What was carried into the other ledger, and what of it is not over; `all`: also what is.
+    pub async fn carried(&self, all: bool) -> Result<Vec<Carriage>, BridgeError> {
+        let into = self.other_ledger().await?;
+        self.open(into, all).await
+    }
+
+    /// One turn: waits for news, and sees to them.
+    async fn turn(&mut self) -> Result<(), BridgeError> {
+        let into = self.other_ledger().await?;
+        let every = Duration::from_secs(self.config.lease) / 3;
+        let due = self.looked.map(|at| every.saturating_sub(at.elapsed()));
+        let wait = due.unwrap_or_default().min(every);
+        let next = CarryAct::Next {
+            into,
+            wait: u64::try_from(wait.as_millis()).unwrap_or(0),
+            known: self.known,
+        };
+        let CarryAnswer::Next {
+            items,
+            up_to,
+            known,
+        } = self.first(next).await?
+        else {
+            return Err(BridgeError::Unexpected);
+        };
+        let noted = self.note_notices(into, &items).await?;
+        let changed = known != self.known || self.looked.is_none_or(|at| at.elapsed() >= every);
+        if changed || noted || self.owing {
+            self.owing = true;
+            self.owing = self.stop_what_ended(into, changed).await?;
+        }
+        if changed {
+            (self.known, self.looked) = (known, Some(Instant::now()));
+        }
+        let mut new: Vec<&Arrival> = items.iter().filter(|one| !one.is_notice).collect();
+        new.sort_by_key(|one| std::cmp::Reverse(one.precedence));
+        for one in new {
+            self.carry(into, one.bulletin).await?;
+        }
+        if up_to > 0 {
+            self.first(CarryAct::Advance { into, to: up_to }).await?;
+        }
+        Ok(())
+    }
+
+    /// The ledger of the other node; both are connected.
+    async fn other_ledger(&self) -> Result<Digest, BridgeError> {
+        let ledger = |answer| match answer {
+            CarryAnswer::Ledger { ledger, .. } => ledger.ok_or(BridgeError::NoLedger),
+            _ => Err(BridgeError::Unexpected),
+        };
+        let from = ledger(self.first(CarryAct::Ledger).await?)?;
+        let into = ledger(self.second(CarryAct::Ledger).await?)?;
+        if from == into {
+            return Err(BridgeError::OneLedger(into));
+        }
+        Ok(into)
+    }
+
+    /// Notes durably what notices make of what was carried: they are given then, whatever happens.
+    async fn note_notices(&self, into: Digest, items: &[Arrival]) -> Result<bool, BridgeError> {
+        let mut noted = false;
+        for (carriage, draft, hash) in items.iter().filter_map(|one| one.notice.as_ref()) {
+            let mut carriage = carriage.clone();
+            let known = |(one, _): &(NoticeDraft, Option<Digest>)| one.id == draft.id;
+            if carriage.over.is_none() && !carriage.owed.iter().any(known) {
+                carriage.owed.push((draft.clone(), Some(*hash)));
+                self.note(into, carriage, None).await?;
+                noted = true;
+            }
+        }
+        Ok(noted)
+    }
+
+    /// Gives the notices that are owed, and, where it is time, asks whether what was carried still may be.
+    /// Says whether something could not be given yet.
+    async fn stop_what_ended(&self, into: Digest, look: bool) -> Result<bool, BridgeError> {
+        let mut owing = false;
+        for mut carriage in self.open(into, false).await? {
+            if look && carriage.owed.is_empty() && self.clock.now() < carriage.until {
+                let asked = CarryAct::Look {
+                    bulletin: carriage.bulletin,
+                    into,
+                };
+                match self.first(asked).await {
+                    Ok(_) => {}
+                    Err(error) if error.is_not_carried() => {
+                        carriage.owed.push((ends(&carriage, into, &error), None));
+                        self.note(into, carriage.clone(), None).await?;
+                    }
+                    // Nobody can say now: nothing new is carried either, and what was stays as it is.
+                    Err(error) => tracing::debug!(%error, "it could not be asked"),
+                }
+            }
+            if !carriage.owed.is_empty() {
+                owing |= !self.settle(into, carriage).await?;
+            }
+        }
+        Ok(owing)
+    }
+
+    /// Gives what is owed about one bulletin, in order; whether all of it could be.
+    async fn settle(&self, into: Digest, mut carriage: Carriage) -> Result<bool, BridgeError> {
+        while let Some((draft, hash)) = carriage.owed.first().cloned() {
+            let over = matches!(draft.relation, Relation::Retracts | Relation::Ends);
+            let give = CarryAct::Give {
+                notice: Box::new(draft.clone()),
+                lease_until: carriage.lease_until,
+            };
+            let CarryAnswer::Given(given) = self.second(give).await? else {
+                return Err(BridgeError::Unexpected);
+            };
+            if given == Given::NotYet {
+                return Ok(false);
+            }
+            carriage.owed.remove(0);
+            if over || given == Given::NotNeeded {
+                carriage.owed.clear();
+                carriage.over = Some(draft.reason);
+            }
+            tracing::info!(bulletin = %carriage.copy, relation = %draft.relation, ?given, "notice given");
+            let told = hash.filter(|_| given == Given::Yes);
+            self.note(into, carriage.clone(), told).await?;
+        }
+        Ok(true)
+    }
+
+    /// Carries one bulletin, if it may be.
+    async fn carry(&self, into: Digest, bulletin: BulletinId) -> Result<(), BridgeError> {
+        loop {
+            let take = CarryAct::Take {
+                bulletin,
+                into,
+                lease: self.config.lease,
+                receipt: self.config.receipts,
+            };
+            let (package, mut carriage) = match self.first(take).await {
+                Ok(CarryAnswer::Taken { package, carriage }) => (package, carriage),
+                Ok(_) => return Err(BridgeError::Unexpected),
+                Err(error) if error.is_not_carried() => {
+                    tracing::debug!(%bulletin, %error, "it stays here");
+                    return Ok(());
+                }
+                Err(BridgeError::Trouble(trouble)) if trouble.code == "loop" => {
+                    tracing::warn!(%bulletin, reason = trouble.message, "it stays here");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            let copy = match self.second(CarryAct::Land { package }).await {
+                Ok(CarryAnswer::Landed(copy)) => copy,
+                Ok(_) => return Err(BridgeError::Unexpected),
+                // What cannot be sealed there never can be.
+                Err(BridgeError::Trouble(trouble)) if trouble.code == NOT_CARRIED => {
+                    carriage.over = Some(trouble.message);
+                    return self.note(into, carriage, None).await;
+                }
+                Err(error) => return Err(error),
+            };
+            match self.fate(into, copy, &carriage).await? {
+                Some(Fate::Refused { code, .. }) if code == "crossing_lease" => {}
+                Some(Fate::Refused { code, message }) => {
+                    tracing::warn!(%bulletin, %copy, code, message, "the other ledger refused it");
+                    carriage.over = Some(format!("refused: {code}: {message}"));
+                    return self.note(into, carriage, None).await;
+                }
+                _ => {
+                    tracing::info!(%bulletin, %copy, "carried");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Waits for the other broker's answer about what was landed there. Meanwhile it is seen to it that what
+    /// may not be carried any more is stopped; `None`: this one was.
+    async fn fate(
+        &self,
+        into: Digest,
+        copy: BulletinId,
+        carriage: &Carriage,
+    ) -> Result<Option<Fate>, BridgeError> {
+        let wait = u64::try_from(ANSWER.as_millis()).unwrap_or(0);
+        let every = Duration::from_secs(self.config.lease) / 3;
+        let mut looked = Instant::now();
+        loop {
+            let asked = CarryAct::Fate { copy, wait };
+            let CarryAnswer::Fate(fate) = self.second(asked).await? else {
+                return Err(BridgeError::Unexpected);
+            };
+            if fate != Fate::Pending {
+                return Ok(Some(fate));
+            }
+            if looked.elapsed() >= every.min(ANSWER) {
+                self.stop_what_ended(into, true).await?;
+                looked = Instant::now();
+                let open = self.open(into, false).await?;
+                let own = open.iter().find(|one| one.bulletin == carriage.bulletin);
+                if own.is_none_or(|one| !one.owed.is_empty()) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    async fn open(&self, into: Digest, all: bool) -> Result<Vec<Carriage>, BridgeError> {
+        let mut found: Vec<Carriage> = Vec::new();
+        loop {
+            let after = found.last().map(|one| one.bulletin);
+            let asked = CarryAct::Open { into, all, after };
+            match self.first(asked).await? {
+                CarryAnswer::Open(page) if page.is_empty() => return Ok(found),
+                CarryAnswer::Open(page) => found.extend(page),
+                _ => return Err(BridgeError::Unexpected),
+            }
+        }
+    }
+
+    async fn note(
+        &self,
+        into: Digest,
+        carriage: Carriage,
+        given: Option<Digest>,
+    ) -> Result<(), BridgeError> {
+        let carriage = Box::new(carriage);
+        let note = CarryAct::Note {
+            into,
+            carriage,
+            given,
+        };
+        self.first(note).await.map(|_| ())
+    }
+
+    async fn first(&self, act: CarryAct) -> Result<CarryAnswer, BridgeError> {
+        answer(ask(&self.config.from, &Command::Carry { act }).await?)
+    }
+
+    async fn second(&self, act: CarryAct) -> Result<CarryAnswer, BridgeError> {
+        answer(ask(&self.config.to, &Command::Carry { act }).await?)
+    }
+}
+
+fn answer(response: Response) -> Result<CarryAnswer, BridgeError> {
+    match response {
+        Response::Carry(answer) => Ok(*answer),
+        Response::Error(trouble) => Err(BridgeError::Trouble(trouble)),
+        _ => Err(BridgeError::Unexpected),
+    }
+}
+
+/// What is said in the other ledger of what may not be carried any more.
+fn ends(carriage: &Carriage, into: Digest, why: &BridgeError) -> NoticeDraft {
+    NoticeDraft {
+        id: Some(carriage.ending(&into)),
+        about: carriage.copy,
+        relation: Relation::Ends,
+        reason: format!("it may not be carried here any more: {}", why.reason()),
+        precedence: None,
+        tlp: None,
+        classification: None,
+    }
+}
