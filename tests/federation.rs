@@ -117,6 +117,52 @@ async fn withdraw(alliance: &Cluster, name: &str) {
     ask(alliance, "norland", &Command::Withdrawal { file }).await;
 }
 
+/// Has a node give a bulletin out for another ledger, as a bridge does.
+async fn given_out(node: (&Cluster, &str), bulletin: BulletinId, into: &Cluster) -> Package {
+    let act = CarryAct::Take {
+        bulletin,
+        into: into.ledger().0,
+        lease: LEASE,
+        receipt: false,
+    };
+    let Response::Carry(taken) = ask(node.0, node.1, &Command::Carry { act }).await else {
+        panic!("not given out");
+    };
+    match *taken {
+        CarryAnswer::Taken { package, .. } => package,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a carrier makes of it that lies.
+fn changed(package: &Package, change: impl Fn(&mut Crossing)) -> Package {
+    let mut lie = serde_json::to_value(package).expect("JSON");
+    let bytes = BASE64.decode(lie["crossing"].as_str().expect("a crossing").as_bytes());
+    let mut crossing = Crossing::from_bytes(&bytes.expect("base64").into()).expect("a crossing");
+    change(&mut crossing);
+    lie["crossing"] = BASE64.encode(&crossing.to_bytes()).into();
+    serde_json::from_value(lie).expect("a package")
+}
+
+/// Has a node of the other ledger take it, and waits for what becomes of it.
+async fn landed(node: (&Cluster, &str), package: Package) -> (BulletinId, Fate) {
+    let act = CarryAct::Land { package };
+    let Response::Carry(landed) = ask(node.0, node.1, &Command::Carry { act }).await else {
+        panic!("not taken");
+    };
+    let CarryAnswer::Landed(copy) = *landed else {
+        panic!("not taken");
+    };
+    let act = CarryAct::Fate { copy, wait: 30_000 };
+    let Response::Carry(fate) = ask(node.0, node.1, &Command::Carry { act }).await else {
+        panic!("no fate");
+    };
+    match *fate {
+        CarryAnswer::Fate(fate) => (copy, fate),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Everything that a ledger says is as it should be.
 async fn audited(mut cluster: Cluster) {
     cluster.stop().await.expect("a clean end");
@@ -425,45 +471,15 @@ async fn nothing_goes_in_a_circle() {
     }
     // A carrier that leaves out where it was does not get it in either: the broker knows its own originals.
     let copy = arrived(&rings[1], "sudland", id).await.id;
-    let take = CarryAct::Take {
-        bulletin: copy,
-        into: all[2].0,
-        lease: LEASE,
-        receipt: false,
-    };
-    let Response::Carry(taken) = ask(&rings[1], "other", &Command::Carry { act: take }).await
-    else {
-        panic!("not given out");
-    };
-    let CarryAnswer::Taken { package, .. } = *taken else {
-        panic!("not given out");
-    };
-    let mut lie = serde_json::to_value(&package).expect("JSON");
-    let bytes = BASE64.decode(lie["crossing"].as_str().expect("a crossing").as_bytes());
-    let mut crossing = Crossing::from_bytes(&bytes.expect("base64").into()).expect("a crossing");
-    assert_eq!(crossing.path, [all[0].0, all[1].0]);
-    crossing.into = all[0].0;
-    crossing.path.remove(0);
-    crossing.federation.insert(all[0].0);
-    lie["crossing"] = BASE64.encode(&crossing.to_bytes()).into();
-    let package: Package = serde_json::from_value(lie).expect("a package");
-    let land = Command::Carry {
-        act: CarryAct::Land { package },
-    };
-    let Response::Carry(landed) = ask(&rings[0], "carrier", &land).await else {
-        panic!("not taken");
-    };
-    let CarryAnswer::Landed(copy) = *landed else {
-        panic!("not taken");
-    };
-    let fate = Command::Carry {
-        act: CarryAct::Fate { copy, wait: 30_000 },
-    };
-    let Response::Carry(fate) = ask(&rings[0], "carrier", &fate).await else {
-        panic!("no fate");
-    };
-    let is_loop =
-        matches!(*fate, CarryAnswer::Fate(Fate::Refused { ref code, .. }) if code == "loop");
+    let package = given_out((&rings[1], "other"), copy, &rings[2]).await;
+    let lie = changed(&package, |crossing| {
+        assert_eq!(crossing.path, [all[0].0, all[1].0]);
+        crossing.into = all[0].0;
+        crossing.path.remove(0);
+        crossing.federation.insert(all[0].0);
+    });
+    let (_, fate) = landed((&rings[0], "carrier"), lie).await;
+    let is_loop = matches!(fate, Fate::Refused { ref code, .. } if code == "loop");
     assert!(is_loop, "{fate:?}");
     assert_eq!(
         metric(&rings[0], "entente_broker_refusals_total{code=\"loop\"}"),
@@ -472,6 +488,183 @@ async fn nothing_goes_in_a_circle() {
     for ring in rings {
         audited(ring).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_carrier_forges_is_not_believed_where_the_originators_keys_are_known() {
+    let scratch = Scratch::new().expect("a directory");
+    let (mut alliance, mut region) = two(&scratch, "").await;
+    knows((&region, "sudland"), (&alliance, "alliance"), &["norland"]);
+    start(&mut alliance, &["norland", "carrier"]).await;
+    start(&mut region, &["carrier", "sudland"]).await;
+    let id = publish(&alliance, "norland", draft("so it was said", "")).await;
+    alliance.delivered(id).await.expect("delivered");
+    let package = given_out((&alliance, "carrier"), id, &region).await;
+    let forged = changed(&package, |crossing| crossing.burst.signature.bytes[9] ^= 1);
+    // The other broker does not know Norland, and its carrier answers for it.
+    let (copy, fate) = landed((&region, "carrier"), forged).await;
+    assert_eq!(fate, Fate::Taken);
+    let look = || async {
+        let inbox = region.inbox(&partner("sudland")).await.ok()?;
+        inbox.into_iter().find(|item| item.quarantined.is_some())
+    };
+    let item = until("the forgery", PATIENCE, look)
+        .await
+        .expect("it is kept apart");
+    let reason = item.quarantined.expect("a reason");
+    assert!(
+        reason.contains("its original, from alliance.example"),
+        "{reason}"
+    );
+    let told = || async {
+        let view = region.decided(copy).await.ok()?;
+        let declared = &view.recipients.first()?.declared;
+        declared
+            .iter()
+            .any(|one| one.starts_with("refused"))
+            .then_some(())
+    };
+    until("the refusal", PATIENCE, told)
+        .await
+        .expect("the broker is told");
+    audited(region).await;
+    alliance.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_too_long_is_asked_about_again_and_what_ended_meanwhile_never_comes_in() {
+    let scratch = Scratch::new().expect("a directory");
+    let (mut alliance, mut region) = two(&scratch, "").await;
+    start(&mut alliance, &["norland", "carrier"]).await;
+    start(&mut region, &["carrier", "sudland"]).await;
+    let bridge = Bridge::start(&alliance, &region, "carrier", LEASE);
+    // The other broker is away while something waits for it, for longer than the first one's word is good.
+    region.kill_broker().await.expect("killed");
+    let first = publish(&alliance, "norland", draft("one", "")).await;
+    let list = bridge.listed("the first", |all| all.len() == 1).await;
+    let lease = list[0].lease_until;
+    let clock = entente::clock::SystemClock;
+    let late = || async { (entente::clock::Clock::now(&clock) > lease).then_some(()) };
+    until("the end of the lease", PATIENCE, late)
+        .await
+        .expect("it ends");
+    region.start_broker().await.expect("back");
+    arrived(&region, "sudland", first).await;
+    assert!(
+        metric(
+            &region,
+            "entente_broker_refusals_total{code=\"crossing_lease\"}"
+        ) >= 1
+    );
+
+    // Away again; what waits is recalled, and the bridge hears of it before the broker is back.
+    region.kill_broker().await.expect("killed");
+    let second = publish(&alliance, "norland", draft("two", "")).await;
+    bridge.listed("the second", |all| all.len() == 2).await;
+    ask(
+        &alliance,
+        "norland",
+        &notice(second, Relation::Retracts, None),
+    )
+    .await;
+    let ends = |all: &[entente::node::Carriage]| {
+        let mut own = all.iter().filter(|one| one.bulletin == second);
+        own.any(|one| !one.owed.is_empty() || one.over.is_some())
+    };
+    let list = bridge.listed("that it ends", ends).await;
+    let copy = list
+        .iter()
+        .find(|one| one.bulletin == second)
+        .expect("one")
+        .copy;
+    let taken_back = || async {
+        let ids = vec![copy];
+        let outbox = ask(&region, "carrier", &Command::Outbox { ids, wait: 0 }).await;
+        let Response::Outbox(all) = outbox else {
+            return None;
+        };
+        (all[0].state != entente::store::OutboxState::Pending).then_some(())
+    };
+    until("that it is taken back", PATIENCE, taken_back)
+        .await
+        .expect("it is");
+    region.start_broker().await.expect("back");
+    let third = publish(&alliance, "norland", draft("three", "")).await;
+    arrived(&region, "sudland", third).await;
+    assert_eq!(originals(&region, "sudland").await, [first, third]);
+    assert!(region.decided(copy).await.is_err(), "it came in");
+    let over = |all: &[entente::node::Carriage]| {
+        all.iter()
+            .any(|one| one.bulletin == second && one.over.is_some())
+    };
+    bridge.listed("its end", over).await;
+    audited(alliance).await;
+    audited(region).await;
+}
+
+/// An operator changes a partner's standing.
+fn stand(cluster: &Cluster, verb: &str, of: &str) {
+    let output = Shell::new(PROGRAM)
+        .args(["partner", verb, &format!("{of}.example")])
+        .args(["--operator", "operator", "--key", "operator.key"])
+        .current_dir(cluster.layout().broker())
+        .output()
+        .expect("the program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_suspended_in_one_ledger_gives_nothing_more_in_the_other() {
+    let scratch = Scratch::new().expect("a directory");
+    let (mut alliance, mut region) = two(&scratch, "").await;
+    start(&mut alliance, &["norland", "carrier"]).await;
+    start(&mut region, &["carrier"]).await;
+    let bridge = Bridge::impatient(&alliance, &region, "carrier", LEASE, LEASE);
+    let ended = |id: BulletinId| {
+        move |all: &[entente::node::Carriage]| {
+            all.iter()
+                .any(|one| one.bulletin == id && one.over.is_some())
+        }
+    };
+    let first = publish(&alliance, "norland", draft("one", "")).await;
+    bridge.listed("the first", |all| all.len() == 1).await;
+    stand(&alliance, "suspend", "norland");
+    bridge.listed("the end of the first", ended(first)).await;
+    stand(&alliance, "restore", "norland");
+    // The carrier cannot be told that it is suspended: nobody answers it any more.
+    let look = || async {
+        alliance
+            .publish(&partner("norland"), vec![draft("two", "")])
+            .await
+            .ok()
+    };
+    let second = until("the second", PATIENCE, look)
+        .await
+        .expect("published")[0];
+    alliance
+        .promised(&partner("norland"), &[second])
+        .await
+        .expect("promised");
+    bridge.listed("the second", |all| all.len() == 2).await;
+    stand(&alliance, "suspend", "carrier");
+    bridge.listed("the end of the second", ended(second)).await;
+    // Sudland comes, and gets nothing of it.
+    region
+        .start_nodes(&[partner("sudland")])
+        .await
+        .expect("a node");
+    let id = region
+        .publish(&partner("carrier"), vec![draft("after it", "")])
+        .await
+        .expect("sent")[0];
+    let told = || async { region.received(&partner("sudland"), id).await.ok()? };
+    until("what came after it", PATIENCE, told)
+        .await
+        .expect("it came");
+    assert!(originals(&region, "sudland").await.is_empty());
+    audited(alliance).await;
+    audited(region).await;
 }
 
 /// Numbers below a limit, from a seed.

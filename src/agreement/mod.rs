@@ -22,6 +22,7 @@ pub use obligations::Obligations;
 pub use ratify::{Ratification, RatifiedAgreement, SignedAgreement, SignedWithdrawal, Withdrawal};
 pub use space::Example;
 pub use terms::{
-    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Equivalent, Hold, MAX_CLAUSES,
-    MAX_PARTIES, Onward, Parties, Party, Person, Purpose, Quota, References, Regions, Topics,
+    Agreement, AgreementId, Clause, ClauseName, ClauseRef, Equivalent, Hold, LedgerHash,
+    MAX_CLAUSES, MAX_PARTIES, Onward, Parties, Party, Person, Purpose, Quota, References, Regions,
+    Topics,
 };

@@ -33,6 +33,9 @@ const MAX_TITLE: usize = 256;
 const MIN_PERIOD: Duration = Duration::from_mins(1);
 const MAX_PERIOD: Duration = Duration::from_hours(10 * 366 * 24);
 
+/// The id of a ledger: the hash of its first record.
+pub type LedgerHash = Digest;
+
 /// SHA-256 of an agreement's bytes: names this version of it and no other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgreementId(pub Digest);
@@ -219,7 +222,7 @@ pub struct Clause {
     /// What the recipient may do with it.
     pub onward: Onward,
     /// The ids of the ledgers into which recipients may carry it; none: into no other.
-    pub federation: BTreeSet<Digest>,
+    pub federation: BTreeSet<LedgerHash>,
     /// What it may be used for; none: for anything.
     pub purposes: BTreeSet<Purpose>,
     /// The law or treaty under which it is shared, for people; may be empty.

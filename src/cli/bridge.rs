@@ -44,15 +44,25 @@ pub(super) struct RunArgs {
     /// which it came.
     #[arg(long)]
     without_receipts: bool,
+    /// After so many seconds in which the first broker could not be asked, what was carried is given to nobody
+    /// any more. Absent: it is given on, and nothing new is carried.
+    #[arg(long, value_name = "SECONDS")]
+    silence: Option<u64>,
 }
 
 impl Nodes {
-    fn config(&self, lease: u64, receipts: bool) -> Result<BridgeConfig, CliError> {
+    fn config(
+        &self,
+        lease: u64,
+        receipts: bool,
+        silence: Option<u64>,
+    ) -> Result<BridgeConfig, CliError> {
         Ok(BridgeConfig {
             from: Config::load(&self.from)?.control,
             to: Config::load(&self.to)?.control,
             lease,
             receipts,
+            silence,
         })
     }
 }
@@ -61,7 +71,9 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
     let clock = clock();
     match command {
         Command::Run(args) => {
-            let config = args.nodes.config(args.lease, !args.without_receipts)?;
+            let config = args
+                .nodes
+                .config(args.lease, !args.without_receipts, args.silence)?;
             let bridge = Bridge::new(config, clock.as_ref());
             tokio::select! {
                 () = interrupted()? => Ok(()),
@@ -69,7 +81,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             }
         }
         Command::List(nodes) => {
-            let bridge = Bridge::new(nodes.config(60, true)?, clock.as_ref());
+            let bridge = Bridge::new(nodes.config(60, true, None)?, clock.as_ref());
             let carried = bridge.carried(true).await.map_err(trouble)?;
             report.show(&carried, || {
                 let rows = carried.iter().map(|one| {

@@ -14,7 +14,7 @@ use super::files::{BrokerFile, base64, clock, entropy, read_text, unexpected};
 use super::partner::{ledger, record};
 use super::policy::{AnyFile, OneFile, of_broker};
 use super::report::{Report, dash, list, table};
-use crate::agreement::{Difference, Example, Flow, SignedAgreement};
+use crate::agreement::{Difference, Example, Flow, LedgerHash, SignedAgreement};
 use crate::audit::{Simulated, Simulation};
 use crate::broker::{Reply, Request};
 use crate::bulletin::{
@@ -83,6 +83,9 @@ pub(super) struct ReachArgs {
     /// Exercises only (true), or what is real (false).
     #[arg(long)]
     exercise: Option<bool>,
+    /// Not only to hold it: to carry it into this other ledger.
+    #[arg(long, value_name = "LEDGER")]
+    into: Option<LedgerHash>,
     #[command(flatten)]
     config: AnyFile,
 }
@@ -334,6 +337,7 @@ pub(super) async fn reachable(args: ReachArgs, report: &Report) -> Result<(), Cl
         precedence: args.precedence,
         exercise: args.exercise,
         class: args.class,
+        into: args.into,
     };
     let way = reach(&policy.rulebook, &question, clock().now());
     let value = json!({"reachable": way.is_some(), "way": way.as_ref().map(way_value)});

@@ -14,7 +14,7 @@ use std::fmt;
 
 use super::rulebook::{Rule, Rulebook, Towards};
 use crate::agreement::space::{self, Cell, Guise, Point};
-use crate::agreement::{AgreementId, ClauseRef, Example, Onward, Regions};
+use crate::agreement::{AgreementId, ClauseRef, Example, LedgerHash, Onward, Regions};
 use crate::bulletin::{Classification, Kind, Level, PartClass, Precedence, Region, Tlp, Topic};
 use crate::clock::Timestamp;
 use crate::partner::PartnerId;
@@ -42,6 +42,8 @@ pub struct Question {
     pub exercise: Option<bool>,
     /// A part of this class.
     pub class: Option<PartClass>,
+    /// Not only to hold it, but to carry it into this other ledger.
+    pub into: Option<LedgerHash>,
 }
 
 impl Question {
@@ -58,6 +60,7 @@ impl Question {
             precedence: None,
             exercise: None,
             class: None,
+            into: None,
         }
     }
 }
@@ -97,6 +100,10 @@ pub fn reach(rulebook: &Rulebook, question: &Question, now: Timestamp) -> Option
             .iter()
             .find_map(|(cell, tlp)| Search::new(rulebook, question, cell, *tlp, onward, now).run())
     };
+    if question.into.is_some() {
+        // What was passed on is carried by nobody.
+        return search(Passing::Never);
+    }
     search(Passing::Never)
         .or_else(|| search(Passing::Freely))
         .or_else(|| search(Passing::WithConsent))
@@ -322,10 +329,11 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 for next in self.steps(&holder, towards, last) {
-                    if last {
+                    if !last {
+                        self.add(next);
+                    } else if self.may_be_carried(&next) {
                         return self.way(next);
                     }
-                    self.add(next);
                 }
             }
         }
@@ -437,11 +445,22 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Whether every clause that binds lets it be carried where it is asked for.
+    fn may_be_carried(&self, holder: &Holder<'_>) -> bool {
+        let Some(into) = &self.question.into else {
+            return true;
+        };
+        let mut bonds = holder.bonds.values();
+        let binds = |rule: &Rule| holder.point.within(&rule.terms);
+        !self.cell.orcon
+            && bonds.all(|(rule, _)| !binds(rule) || rule.terms.federation.contains(into))
+    }
+
     /// `None` where nothing was published at all.
     fn way(&self, mut holder: Holder<'_>) -> Option<Way> {
         let (guise, rule) = holder.published?;
-        if holder.hops.len() == 1 {
-            // What goes further down flows directly, too, and is easier to read.
+        if holder.hops.len() == 1 && self.question.into.is_none() {
+            // What goes further down flows directly, too, and is easier to read. More clauses bind it.
             let point = &mut holder.point;
             point.kinds = point.kinds.iter().take(1).copied().collect();
             point.topics = point.topics.iter().take(1).copied().collect();

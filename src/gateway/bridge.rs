@@ -36,6 +36,9 @@ pub struct BridgeConfig {
     pub lease: u64,
     /// Whether receipts go along, which name clauses of the first ledger.
     pub receipts: bool,
+    /// After so many seconds in which the first broker could not be asked, what was carried is given to nobody
+    /// any more; `None`: it is given on, and nothing new is carried.
+    pub silence: Option<u64>,
 }
 
 /// Why a turn came to nothing.
@@ -80,6 +83,8 @@ pub struct Bridge<'a> {
     known: u64,
     /// Something is owed that could not be given yet.
     owing: bool,
+    /// Since when the first broker could not be asked.
+    silent: Option<Instant>,
     /// When it was last asked whether what was carried still may be.
     looked: Option<Instant>,
 }
@@ -92,6 +97,7 @@ impl<'a> Bridge<'a> {
             clock,
             known: 0,
             owing: true,
+            silent: None,
             looked: None,
         }
     }
@@ -182,7 +188,7 @@ impl<'a> Bridge<'a> {
 
     /// Gives the notices that are owed, and, where it is time, asks whether what was carried still may be.
     /// Says whether something could not be given yet.
-    async fn stop_what_ended(&self, into: Digest, look: bool) -> Result<bool, BridgeError> {
+    async fn stop_what_ended(&mut self, into: Digest, look: bool) -> Result<bool, BridgeError> {
         let mut owing = false;
         for mut carriage in self.open(into, false).await? {
             if look && carriage.owed.is_empty() && self.clock.now() < carriage.until {
@@ -190,14 +196,24 @@ impl<'a> Bridge<'a> {
                     bulletin: carriage.bulletin,
                     into,
                 };
-                match self.first(asked).await {
-                    Ok(_) => {}
-                    Err(error) if error.is_not_carried() => {
-                        carriage.owed.push((ends(&carriage, into, &error), None));
-                        self.note(into, carriage.clone(), None).await?;
+                let why = match self.first(asked).await {
+                    Ok(_) => {
+                        self.silent = None;
+                        None
                     }
-                    // Nobody can say now: nothing new is carried either, and what was stays as it is.
-                    Err(error) => tracing::debug!(%error, "it could not be asked"),
+                    Err(error) if error.is_not_carried() => Some(error.reason()),
+                    // Nobody can say now: nothing new is carried either.
+                    Err(error) => {
+                        tracing::debug!(%error, "it could not be asked");
+                        self.is_silent_too_long().then(|| {
+                            "the ledger that it came from could not be asked for too long"
+                                .to_owned()
+                        })
+                    }
+                };
+                if let Some(why) = why {
+                    carriage.owed.push((ends(&carriage, into, &why), None));
+                    self.note(into, carriage.clone(), None).await?;
                 }
             }
             if !carriage.owed.is_empty() {
@@ -205,6 +221,12 @@ impl<'a> Bridge<'a> {
             }
         }
         Ok(owing)
+    }
+
+    fn is_silent_too_long(&mut self) -> bool {
+        let since = *self.silent.get_or_insert_with(Instant::now);
+        let silence = self.config.silence.map(Duration::from_secs);
+        silence.is_some_and(|silence| since.elapsed() >= silence)
     }
 
     /// Gives what is owed about one bulletin, in order; whether all of it could be.
@@ -234,7 +256,7 @@ impl<'a> Bridge<'a> {
     }
 
     /// Carries one bulletin, if it may be.
-    async fn carry(&self, into: Digest, bulletin: BulletinId) -> Result<(), BridgeError> {
+    async fn carry(&mut self, into: Digest, bulletin: BulletinId) -> Result<(), BridgeError> {
         loop {
             let take = CarryAct::Take {
                 bulletin,
@@ -283,7 +305,7 @@ impl<'a> Bridge<'a> {
     /// Waits for the other broker's answer about what was landed there. Meanwhile it is seen to it that what
     /// may not be carried any more is stopped; `None`: this one was.
     async fn fate(
-        &self,
+        &mut self,
         into: Digest,
         copy: BulletinId,
         carriage: &Carriage,
@@ -357,12 +379,12 @@ fn answer(response: Response) -> Result<CarryAnswer, BridgeError> {
 }
 
 /// What is said in the other ledger of what may not be carried any more.
-fn ends(carriage: &Carriage, into: Digest, why: &BridgeError) -> NoticeDraft {
+fn ends(carriage: &Carriage, into: Digest, why: &str) -> NoticeDraft {
     NoticeDraft {
         id: Some(carriage.ending(&into)),
         about: carriage.copy,
         relation: Relation::Ends,
-        reason: format!("it may not be carried here any more: {}", why.reason()),
+        reason: format!("it may not be carried here any more: {why}"),
         precedence: None,
         tlp: None,
         classification: None,

@@ -115,6 +115,7 @@ pub(crate) struct Bridge {
     pub(crate) from: PathBuf,
     pub(crate) to: PathBuf,
     log: PathBuf,
+    more: Vec<String>,
 }
 
 impl Bridge {
@@ -123,26 +124,49 @@ impl Bridge {
         Self::between((from, of), (to, of), lease)
     }
 
+    /// One that waits so many seconds for a broker that does not answer.
+    pub(crate) fn impatient(
+        from: &Cluster,
+        to: &Cluster,
+        of: &str,
+        lease: u64,
+        silence: u64,
+    ) -> Self {
+        Self::with(
+            (from, of),
+            (to, of),
+            lease,
+            &["--silence", &silence.to_string()],
+        )
+    }
+
     /// Between the nodes of one organisation that is known under two names.
     pub(crate) fn between(from: (&Cluster, &str), to: (&Cluster, &str), lease: u64) -> Self {
+        Self::with(from, to, lease, &[])
+    }
+
+    fn with(from: (&Cluster, &str), to: (&Cluster, &str), lease: u64, more: &[&str]) -> Self {
+        let more: Vec<String> = more.iter().map(|one| (*one).to_owned()).collect();
         let config = |(cluster, of): (&Cluster, &str)| cluster.layout().node_config(&partner(of));
         let (from, to) = (config(from), config(to));
         let log = to.with_file_name("bridge.log");
         Self {
-            child: Self::spawn(&from, &to, lease, &log),
+            child: Self::spawn(&from, &to, lease, &log, &more),
             from,
             to,
             log,
+            more,
         }
     }
 
-    fn spawn(from: &Path, to: &Path, lease: u64, log: &Path) -> Child {
+    fn spawn(from: &Path, to: &Path, lease: u64, log: &Path, more: &[String]) -> Child {
         let output = File::options().create(true).append(true).open(log);
         Shell::new(PROGRAM)
             .args(["bridge", "run", "--lease", &lease.to_string(), "--from"])
             .arg(from)
             .arg("--to")
             .arg(to)
+            .args(more)
             .env("RUST_LOG", "entente=debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -155,7 +179,7 @@ impl Bridge {
     /// Kills it at once, as a power failure would, and starts it again.
     pub(crate) async fn crash(&mut self, lease: u64) {
         self.child.kill().await.expect("killed");
-        self.child = Self::spawn(&self.from, &self.to, lease, &self.log);
+        self.child = Self::spawn(&self.from, &self.to, lease, &self.log, &self.more);
     }
 
     pub(crate) async fn stop(&mut self) {

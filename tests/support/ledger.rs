@@ -48,6 +48,11 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(seed: u64) -> Self {
+        Self::numbered(5, seed)
+    }
+
+    /// One of several ledgers.
+    pub(crate) fn numbered(number: u8, seed: u64) -> Self {
         let entropy = SeededEntropy::new(seed);
         let genesis = Genesis {
             framework: NAME.into(),
@@ -60,7 +65,7 @@ impl Ledger {
             }],
             rules: RULES_VERSION,
             witness_policy: String::new(),
-            nonce: [5; 32],
+            nonce: [number; 32],
             created: start(),
         };
         let engine = MemoryEngine::new();
