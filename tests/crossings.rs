@@ -28,7 +28,7 @@ use entente::decision::{Question, reach};
 use entente::ledger::OperatorSignature;
 use entente::ledger::{
     Declaration, Fact, LedgerId, Outcome, Proposal, Record, SignedDeclaration, StandingChanged,
-    StandingOrder, What, may_carry,
+    StandingOrder, State, What, may_carry,
 };
 use entente::partner::{PartnerId, SignedKeySet, Standing};
 use entente::proof::{Digest, PayloadType, Signer};
@@ -511,6 +511,10 @@ fn a_declaration_that_it_is_carried_needs_every_clause_then_and_now() {
     assert!(matches!(first, Outcome::Recorded(_)), "{first:?}");
     // Said again, it is a question: it may still be.
     assert_eq!(declared(&mut alliance, id, there), Outcome::Stale);
+
+    // A restart from a snapshot knows it, too.
+    let again = State::from_snapshot(&alliance.state.to_snapshot().into()).expect("a snapshot");
+    assert_eq!(again.dossiers(), alliance.state.dossiers());
 
     // Its originator is suspended, and active again.
     standing(&mut alliance, "norland", Standing::Suspended);

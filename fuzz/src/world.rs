@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use entente::agreement::{SignedAgreement, SignedWithdrawal, Withdrawal};
-use entente::bulletin::{BulletinKeys, Precedence, Sealed, redact};
+use entente::bulletin::{
+    BulletinKeys, Crossing, Header, Part, PlainPart, Precedence, Sealed, Unsealed, redact, seal,
+};
 use entente::clock::Timestamp;
 use entente::ledger::{
     Engine, Fact, LaneAck, LedgerId, Promise, PromiseItem, Proposal, Reader, Receipt, Record,
@@ -186,7 +188,8 @@ fn build() -> World {
         request
     });
     let requests = requests.collect();
-    let sealed = sealed(&ledger, &records);
+    let mut sealed = sealed(&ledger, &records);
+    sealed.push(carried(&ledger, &sealed[0]));
     let promise = promise(&ledger, &sealed[0]);
     World {
         fork: fork(&notes[0]),
@@ -209,6 +212,46 @@ fn build() -> World {
         promise,
         ack,
     }
+}
+
+/// What Estmark carries of the first into another ledger.
+fn carried(ledger: &Ledger, first: &Sealed) -> Sealed {
+    let original = Header::from_bytes(&first.header).expect("a header");
+    let into = Digest::of(b"another ledger");
+    let crossing = Crossing {
+        into,
+        path: vec![ledger.id().0],
+        header: first.header.clone(),
+        original: Box::new(original.clone()),
+        burst: first.burst.clone(),
+        missing: [(0, first.parts[0].leaf())].into(),
+        federation: [into].into(),
+        keep_until: Some(ledger.now),
+        purposes: Some(["network-defence".to_owned()].into()),
+        legal_bases: vec!["a treaty".into()],
+        lease_until: ledger.now,
+        receipts: vec!["a receipt".into()],
+    };
+    let parts = first.parts.iter().skip(1).filter_map(|part| match part {
+        Part::Open(part) => Some(PlainPart {
+            class: part.class.parse().expect("a class"),
+            marking: part.marking,
+            body: part.body.clone(),
+            salt: Some(part.salt),
+        }),
+        Part::Withheld(_) => None,
+    });
+    let unsealed = Unsealed {
+        parts: parts.collect(),
+        header: Header {
+            id: Crossing::id(&into, &crossing.original_hash()),
+            originator: partner("estmark").into(),
+            crossing: Some(Box::new(crossing)),
+            ..original
+        },
+    };
+    let sealed = seal(vec![unsealed], &key(21), &ledger.entropy);
+    sealed.expect("sealed").remove(0)
 }
 
 /// The same steps under other salts: another tree, signed with the same key.

@@ -233,7 +233,13 @@ impl Header {
             valid_from: self.valid_from,
             valid_until: self.valid_until,
             admiralty: self.admiralty,
-            names_recipients: self.releasable_to.len() > 1,
+            names_recipients: self.releasable_to.len() > 1
+                || original_names(self.crossing.as_deref()),
         }
     }
+}
+
+/// Whether the original of what was carried here names several partners: its header goes along.
+fn original_names(crossing: Option<&Crossing>) -> bool {
+    crossing.is_some_and(|crossing| crossing.original.releasable_to.len() > 1)
 }

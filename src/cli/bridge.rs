@@ -77,7 +77,7 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             let bridge = Bridge::new(config, clock.as_ref());
             tokio::select! {
                 () = interrupted()? => Ok(()),
-                () = bridge.run() => Ok(()),
+                error = bridge.run() => Err(trouble(error)),
             }
         }
         Command::List(nodes) => {

@@ -22,6 +22,17 @@ use crate::transport::{LocalError, Trouble, ask};
 
 /// How long a turn waits after one that failed.
 const REST: Duration = Duration::from_secs(1);
+/// The code with which a broker refuses what comes after its lease.
+const LATE: &str = "crossing_lease";
+/// Codes of what may be different in a while.
+const FOR_NOW: [&str; 6] = [
+    "not_connected",
+    "later",
+    "store",
+    "disk_full",
+    "internal",
+    "entropy",
+];
 /// How long the other broker's answer is waited for at once.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -69,6 +80,14 @@ impl BridgeError {
         }
     }
 
+    /// Whether another try may succeed: what a node says of one bulletin for good must not keep the others.
+    fn is_for_now(&self) -> bool {
+        match self {
+            Self::Trouble(trouble) => FOR_NOW.contains(&trouble.code.as_str()),
+            _ => true,
+        }
+    }
+
     fn is_not_carried(&self) -> bool {
         matches!(self, Self::Trouble(trouble) if trouble.code == NOT_CARRIED)
     }
@@ -83,6 +102,8 @@ pub struct Bridge<'a> {
     known: u64,
     /// Something is owed that could not be given yet.
     owing: bool,
+    /// It waits for the other broker's answer about something.
+    waiting: bool,
     /// Since when the first broker could not be asked.
     silent: Option<Instant>,
     /// When it was last asked whether what was carried still may be.
@@ -97,17 +118,22 @@ impl<'a> Bridge<'a> {
             clock,
             known: 0,
             owing: true,
+            waiting: false,
             silent: None,
             looked: None,
         }
     }
 
-    /// Carries for ever. A turn that fails is tried again.
-    pub async fn run(mut self) {
+    /// Carries for ever. A turn that fails is tried again; an error where none can succeed.
+    pub async fn run(mut self) -> BridgeError {
         loop {
-            if let Err(error) = self.turn().await {
-                tracing::warn!(%error, "the bridge rests");
-                tokio::time::sleep(REST).await;
+            match self.turn().await {
+                Ok(()) => {}
+                Err(error @ (BridgeError::OneLedger(_) | BridgeError::Unexpected)) => return error,
+                Err(error) => {
+                    tracing::warn!(%error, "the bridge rests");
+                    tokio::time::sleep(REST).await;
+                }
             }
         }
     }
@@ -199,6 +225,9 @@ impl<'a> Bridge<'a> {
                 let why = match self.first(asked).await {
                     Ok(_) => {
                         self.silent = None;
+                        if !self.waiting {
+                            self.carry_again(into, &carriage).await?;
+                        }
                         None
                     }
                     Err(error) if error.is_not_carried() => Some(error.reason()),
@@ -221,6 +250,18 @@ impl<'a> Bridge<'a> {
             }
         }
         Ok(owing)
+    }
+
+    /// Carries again what the other broker had and lost, and then refused because it came late.
+    async fn carry_again(&mut self, into: Digest, carriage: &Carriage) -> Result<(), BridgeError> {
+        let copy = carriage.copy;
+        let asked = CarryAct::Fate { copy, wait: 0 };
+        match self.second(asked).await {
+            Ok(CarryAnswer::Fate(Fate::Refused { code, .. })) if code == LATE => {
+                Box::pin(self.carry(into, carriage.bulletin)).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_silent_too_long(&mut self) -> bool {
@@ -267,28 +308,29 @@ impl<'a> Bridge<'a> {
             let (package, mut carriage) = match self.first(take).await {
                 Ok(CarryAnswer::Taken { package, carriage }) => (package, carriage),
                 Ok(_) => return Err(BridgeError::Unexpected),
+                Err(error) if error.is_for_now() => return Err(error),
                 Err(error) if error.is_not_carried() => {
                     tracing::debug!(%bulletin, %error, "it stays here");
                     return Ok(());
                 }
-                Err(BridgeError::Trouble(trouble)) if trouble.code == "loop" => {
-                    tracing::warn!(%bulletin, reason = trouble.message, "it stays here");
+                Err(error) => {
+                    tracing::warn!(%bulletin, %error, "it stays here");
                     return Ok(());
                 }
-                Err(error) => return Err(error),
             };
             let copy = match self.second(CarryAct::Land { package }).await {
                 Ok(CarryAnswer::Landed(copy)) => copy,
                 Ok(_) => return Err(BridgeError::Unexpected),
+                Err(error) if error.is_for_now() => return Err(error),
                 // What cannot be sealed there never can be.
-                Err(BridgeError::Trouble(trouble)) if trouble.code == NOT_CARRIED => {
-                    carriage.over = Some(trouble.message);
+                Err(error) => {
+                    tracing::warn!(%bulletin, %error, "it cannot be carried");
+                    carriage.over = Some(error.reason());
                     return self.note(into, carriage, None).await;
                 }
-                Err(error) => return Err(error),
             };
             match self.fate(into, copy, &carriage).await? {
-                Some(Fate::Refused { code, .. }) if code == "crossing_lease" => {}
+                Some(Fate::Refused { code, .. }) if code == LATE => {}
                 Some(Fate::Refused { code, message }) => {
                     tracing::warn!(%bulletin, %copy, code, message, "the other ledger refused it");
                     carriage.over = Some(format!("refused: {code}: {message}"));
@@ -322,7 +364,10 @@ impl<'a> Bridge<'a> {
                 return Ok(Some(fate));
             }
             if looked.elapsed() >= every.min(ANSWER) {
-                self.stop_what_ended(into, true).await?;
+                self.waiting = true;
+                let stopped = self.stop_what_ended(into, true).await;
+                self.waiting = false;
+                stopped?;
                 looked = Instant::now();
                 let open = self.open(into, false).await?;
                 let own = open.iter().find(|one| one.bulletin == carriage.bulletin);

@@ -131,7 +131,7 @@ fn holds(
                 && (!accepted.header.notice || !is_awaited(state, position, accepted, record, at))
         }
         ErasureRule::Retention => {
-            retention(state, record).is_some_and(|span| record.time.saturating_add(span) <= at)
+            kept_until(state, accepted, record).is_some_and(|until| until <= at)
                 && !is_awaited(state, position, accepted, record, at)
         }
         ErasureRule::Order => {
@@ -149,9 +149,18 @@ pub fn first_due(state: &State, record: &Record) -> Option<Timestamp> {
     let Fact::Accepted(accepted) = &record.fact else {
         return None;
     };
-    let kept = retention(state, record).map(|span| record.time.saturating_add(span));
+    let kept = kept_until(state, accepted, record);
     let valid = accepted.header.valid_until;
     Some(kept.map_or(valid, |kept| kept.min(valid)))
+}
+
+/// Until when recipients may keep a bulletin; `None` where one of them is not limited, or there is none. What
+/// was carried here from another ledger all of them delete when its clauses say.
+fn kept_until(state: &State, accepted: &Accepted, about: &Record) -> Option<Timestamp> {
+    let own = retention(state, about).map(|span| about.time.saturating_add(span));
+    let crossing = accepted.header.crossing.as_ref();
+    let carried = crossing.and_then(|crossing| crossing.keep_until);
+    own.into_iter().chain(carried).min()
 }
 
 /// How long the recipients may keep a bulletin; `None` where one of them is not limited, or there is none.
