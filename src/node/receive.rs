@@ -397,7 +397,7 @@ pub(super) fn withheld(delivery: &Delivery) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bulletin::{Draft, Originator, Pseudonym, seal};
+    use crate::bulletin::{Crossing, Draft, Originator, Pseudonym, seal};
     use crate::clock::{SystemEntropy, Timestamp};
     use crate::proof::{SecretKey, Signer};
 
@@ -462,6 +462,52 @@ mod tests {
         assert!(early.verdict.fault().is_some());
         let read = InboxItem::from_bytes(&early.to_bytes()).unwrap();
         assert_eq!(read, early);
+    }
+
+    #[test]
+    fn what_was_carried_into_another_ledger_is_not_believed_in_this_one() {
+        let (item, original) = received(2, Some("norland.example"), Verdict::Verified);
+        let (here, elsewhere) = (Digest::of(b"here"), Digest::of(b"elsewhere"));
+        let crossing = Crossing {
+            into: here,
+            path: vec![Digest::of(b"there")],
+            header: item.delivery.bulletin.header.clone(),
+            original: Box::new(original.clone()),
+            burst: item.delivery.bulletin.burst.clone(),
+            missing: [(0, item.delivery.bulletin.parts[0].leaf())].into(),
+            federation: [here].into(),
+            keep_until: None,
+            purposes: None,
+            legal_bases: Vec::new(),
+            lease_until: original.valid_until,
+            receipts: Vec::new(),
+        };
+        let carried = Header {
+            crossing: Some(Box::new(crossing)),
+            ..original
+        };
+        let mut delivery = item.delivery;
+        delivery.bulletin.header = carried.to_bytes();
+        let known = Federation::default();
+        // Its form is looked at first, wherever it is read: this one is none of an original without parts.
+        assert!(Header::from_bytes(&delivery.bulletin.header).is_err());
+        let reason = |into, delivery: &Delivery| check_carried(delivery, LedgerId(into), &known);
+        assert_eq!(reason(here, &delivery), None);
+        let hash = Digest::of(&carried.crossing.as_ref().unwrap().header);
+        let carried = Header {
+            id: Crossing::id(&here, &hash),
+            originator: "estmark.example".parse::<PartnerId>().unwrap().into(),
+            part_count: 0,
+            ..carried
+        };
+        delivery.bulletin.header = carried.to_bytes();
+        assert!(Header::from_bytes(&delivery.bulletin.header).is_ok());
+        assert_eq!(reason(here, &delivery), None);
+        assert!(
+            reason(elsewhere, &delivery)
+                .unwrap()
+                .contains("not into this one")
+        );
     }
 
     #[test]
