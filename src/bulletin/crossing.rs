@@ -171,7 +171,7 @@ impl Crossing {
         }
         let key = match &original.originator {
             Originator::Partner(partner) => {
-                find_key(keys, partner, &original.signing_key, original.valid_from)?
+                find_key(keys, partner, &original.signing_key, original.created)?
             }
             Originator::Pseudonym(pseudonym) => pseudonym.key,
         };

@@ -58,7 +58,6 @@ pub(super) fn land(shared: &Shared, package: &Package) -> Result<BulletinId, Tro
         id,
         originator: shared.config.spiffe_id.partner().clone().into(),
         created: now,
-        valid_from: received.valid_from.max(now),
         audience_part: false,
         references: Vec::new(),
         as_of: evidence::trusted(shared).size,
@@ -66,7 +65,7 @@ pub(super) fn land(shared: &Shared, package: &Package) -> Result<BulletinId, Tro
         crossing: Some(Box::new(crossing)),
         ..received
     };
-    if header.valid_until <= header.valid_from {
+    if header.valid_until <= now {
         return Err(refused("it is no longer valid"));
     }
     let unsealed = Unsealed { header, parts };
