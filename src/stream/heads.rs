@@ -173,10 +173,11 @@ impl HeadBucket {
         let revision = found.as_ref().map_or(0, |entry| entry.revision);
         let held = found.filter(|entry| entry.operation == kv::Operation::Put);
         let held = held.and_then(|entry| serde_json::from_slice::<Holder>(&entry.value).ok());
-        if let Some(held) = held {
-            if held.node != holder.node && lives(&held.broker) {
-                return Ok(Some(held));
-            }
+        if let Some(held) = held
+            && held.node != holder.node
+            && lives(&held.broker)
+        {
+            return Ok(Some(held));
         }
         let value = serde_json::to_vec(holder)
             .map_err(|error| StreamError::Unavailable(error.to_string()))?;
