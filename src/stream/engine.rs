@@ -483,7 +483,15 @@ impl StreamEngine {
                     self.local.recognise(after, &found)?;
                     return Ok(Sent::Stored);
                 }
-                Ok(None) => return Err(StreamError::Forked { sequence: after }),
+                Ok(None) => {
+                    let end = self.end()?;
+                    return Err(if end < after {
+                        let (found, known) = (end, after);
+                        StreamError::Shorter { found, known }
+                    } else {
+                        StreamError::Forked { sequence: after }
+                    });
+                }
                 Err(StreamError::Unavailable(_)) if Instant::now() < until => {
                     std::thread::sleep(LOOK);
                 }
