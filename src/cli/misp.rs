@@ -183,6 +183,14 @@ impl<'a> Misp<'a> {
         if let Some(bulletin) = received {
             return self.sightings(file, event, bulletin).await;
         }
+        if event.is_of_bulletin() {
+            let reason = "it was made of a bulletin of another partner, whose contents are not here any more: it \
+                          is not this partner's to publish";
+            self.import
+                .left_out
+                .push((file.to_owned(), reason.to_owned()));
+            return Ok(());
+        }
         let timestamp = event.timestamp.unwrap_or(0);
         if let Some(known) = &known
             && timestamp < known.timestamp

@@ -5,6 +5,7 @@
 //! in turns. Whatever it is killed in, the nodes know how far it came, and what is asked of them again is done
 //! once. Each turn looks to what has to stop before it carries anything new.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ impl BridgeError {
             Self::Trouble(trouble) => FOR_NOW.contains(&trouble.code.as_str()),
             _ => true,
         }
+    }
+
+    fn is_not_connected(&self) -> bool {
+        matches!(self, Self::Trouble(trouble) if trouble.code == "not_connected")
     }
 
     fn is_not_carried(&self) -> bool {
@@ -200,12 +205,19 @@ impl<'a> Bridge<'a> {
     /// Notes durably what notices make of what was carried: they are given then, whatever happens.
     async fn note_notices(&self, into: Digest, items: &[Arrival]) -> Result<bool, BridgeError> {
         let mut noted = false;
+        // Several may be about one bulletin.
+        let mut carriages: BTreeMap<BulletinId, Carriage> = BTreeMap::new();
         for (carriage, draft, hash) in items.iter().filter_map(|one| one.notice.as_ref()) {
-            let mut carriage = carriage.clone();
+            let carriage = carriages
+                .entry(carriage.bulletin)
+                .or_insert_with(|| carriage.clone());
             let known = |(one, _): &(NoticeDraft, Option<Digest>)| one.id == draft.id;
-            if carriage.over.is_none() && !carriage.owed.iter().any(known) {
+            // A recall is given also where it is given to nobody more: who has it is to delete it.
+            let counts = carriage.over.is_none()
+                || (draft.relation == Relation::Retracts && !carriage.recalled);
+            if counts && !carriage.owed.iter().any(known) {
                 carriage.owed.push((draft.clone(), Some(*hash)));
-                self.note(into, carriage, None).await?;
+                self.note(into, carriage.clone(), None).await?;
                 noted = true;
             }
         }
@@ -230,11 +242,15 @@ impl<'a> Bridge<'a> {
                         }
                         None
                     }
-                    Err(error) if error.is_not_carried() => Some(error.reason()),
+                    Err(error) if error.is_not_carried() => {
+                        self.silent = None;
+                        tracing::info!(bulletin = %carriage.bulletin, %error, "it may not be carried any more");
+                        Some("no clause lets it be carried any more".to_owned())
+                    }
                     // Nobody can say now: nothing new is carried either.
                     Err(error) => {
                         tracing::debug!(%error, "it could not be asked");
-                        self.is_silent_too_long().then(|| {
+                        (error.is_not_connected() && self.is_silent_too_long()).then(|| {
                             "the ledger that it came from could not be asked for too long"
                                 .to_owned()
                         })
@@ -278,15 +294,35 @@ impl<'a> Bridge<'a> {
                 notice: Box::new(draft.clone()),
                 lease_until: carriage.lease_until,
             };
-            let CarryAnswer::Given(given) = self.second(give).await? else {
-                return Err(BridgeError::Unexpected);
+            let given = match self.second(give).await {
+                Ok(CarryAnswer::Given(given)) => given,
+                Ok(_) => return Err(BridgeError::Unexpected),
+                Err(error) if error.is_for_now() => return Err(error),
+                // One that can never be given keeps no other, and nothing else.
+                Err(error) => {
+                    tracing::error!(
+                        %error, bulletin = %carriage.copy, relation = %draft.relation,
+                        "a notice cannot be given in the other ledger"
+                    );
+                    carriage.owed.remove(0);
+                    self.note(into, carriage.clone(), None).await?;
+                    continue;
+                }
             };
             if given == Given::NotYet {
                 return Ok(false);
             }
             carriage.owed.remove(0);
-            if over || given == Given::NotNeeded {
+            carriage.recalled |= draft.relation == Relation::Retracts;
+            if given == Given::NotNeeded {
                 carriage.owed.clear();
+                carriage.recalled = true;
+                carriage.over = Some(draft.reason);
+            } else if over {
+                let recalled = carriage.recalled;
+                carriage
+                    .owed
+                    .retain(|(one, _)| one.relation == Relation::Retracts && !recalled);
                 carriage.over = Some(draft.reason);
             }
             tracing::info!(bulletin = %carriage.copy, relation = %draft.relation, ?given, "notice given");
@@ -424,6 +460,8 @@ fn answer(response: Response) -> Result<CarryAnswer, BridgeError> {
 }
 
 /// What is said in the other ledger of what may not be carried any more.
+///
+/// Why, in words that name no clause of the first: its agreements are nobody's business there.
 fn ends(carriage: &Carriage, into: Digest, why: &str) -> NoticeDraft {
     NoticeDraft {
         id: Some(carriage.ending(&into)),

@@ -103,6 +103,14 @@ pub fn may_carry(
     }
     let then = release_to(state, about, holder).ok_or_else(|| not_given("it was not given it"))?;
     let now = given_now(state, accepted, holder, at).map_err(NotCarried::NotGiven)?;
+    // The holder has parts that it would not be given now; it does not give them to others.
+    if now
+        .withheld
+        .iter()
+        .any(|part| !then.withheld.contains(part))
+    {
+        return Err(not_given("less of it would be given to its holder now"));
+    }
     let bindings =
         bindings(state, &then.clauses, &now.clauses, at).map_err(NotCarried::NotGiven)?;
     let silent = bindings

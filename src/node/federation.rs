@@ -118,19 +118,31 @@ impl Federation {
     /// Why an original is none that its originator signed, where its keys are known here; `None` where
     /// nothing speaks against it.
     pub(super) fn fault(&self, crossing: &Crossing) -> Option<String> {
-        let known = crossing
-            .path
-            .first()
-            .and_then(|first| self.ledgers.get(first))?;
+        let first = crossing.path.first();
         let partner = match &crossing.original.originator {
-            Originator::Partner(partner) => Some(partner),
-            Originator::Pseudonym(_) => None,
+            Originator::Partner(partner) => partner,
+            Originator::Pseudonym(_) => {
+                let known = first.and_then(|first| self.ledgers.get(first))?;
+                let error = crossing.verify(known).err()?;
+                return Some(format!("its original, from {}: {error}", known.framework));
+            }
         };
-        if partner.is_some_and(|partner| !known.keys.contains_key(partner)) {
+        // The path is the carrier's word: keys that are known count whatever it says.
+        let mut all = self.ledgers.values();
+        let pinned = all
+            .by_ref()
+            .filter(|known| known.keys.contains_key(partner));
+        let judged: Vec<_> = pinned
+            .map(|known| (known, crossing.verify(known).err()))
+            .collect();
+        if judged.iter().any(|(_, error)| error.is_none()) {
             return None;
         }
-        let error = crossing.verify(known).err()?;
-        Some(format!("its original, from {}: {error}", known.framework))
+        let (known, error) = judged.into_iter().next()?;
+        Some(format!(
+            "its original, from {}: {}",
+            known.framework, error?
+        ))
     }
 
     /// What is proved of an original.

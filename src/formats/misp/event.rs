@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::super::derived::derived;
 use crate::clock::Timestamp;
 
 /// The largest event that is read.
@@ -29,11 +30,25 @@ pub enum MispError {
     NotShared(&'static str),
 }
 
+/// An organisation.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Organisation {
+    /// Its UUID.
+    #[serde(default)]
+    pub uuid: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+}
+
 /// An event.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
     /// Its UUID.
     pub uuid: String,
+    /// The organisation that made it.
+    #[serde(default, rename = "Orgc")]
+    pub creator: Option<Organisation>,
     /// Its title.
     pub info: String,
     /// `YYYY-MM-DD`.
@@ -169,6 +184,15 @@ pub struct Sighting {
 struct Whole {
     #[serde(rename = "Event")]
     event: Event,
+}
+
+impl Event {
+    /// Whether it was made of a bulletin: our ids of organisations are no others'.
+    pub fn is_of_bulletin(&self) -> bool {
+        let creator = self.creator.as_ref();
+        creator
+            .is_some_and(|one| one.uuid == derived(&["misp-organisation", &one.name]).to_string())
+    }
 }
 
 /// Reads an event: `{"Event": {...}}`, or the inner object alone.

@@ -13,7 +13,7 @@ mod import;
 mod sightings;
 
 pub use super::Labels;
-pub use event::{Event, MAX_EVENT_BYTES, MispError, read_event};
+pub use event::{Event, MAX_EVENT_BYTES, MispError, Organisation, read_event};
 pub use export::{event_of, event_uuid};
 pub use feed::{Feed, FeedEvent, feed, feed_event, is_of};
 pub use import::{Imported, LeftOut, drafts};

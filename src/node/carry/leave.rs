@@ -175,7 +175,7 @@ pub(super) fn open(
             let forgotten = carriage.until.saturating_add(REMEMBERED) < now;
             if forgotten {
                 gone.push(row_key(into, &carriage.bulletin));
-            } else if all || carriage.over.is_none() {
+            } else if all || carriage.over.is_none() || !carriage.owed.is_empty() {
                 found.push(carriage);
             }
         }
@@ -198,8 +198,19 @@ pub(super) fn note(
     carriage: &Carriage,
     given: Option<Digest>,
 ) -> Result<(), Trouble> {
-    put(shared, into, carriage)?;
-    let Some(notice) = given else { return Ok(()) };
+    // The declaration first: said again it says nothing new, and left out nobody would look for it.
+    if let Some(notice) = given {
+        declare_given(shared, into, carriage, notice)?;
+    }
+    put(shared, into, carriage)
+}
+
+fn declare_given(
+    shared: &Shared,
+    into: &Digest,
+    carriage: &Carriage,
+    notice: Digest,
+) -> Result<(), Trouble> {
     let (_, item) = received(shared, &carriage.bulletin)?;
     let sealed = &item.delivery.bulletin;
     let what = What::Carried {
@@ -347,6 +358,7 @@ pub(super) async fn take(
         let header = Header::from_bytes(&item.delivery.bulletin.header)
             .map_err(|error| Trouble::new("damaged", error))?;
         let carriage = Carriage {
+            recalled: false,
             bulletin,
             copy: Crossing::id(&into, &crossing.original_hash()),
             until: header.valid_until,
@@ -386,6 +398,7 @@ async fn circle(
             |crossing| crossing.original_hash(),
         );
         let carriage = Carriage {
+            recalled: false,
             bulletin,
             copy: Crossing::id(&into, &original),
             until: header.valid_until,

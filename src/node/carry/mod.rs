@@ -201,6 +201,9 @@ pub struct Carriage {
     /// is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<(NoticeDraft, Option<Digest>)>,
+    /// Its originator's recall was given there: nothing more is to follow.
+    #[serde(default)]
+    pub recalled: bool,
     /// It came to an end there, or never got there: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<String>,
