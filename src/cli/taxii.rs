@@ -57,12 +57,12 @@ pub(super) fn run(command: &Command, report: &Report) -> Result<(), CliError> {
             let (token, hash) = TokenHash::draw(entropy().as_ref()).map_err(CliError::failed)?;
             write_private(file, format!("{hash}\n").as_bytes())?;
             let value = json!({ "file": file, "token": token });
-            report.show(&value, || {
-                format!(
-                    "{token}\nIt is shown this once; its hash is in {}",
-                    file.display()
-                )
-            })
+            // Beside what a script takes.
+            report.note(&format!(
+                "It is shown this once; its hash is in {}",
+                file.display()
+            ));
+            report.show(&value, || token.to_string())
         }
     }
 }
