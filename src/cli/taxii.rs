@@ -62,7 +62,7 @@ pub(super) fn run(command: &Command, report: &Report) -> Result<(), CliError> {
                 "It is shown this once; its hash is in {}",
                 file.display()
             ));
-            report.show(&value, || token.to_string())
+            report.show(&value, || token.as_str().to_owned())
         }
     }
 }
