@@ -28,6 +28,7 @@ use super::fanout::{BULLETIN_BYTES, Fanout, Tally, run};
 use super::figures::Figures;
 use super::usage::{self, Usage};
 use super::worker::{Done, Job, Parent, Receive, Stream, micros, tag, until};
+use crate::identity::write_private;
 use crate::testing::Scratch;
 
 const STREAM: &str = "bulletins";
@@ -223,10 +224,10 @@ fn certificates(directory: &Path, keep: bool, count: usize) -> Result<Address, B
             .signed_by(&key, &authority)
             .map_err(BenchError::peer)?;
         let certificate = write(&format!("{name}.pem"), certificate.pem())?;
-        Ok::<_, BenchError>((
-            certificate,
-            write(&format!("{name}.key"), key.serialize_pem())?,
-        ))
+        // A broker refuses a key that others may read.
+        let path = directory.join(format!("{name}.key"));
+        write_private(&path, key.serialize_pem().as_bytes()).map_err(BenchError::peer)?;
+        Ok::<_, BenchError>((certificate, path))
     };
     leaf("server")?;
     let (certificate, key) = leaf("client")?;
