@@ -91,6 +91,28 @@ fn pin(alliance: &Alliance, who: &PartnerId, number: usize) {
     std::fs::write(&path, lines.join("\n") + "\n").expect("written");
 }
 
+/// A server with more lines of configuration, so many brokers on it, and all nodes, some of them pinned to one
+/// broker; `None` where there is no server.
+async fn started(
+    brokers: usize,
+    pins: &[(&str, usize)],
+    more: &str,
+) -> Option<(Scratch, Nats, Alliance)> {
+    let scratch = Scratch::new().expect("a directory");
+    let nats = Nats::start_with(nats_server()?, scratch.path(), 1, more).await;
+    let plan = plan(vec![nats.url(); brokers], 1);
+    let mut alliance = alliance(&scratch, &plan).await;
+    for (who, number) in pins {
+        pin(&alliance, &partner(who), *number);
+    }
+    for number in plan.brokers() {
+        alliance.start_broker_at(number).await.expect("a broker");
+    }
+    let connected = alliance.start_nodes(&plan.partners).await;
+    connected.expect("connected");
+    Some((scratch, nats, alliance))
+}
+
 async fn size_and_checkpoint(alliance: &Alliance, number: usize) -> Option<(u64, String)> {
     match alliance.ask_broker_at(number, &Request::Status).await {
         Ok(Reply::Status(status)) => Some((status.size, status.checkpoint?)),
@@ -125,22 +147,12 @@ async fn received(alliance: &Alliance, who: &PartnerId, ids: &[BulletinId]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_broker_takes_every_broker_delivers() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url(), nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
+    let Some((_scratch, _nats, mut alliance)) =
+        started(2, &[("norland", 1), ("sudland", 2), ("estmark", 1)], "").await
+    else {
+        return;
+    };
     let [norland, sudland, estmark] = ["norland", "sudland", "estmark"].map(partner);
-    pin(&alliance, &norland, 1);
-    pin(&alliance, &sudland, 2);
-    pin(&alliance, &estmark, 1);
-    for number in [1, 2] {
-        alliance.start_broker_at(number).await.expect("a broker");
-    }
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
     let mut ids = Vec::new();
     for number in 0..20 {
         let who = if number % 2 == 0 { &norland } else { &sudland };
@@ -203,18 +215,9 @@ async fn status_of(alliance: &Alliance, who: &PartnerId) -> Option<entente::node
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_moves_to_another_broker_and_resumes_its_lanes() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url(), nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    for number in [1, 2] {
-        alliance.start_broker_at(number).await.expect("a broker");
-    }
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
+    let Some((_scratch, _nats, mut alliance)) = started(2, &[], "").await else {
+        return;
+    };
     let [norland, sudland, estmark] = ["norland", "sudland", "estmark"].map(partner);
     let mut ids = promised(&alliance, &norland, 0..5).await;
     for broker in [1, 2, 1] {
@@ -253,21 +256,12 @@ async fn a_node_moves_to_another_broker_and_resumes_its_lanes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_of_a_partner_at_two_brokers_hold_its_lanes_in_turn() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url(), nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    let [norland, sudland] = ["norland", "sudland"].map(partner);
-    pin(&alliance, &norland, 1);
-    pin(&alliance, &sudland, 1);
-    for number in [1, 2] {
-        alliance.start_broker_at(number).await.expect("a broker");
-    }
-    alliance
-        .start_nodes([&norland, &sudland])
-        .await
-        .expect("connected");
+    let Some((_scratch, _nats, mut alliance)) =
+        started(2, &[("norland", 1), ("sudland", 1)], "").await
+    else {
+        return;
+    };
+    let sudland = partner("sudland");
     // A second node of sudland's, pinned to the other broker.
     let layout = alliance.layout().clone();
     let second = layout.root().join("nodes/second");
@@ -374,16 +368,9 @@ async fn a_ledger_moves_from_a_directory_to_a_stream_and_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_servers_lose_is_given_to_them_again_and_a_deleted_stream_stops_the_broker() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let mut nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    alliance.start_broker().await.expect("a broker");
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
+    let Some((_scratch, mut nats, mut alliance)) = started(1, &[], "").await else {
+        return;
+    };
     let [norland, sudland] = ["norland", "sudland"].map(partner);
     let mut ids = promised(&alliance, &norland, 0..5).await;
     received(&alliance, &sudland, &ids).await;
@@ -429,22 +416,12 @@ async fn what_the_servers_lose_is_given_to_them_again_and_a_deleted_stream_stops
 
 #[tokio::test(flavor = "multi_thread")]
 async fn erased_contents_are_gone_from_the_servers_too() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url(), nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    let [norland, sudland, estmark] = ["norland", "sudland", "estmark"].map(partner);
-    pin(&alliance, &norland, 1);
-    pin(&alliance, &sudland, 2);
-    pin(&alliance, &estmark, 2);
-    for number in [1, 2] {
-        alliance.start_broker_at(number).await.expect("a broker");
-    }
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
+    let Some((_scratch, nats, mut alliance)) =
+        started(2, &[("norland", 1), ("sudland", 2), ("estmark", 2)], "").await
+    else {
+        return;
+    };
+    let norland = partner("norland");
     let old = promised(&alliance, &norland, 0..6).await;
     for id in &old {
         alliance.delivered(*id).await.expect("delivered");
@@ -492,32 +469,25 @@ fn layout_cache(alliance: &Alliance, number: usize) -> std::path::PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_without_room_make_publishers_wait_and_lose_nothing() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
     let limit = ", max_file_store: 2MB";
-    let mut nats = Nats::start_with(program, scratch.path(), 1, limit).await;
-    let plan = plan(vec![nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    alliance.start_broker().await.expect("a broker");
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
+    let Some((_scratch, mut nats, mut alliance)) = started(1, &[], limit).await else {
+        return;
+    };
     let [norland, sudland] = ["norland", "sudland"].map(partner);
     let mut ids = Vec::new();
-    let full = loop {
+    loop {
         let drafts = (0..10).map(|number| long_draft(ids.len() + number, 20_000));
         let drafts = drafts.collect();
         ids.extend(alliance.publish(&norland, drafts).await.expect("durable"));
-        let status = status_of(&alliance, &norland).await.expect("a status");
         let log = alliance.layout().broker().join("broker.log");
         let said = std::fs::read_to_string(log).expect("a log");
         if said.contains("nothing can be recorded") {
-            break status;
+            break;
         }
         assert!(ids.len() < 20_000, "it is never full");
-    };
-    assert!(full.connected || full.pending > 0);
+    }
+    let status = status_of(&alliance, &norland).await.expect("a status");
+    assert!(status.pending > 0, "the outbox keeps what has no room");
     // The operator gives it room.
     nats.kill(0).await;
     nats.configure(0, limit, "");
@@ -538,18 +508,9 @@ async fn servers_without_room_make_publishers_wait_and_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_write_to_the_stream_is_passed_over_by_every_broker() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start(program, scratch.path(), 1).await;
-    let plan = plan(vec![nats.url(), nats.url()], 1);
-    let mut alliance = alliance(&scratch, &plan).await;
-    for number in [1, 2] {
-        alliance.start_broker_at(number).await.expect("a broker");
-    }
-    alliance
-        .start_nodes(&plan.partners)
-        .await
-        .expect("connected");
+    let Some((_scratch, nats, mut alliance)) = started(2, &[], "").await else {
+        return;
+    };
     let [norland, sudland] = ["norland", "sudland"].map(partner);
     let mut ids = promised(&alliance, &norland, 0..3).await;
     nats.disturb("alliance").await;

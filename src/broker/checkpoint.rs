@@ -358,10 +358,8 @@ impl Head {
             .filter_map(|key| key.parse().ok())
             .collect();
         let lines = SignatureLine::parse_all(&heard.lines.concat()).unwrap_or_default();
-        // Only what a witness says to this broker lets it sign after a start: the bucket may hold anything.
-        if heard.size > 0 {
-            self.take_cosignatures(heard.size, &keys, lines);
-        }
+        // That it was heard after a start, only a witness says, and to each broker: the bucket may hold anything.
+        self.take_cosignatures(heard.size, &keys, lines);
     }
 
     /// A proof of a fork that another broker found.
@@ -484,13 +482,6 @@ impl Head {
 
     /// Notes that a witness said what it knows, and that it is no more than this log.
     pub(super) fn heard(&self, keys: &[NoteKey]) {
-        if keys.iter().any(|key| self.names(key)) {
-            self.place.tell(keys, 0, &[]);
-        }
-        self.hear_out(keys);
-    }
-
-    fn hear_out(&self, keys: &[NoteKey]) {
         let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(heard), Some(policy)) = (unheard.as_mut(), &self.policy) {
             for (name, known) in policy.witnesses() {

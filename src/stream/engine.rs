@@ -229,6 +229,13 @@ impl StreamEngine {
         })
     }
 
+    /// The message at a sequence, as the stream's leader shows it; `None` where there is none.
+    fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
+        let stream = self.catalogue.stream.clone();
+        self.nats
+            .run(async move { follow::message(&stream, sequence).await })
+    }
+
     /// Takes on what has arrived.
     fn drain(&self, tail: &mut Tail) -> Result<(), StreamError> {
         while let Ok((sequence, bytes)) = tail.arrived.try_recv() {
@@ -344,7 +351,7 @@ impl StreamEngine {
         Ok(())
     }
 
-    /// Removes from the servers what is erased, also what a crash left; again at the next start where it
+    /// Removes from the servers what is erased, also what a crash left; again and again where it
     /// fails.
     fn finish_erasures(&self) {
         let (local, turn) = (Arc::clone(&self.local), Arc::clone(&self.erasing));
@@ -391,11 +398,8 @@ impl StreamEngine {
             if tail.sequence == 0 {
                 return Ok(());
             }
-            let (stream, last) = (self.catalogue.stream.clone(), tail.sequence);
-            let found = self
-                .nats
-                .run(async move { follow::message(&stream, last).await })?;
-            let Some(found) = found else {
+            let last = tail.sequence;
+            let Some(found) = self.message(last)? else {
                 let reason = format!("message {last} is not shown");
                 return Err(StreamError::Unavailable(reason));
             };
@@ -408,11 +412,8 @@ impl StreamEngine {
         if end == 0 || self.local.message(end)?.is_none() {
             return Err(shorter());
         }
-        let stream = self.catalogue.stream.clone();
-        let last = self
-            .nats
-            .run(async move { follow::message(&stream, end).await })?;
-        self.local.recognise(end, &last.ok_or_else(shorter)?)?;
+        let last = self.message(end)?.ok_or_else(shorter)?;
+        self.local.recognise(end, &last)?;
         tracing::error!(
             end,
             known = tail.sequence,
@@ -426,12 +427,8 @@ impl StreamEngine {
                 Sent::Stored => {}
                 // Another broker gives it again, too, or something else is there now.
                 Sent::Behind => {
-                    let stream = self.catalogue.stream.clone();
-                    let found = self
-                        .nats
-                        .run(async move { follow::message(&stream, sequence).await })?;
-                    self.local
-                        .recognise(sequence, &found.ok_or_else(shorter)?)?;
+                    let found = self.message(sequence)?.ok_or_else(shorter)?;
+                    self.local.recognise(sequence, &found)?;
                 }
             }
         }
@@ -449,11 +446,7 @@ impl StreamEngine {
                 Err(other) => return Err(other),
             };
             // Whether it was stored is unknown: what is there tells.
-            let stream = self.catalogue.stream.clone();
-            let found = self
-                .nats
-                .run(async move { follow::message(&stream, after + 1).await });
-            match found {
+            match self.message(after + 1) {
                 Ok(Some(found)) if found == *bytes => return self.stored_after(after, until),
                 Ok(Some(_)) => return Ok(Sent::Behind),
                 // The same message is sent again: it has the same id, and the same place or none.
@@ -474,11 +467,7 @@ impl StreamEngine {
             return Ok(Sent::Stored);
         }
         loop {
-            let stream = self.catalogue.stream.clone();
-            let found = self
-                .nats
-                .run(async move { follow::message(&stream, after).await });
-            match found {
+            match self.message(after) {
                 Ok(Some(found)) => {
                     self.local.recognise(after, &found)?;
                     return Ok(Sent::Stored);
@@ -568,24 +557,17 @@ impl StreamEngine {
             let store = self.catalogue.contents.clone();
             self.nats.run(async move { store.put(id, bodies).await })?;
         }
-        match self.publish(&message.bytes, &HEXLOWER.encode(&id), tail.sequence) {
-            Ok(Sent::Stored) => {
-                self.keep(&mut tail, &mut vec![message])?;
-                Ok(self.size())
-            }
-            Ok(Sent::Behind) => {
-                // Something else is in its place, or it itself, sent before: what is taken on tells.
-                let after = tail.sequence;
-                tail.unresolved.extend(has_bodies.then_some((after, id)));
-                tail.seen = tail.seen.max(tail.sequence + 1);
-                Err(EngineError::Conflict { expected, actual }.into())
-            }
-            Err(error) => {
-                let after = tail.sequence;
-                tail.unresolved.extend(has_bodies.then_some((after, id)));
-                Err(error)
-            }
+        let after = tail.sequence;
+        let sent = self.publish(&message.bytes, &HEXLOWER.encode(&id), after);
+        if matches!(sent, Ok(Sent::Stored)) {
+            self.keep(&mut tail, &mut vec![message])?;
+            return Ok(self.size());
         }
+        // Something else is in its place, or it itself, sent before: what is taken on tells.
+        tail.unresolved.extend(has_bodies.then_some((after, id)));
+        sent?;
+        tail.seen = tail.seen.max(after + 1);
+        Err(EngineError::Conflict { expected, actual }.into())
     }
 
     fn try_catch_up(&self) -> Result<u64, StreamError> {
@@ -608,12 +590,11 @@ impl StreamEngine {
             return Ok(None);
         };
         let store = self.catalogue.contents.clone();
-        let found = self.nats.run(async move { store.get(name).await })?;
+        let mut bodies = self.nats.run(async move { store.get(name).await })?;
         let gone = || {
             let reason = format!("the bodies of record {position} are not on the servers");
             StreamError::Unavailable(reason)
         };
-        let mut bodies = found;
         let wanted = bodies.get(&position).cloned().ok_or_else(gone)?;
         self.local.check_bodies(position, &wanted)?;
         // Its neighbours are wanted next.

@@ -32,11 +32,9 @@ const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 pub struct Heard {
     /// Its keys, as verifier keys.
     pub keys: Vec<String>,
-    /// The size of the checkpoint that it cosigned; 0: it only greeted.
-    #[serde(default)]
+    /// The size of the checkpoint that it cosigned.
     pub size: u64,
     /// Its signature lines.
-    #[serde(default)]
     pub lines: Vec<String>,
 }
 

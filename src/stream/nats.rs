@@ -169,12 +169,6 @@ fn addresses(servers: &str) -> Result<Vec<ServerAddr>, String> {
     let (scheme, hosts) = servers
         .split_once("://")
         .ok_or("write it as nats://HOST:PORT,HOST:PORT")?;
-    if hosts.contains('@') {
-        return Err(
-            "a password does not belong there: use a certificate or `stream.credentials`"
-                .to_owned(),
-        );
-    }
     let address = |host: &str| {
         let address = format!("{scheme}://{}", host.trim());
         let parsed = address.parse::<ServerAddr>();
