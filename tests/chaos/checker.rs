@@ -109,8 +109,8 @@ fn out_of_order(events: &[Value]) -> Vec<String> {
     found
 }
 
-/// Nothing accepted after a withdrawal's position flows under what was withdrawn, and nothing at all once the
-/// withdrawal was confirmed.
+/// Nothing accepted after a withdrawal's position flows under what was withdrawn, and nothing at all after the last
+/// moment at which what was under way may arrive.
 fn after_a_withdrawal(events: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for withdrawn in kind(events, "withdrawn") {
@@ -127,11 +127,11 @@ fn after_a_withdrawal(events: &[Value]) -> Vec<String> {
                     number(withdrawn, "position")
                 ));
             }
-            if text(event, "at") > text(withdrawn, "confirmed") {
+            if text(event, "at") > text(withdrawn, "last") {
                 found.push(format!(
-                    "{who} received {id} under {agreement} at {}, and its end was confirmed at {}",
+                    "{who} received {id} under {agreement} at {}, and nothing was to arrive after {}",
                     text(event, "at"),
-                    text(withdrawn, "confirmed")
+                    text(withdrawn, "last")
                 ));
             }
         }
@@ -171,7 +171,7 @@ fn the_checker_sees_what_it_is_for() {
         r#"{"event":"published","id":"a","to":["x"]}"#,
         r#"{"event":"promised","id":"a","position":7}"#,
         r#"{"event":"received","who":"x","id":"a","number":1,"position":7,"precedence":"FLASH","under":"cyber","at":"2026-01-01T00:00:01Z"}"#,
-        r#"{"event":"withdrawn","agreement":"cyber","position":8,"confirmed":"2026-01-01T00:00:02Z"}"#,
+        r#"{"event":"withdrawn","agreement":"cyber","position":8,"last":"2026-01-01T00:00:02Z"}"#,
         r#"{"event":"checkpoint","size":9,"root":"r"}"#,
         r#"{"event":"entry","position":1,"entry":"e"}"#,
     ];
@@ -210,7 +210,7 @@ fn the_checker_sees_what_it_is_for() {
             ],
         ),
         (
-            "was confirmed at",
+            "nothing was to arrive after",
             vec![
                 r#"{"event":"received","who":"y","id":"b","number":1,"position":6,"precedence":"FLASH","under":"cyber","at":"2026-01-01T00:00:03Z"}"#,
             ],
