@@ -1,7 +1,7 @@
 //! W1 and W7: every bulletin of every publisher goes to every recipient.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -382,6 +382,8 @@ pub(super) struct Tally {
     of: Precedence,
     measure: Option<(Precedence, Schedule)>,
     start: OnceLock<u64>,
+    /// What was due before the recipients were there is not measured: it had to wait for them.
+    measured_from: AtomicU64,
     taken: Mutex<Taken>,
     complete: Notify,
     waiting: usize,
@@ -394,6 +396,7 @@ impl Tally {
             of: receive.of,
             measure: receive.measure,
             start: OnceLock::new(),
+            measured_from: AtomicU64::new(0),
             taken: Mutex::new(Taken {
                 counts: vec![0; receive.recipients],
                 latencies: Latencies::new()?,
@@ -418,7 +421,9 @@ impl Tally {
             && measured == precedence
         {
             let due = start + schedule.due(publisher, index);
-            taken.latencies.record(now.saturating_sub(due));
+            if due >= self.measured_from.load(Ordering::Relaxed) {
+                taken.latencies.record(now.saturating_sub(due));
+            }
         }
         if precedence != self.of {
             return;
@@ -466,6 +471,7 @@ pub(super) async fn receive(
     let begun = if receive.late {
         let start = parent.ready().await?;
         tally.begin(start);
+        tally.measured_from.store(u64::MAX, Ordering::Relaxed);
         until(start).await;
         Some(start)
     } else {
@@ -474,6 +480,9 @@ pub(super) async fn receive(
     let mut sessions = Vec::new();
     for partner in world.recipients.iter().take(receive.recipients) {
         sessions.push(Session::open(world, partner, Vec::new()).await?);
+    }
+    if receive.late {
+        tally.measured_from.store(micros(), Ordering::Relaxed);
     }
     let mut tasks = JoinSet::new();
     let last = sessions.len().saturating_sub(1);
