@@ -31,6 +31,7 @@ mod pseudonym;
 mod receipt;
 mod record;
 mod registry;
+mod seen;
 mod sequencer;
 mod snapshot;
 mod state;

@@ -274,7 +274,9 @@ pub fn sequence_within(
         usage: Cow::Borrowed(state.usage()),
         pseudonyms: Pseudonyms::default(),
     };
-    let mut outcomes = Vec::new();
+    let most_records = proposals.len().min(MAX_GROUP_RECORDS);
+    let mut outcomes = Vec::with_capacity(most_records);
+    run.draft.records.reserve(most_records);
     while !run.draft.is_full()
         && let Some(proposal) = proposals.pop_front()
     {

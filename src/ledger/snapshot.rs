@@ -9,7 +9,6 @@
 //! integers big-endian; lists as u64 count and items; byte strings as u32 length and bytes
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -17,6 +16,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::lanes::{Lane, Lanes};
 use super::pseudonym::{Pseudonyms, Used};
 use super::record::{InvalidRecord, Record};
+use super::seen::SeenIds;
 use super::state::{Governing, Seen, State};
 use crate::agreement::AgreementId;
 use crate::bulletin::{BulletinId, Precedence};
@@ -26,11 +26,44 @@ use crate::partner::PartnerId;
 use crate::proof::{Digest, PublicKey, merkle::Frontier};
 
 const MAGIC: &[u8] = b"entente/snapshot/v6\n";
+/// An id with what was accepted under it.
+const SEEN_BYTES: usize = 16 + 32 + 8 + 1;
 use InvalidRecord::Malformed;
+
+/// The fold of one moment, on its way to become bytes: taking it is quick, and what is left to do needs no [`State`].
+#[derive(Debug)]
+pub struct Frozen {
+    before: Vec<u8>,
+    seen: SeenIds,
+    after: Vec<u8>,
+}
+
+impl Frozen {
+    /// The snapshot's bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        let seen = self.seen.in_order();
+        let mut out = self.before;
+        out.reserve(8 + seen.len() * SEEN_BYTES + self.after.len());
+        out.put_u64(seen.len() as u64);
+        for (id, seen) in seen {
+            out.put_slice(&id.0);
+            out.put_slice(seen.header.as_bytes());
+            out.put_u64(seen.position);
+            out.put_u8(seen.erased.into());
+        }
+        out.put_slice(&self.after);
+        out
+    }
+}
 
 impl State {
     /// The fold as bytes.
     pub fn to_snapshot(&self) -> Vec<u8> {
+        self.freeze().into_bytes()
+    }
+
+    /// The fold as it is now.
+    pub fn freeze(&self) -> Frozen {
         let mut out = MAGIC.to_vec();
         let (size, roots) = self.tree().parts();
         out.put_u64(size);
@@ -62,15 +95,7 @@ impl State {
             out.put_u64(spent.period);
             out.put_u64(spent.bulletins.into());
         }
-        let mut seen: Vec<_> = self.all_seen().collect();
-        seen.sort_unstable_by_key(|(id, _)| **id);
-        out.put_u64(seen.len() as u64);
-        for (id, seen) in seen {
-            out.put_slice(&id.0);
-            out.put_slice(seen.header.as_bytes());
-            out.put_u64(seen.position);
-            out.put_u8(seen.erased.into());
-        }
+        let before = std::mem::take(&mut out);
         out.put_u64(self.pseudonyms().iter().len() as u64);
         for (key, used) in self.pseudonyms().iter() {
             out.put_slice(&key.0);
@@ -84,7 +109,11 @@ impl State {
             out.put_u64(one.position);
             put_bytes(&mut out, &one.record);
         }
-        out
+        Frozen {
+            before,
+            seen: self.all_seen().clone(),
+            after: out,
+        }
     }
 
     /// The fold of a snapshot's bytes.
@@ -115,7 +144,7 @@ impl State {
         }
         let lanes = read_lanes(&mut rest)?;
         let usage = read_usage(&mut rest)?;
-        let mut seen = HashMap::new();
+        let mut seen = SeenIds::default();
         for _ in 0..number(&mut rest)? {
             let id = BulletinId(id(&mut rest)?);
             let (header, position) = (digest(&mut rest)?, number(&mut rest)?);
@@ -125,7 +154,7 @@ impl State {
                 position,
                 erased,
             };
-            seen.insert(id, one);
+            seen.note(id, one);
         }
         let pseudonyms = read_pseudonyms(&mut rest)?;
         state.restore(time, tree, lanes, usage, seen);

@@ -1,6 +1,6 @@
 //! The fold: all state, as a pure function of the records.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ use super::lanes::Lanes;
 use super::pseudonym::Pseudonyms;
 use super::record::{Accepted, Fact, Genesis, LaneRelease, LedgerId, Record, RedLinesOrder};
 use super::registry::Registry;
+use super::seen::SeenIds;
 use crate::agreement::{
     Agreement, AgreementId, Clause, ClauseRef, RatifiedAgreement, SignedAgreement,
 };
@@ -81,7 +82,7 @@ pub struct State {
     red_lines: Option<RedLinesOrder>,
     erasure_order: Option<ErasureOrder>,
     lanes: Lanes,
-    seen: HashMap<BulletinId, Seen>,
+    seen: SeenIds,
     pseudonyms: Pseudonyms,
     dossiers: Dossiers,
     backfills: Backfills,
@@ -130,9 +131,7 @@ impl State {
             }
             Fact::ContentsErased(erased) => {
                 for one in &erased.bulletins {
-                    if let Some(seen) = self.seen.get_mut(&one.id) {
-                        seen.erased |= seen.position == one.position;
-                    }
+                    self.seen.erase(&one.id, one.position);
                 }
             }
             Fact::Cover | Fact::Tick | Fact::SnapshotTaken(_) => {}
@@ -219,11 +218,12 @@ impl State {
 
     fn accept(&mut self, position: u64, accepted: &Accepted, record: &Record) {
         let header = accepted.header_hash();
-        self.seen.entry(accepted.header.id).or_insert(Seen {
+        let seen = Seen {
             header,
             position,
             erased: false,
-        });
+        };
+        self.seen.note(accepted.header.id, seen);
         self.pseudonyms.note(
             &accepted.header,
             &accepted.originator,
@@ -583,7 +583,7 @@ impl State {
 
     /// What was accepted under this id.
     pub fn seen(&self, id: &BulletinId) -> Option<Seen> {
-        self.seen.get(id).copied()
+        self.seen.get(id)
     }
 
     /// Bulletins accepted.
@@ -591,9 +591,9 @@ impl State {
         self.seen.len()
     }
 
-    /// All ids seen, in no order.
-    pub(super) fn all_seen(&self) -> impl Iterator<Item = (&BulletinId, &Seen)> {
-        self.seen.iter()
+    /// All ids seen.
+    pub(super) fn all_seen(&self) -> &SeenIds {
+        &self.seen
     }
 
     /// Puts back what a snapshot kept beside the governing records.
@@ -603,7 +603,7 @@ impl State {
         tree: Frontier,
         lanes: Lanes,
         usage: Usage,
-        seen: HashMap<BulletinId, Seen>,
+        seen: SeenIds,
     ) {
         self.time = time;
         self.tree = tree;
