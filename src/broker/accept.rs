@@ -12,12 +12,15 @@ use super::sessions::close;
 use crate::session::{HELLO_TIMEOUT, Refusal};
 use crate::transport::PeerIdentity;
 
-/// Handshakes at once. Beyond it a peer must first show that it owns its address (QUIC Retry).
+/// Handshakes at once. Beyond it a peer must first show that it owns its address (QUIC Retry), and then waits.
 const HANDSHAKES: usize = 256;
+/// Peers that own their address and wait for their handshake; with as many, further ones are refused.
+const WAITING: usize = 4_096;
 
 /// Accepts connections until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTracker) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let waiting = Arc::new(Semaphore::new(WAITING));
     loop {
         let incoming = tokio::select! {
             () = shared.stop.cancelled() => break,
@@ -32,7 +35,19 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
                 // A peer that cannot retry any more was validated meanwhile; it is not refused.
                 let _ = incoming.retry();
             }
-            Err(_) => incoming.refuse(),
+            Err(_) => match Arc::clone(&waiting).try_acquire_owned() {
+                Ok(place) => {
+                    let (shared, handshakes) = (Arc::clone(&shared), Arc::clone(&handshakes));
+                    tasks.spawn(async move {
+                        let permit = handshakes.acquire_owned().await;
+                        drop(place);
+                        if let Ok(permit) = permit {
+                            handshake(shared, incoming, permit).await;
+                        }
+                    });
+                }
+                Err(_) => incoming.refuse(),
+            },
         }
     }
     endpoint.close(0u8.into(), b"the broker stops");
@@ -41,6 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
 
 async fn handshake(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
     let address = incoming.remote_address();
+    let trusted = shared.trust.load_full();
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
         Err(error) => return refused(&shared, &error),
@@ -53,7 +69,7 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemapho
     };
     drop(permit);
     let peer = match PeerIdentity::of(&connection) {
-        Ok(peer) => peer,
+        Ok(peer) => Arc::new(peer),
         Err(error) => {
             close(&connection, &Refusal::new("no_identity", error.to_string()));
             return refused(&shared, &error);
@@ -67,7 +83,9 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemapho
         }
     };
     // Trust may have changed while the handshake ran, before the session could be found.
-    if let Err(error) = peer.recheck(&shared.trust.load(), shared.clock.as_ref()) {
+    let now_trusted = shared.trust.load_full();
+    let again = !Arc::ptr_eq(&trusted, &now_trusted);
+    if again && let Err(error) = peer.recheck(&now_trusted, shared.clock.as_ref()) {
         close(
             &connection,
             &Refusal::new("no_longer_trusted", error.to_string()),

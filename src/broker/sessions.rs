@@ -25,16 +25,17 @@ const RECHECK: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Live {
-    partner: PartnerId,
-    peer: PeerIdentity,
+    /// Of all sessions ever.
+    number: u64,
+    peer: Arc<PeerIdentity>,
     connection: Connection,
     lanes: [Arc<Notify>; Precedence::ALL.len()],
 }
 
-/// The live sessions.
+/// The live sessions: a partner's lanes are held by one node at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    live: Mutex<HashMap<u64, Live>>,
+    live: Mutex<HashMap<PartnerId, Live>>,
     next: AtomicU64,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 pub(super) struct Registration {
     sessions: Arc<Sessions>,
+    partner: PartnerId,
     number: u64,
     lanes: [Arc<Notify>; Precedence::ALL.len()],
 }
@@ -55,7 +57,11 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.number);
+        let mut live = self.sessions.lock();
+        // Another may have taken its place.
+        if live.get(&self.partner).map(|one| one.number) == Some(self.number) {
+            live.remove(&self.partner);
+        }
     }
 }
 
@@ -67,53 +73,47 @@ pub(super) fn close(connection: &Connection, refusal: &Refusal) {
 }
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Live>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PartnerId, Live>> {
         // Every change is one step: a panic elsewhere leaves the map whole.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a session. A node that connects again replaces its older connection, which is
-    /// dead and does not know it yet; a partner's lanes are held by one node at a time.
+    /// dead and does not know it yet; another node of its partner is refused.
     pub(super) fn register(
         self: &Arc<Self>,
-        peer: &PeerIdentity,
+        peer: &Arc<PeerIdentity>,
         connection: &Connection,
     ) -> Result<Registration, Refusal> {
         let mut live = self.lock();
         let partner = peer.id().partner();
-        if let Some(other) = live
-            .values()
-            .find(|other| other.partner == *partner && other.peer.id().path() != peer.id().path())
-        {
-            return Err(Refusal::new(
-                "lanes_taken",
-                format!(
-                    "`{}` holds the lanes of `{partner}`; try again later",
-                    other.peer.id()
-                ),
-            ));
-        }
-        let replaced = Refusal::new("replaced", "the same node connected again");
-        live.retain(|_, other| {
-            let same = other.peer.id() == peer.id();
-            if same {
-                close(&other.connection, &replaced);
+        if let Some(other) = live.get(partner) {
+            if other.peer.id() != peer.id() {
+                return Err(Refusal::new(
+                    "lanes_taken",
+                    format!(
+                        "`{}` holds the lanes of `{partner}`; try again later",
+                        other.peer.id()
+                    ),
+                ));
             }
-            !same
-        });
+            let replaced = Refusal::new("replaced", "the same node connected again");
+            close(&other.connection, &replaced);
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let lanes: [Arc<Notify>; Precedence::ALL.len()] = std::array::from_fn(|_| Arc::default());
         live.insert(
-            number,
+            partner.clone(),
             Live {
-                partner: partner.clone(),
-                peer: peer.clone(),
+                number,
+                peer: Arc::clone(peer),
                 connection: connection.clone(),
                 lanes: lanes.clone(),
             },
         );
         Ok(Registration {
             sessions: Arc::clone(self),
+            partner: partner.clone(),
             number,
             lanes,
         })
@@ -121,11 +121,7 @@ impl Sessions {
 
     /// Wakes a recipient's lane.
     pub(super) fn wake(&self, recipient: &PartnerId, precedence: Precedence) {
-        for live in self
-            .lock()
-            .values()
-            .filter(|live| live.partner == *recipient)
-        {
+        if let Some(live) = self.lock().get(recipient) {
             live.lanes[precedence as usize].notify_one();
         }
     }
@@ -133,10 +129,12 @@ impl Sessions {
     /// Closes the sessions of a partner whose lanes are held through another broker now.
     pub(super) fn moved(&self, partner: &str) {
         let moved = Refusal::new("replaced", "the lanes are held through another broker");
-        for live in self.lock().values() {
-            if live.partner.as_str() == partner {
-                close(&live.connection, &moved);
-            }
+        for (_, live) in self
+            .lock()
+            .iter()
+            .filter(|(one, _)| one.as_str() == partner)
+        {
+            close(&live.connection, &moved);
         }
     }
 
@@ -152,14 +150,21 @@ impl Sessions {
     }
 
     /// Closes every session that would no longer be let in.
-    fn recheck(&self, trust: &Trust, clock: &dyn Clock) {
-        for live in self.lock().values() {
-            if let Err(error) = live.peer.recheck(trust, clock) {
-                tracing::warn!(peer = %live.peer.id(), %error, "a live connection is closed");
-                close(
-                    &live.connection,
-                    &Refusal::new("no_longer_trusted", error.to_string()),
-                );
+    async fn recheck(&self, trust: &Trust, clock: &dyn Clock) {
+        let live: Vec<_> = self
+            .lock()
+            .values()
+            .map(|live| (Arc::clone(&live.peer), live.connection.clone()))
+            .collect();
+        for (at, (peer, connection)) in live.iter().enumerate() {
+            // A signature or two for each: of thousands, others have their turn in between.
+            if at % 16 == 15 {
+                tokio::task::yield_now().await;
+            }
+            if let Err(error) = peer.recheck(trust, clock) {
+                tracing::warn!(peer = %peer.id(), %error, "a live connection is closed");
+                let refusal = Refusal::new("no_longer_trusted", error.to_string());
+                close(connection, &refusal);
             }
         }
     }
@@ -207,7 +212,8 @@ pub(super) async fn watch_trust(shared: Arc<Shared>) {
         }
         shared
             .sessions
-            .recheck(&shared.trust.load(), shared.clock.as_ref());
+            .recheck(&shared.trust.load_full(), shared.clock.as_ref())
+            .await;
     }
 }
 

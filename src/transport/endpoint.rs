@@ -32,10 +32,11 @@ const MAX_STREAMS: u32 = 16;
 const IDLE: Duration = Duration::from_secs(20);
 /// One side asks often enough that a live connection is never idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Handshakes waiting, and bytes they may have sent already, each and all together.
-const MAX_INCOMING: usize = 1024;
+/// Handshakes waiting, and bytes they may have sent already, each and all together: those of an alliance that connects
+/// again at once.
+const MAX_INCOMING: usize = 8 * 1024;
 const INCOMING_BYTES: u64 = 64 * 1024;
-const INCOMING_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
+const INCOMING_TOTAL_BYTES: u64 = 32 * 1024 * 1024;
 
 /// An endpoint that cannot be opened.
 #[derive(Debug, Error)]
