@@ -1,5 +1,5 @@
-//! A recipient's acknowledgements on their way into the log: one at a time, and while it is written those
-//! that come are gathered. Each is cumulative, so the last of a lane says everything.
+//! A recipient's acknowledgements on their way into the log: one at a time, along with what is written anyway, and
+//! meanwhile those that come are gathered. Each is cumulative, so the last of a lane says everything.
 
 use std::collections::VecDeque;
 
@@ -44,14 +44,13 @@ impl Acks {
     }
 
     /// Proposes the next, where none is being written.
-    pub(super) async fn propose(&mut self, shared: &Shared) -> Result<(), End> {
+    pub(super) fn propose(&mut self, shared: &Shared) {
         if self.written.is_none()
             && let Some(ack) = self.waiting.pop_front()
         {
             let proposals = vec![Proposal::Acknowledgement(ack)];
-            self.written = Some(shared.log.submit(proposals).await?);
+            self.written = Some(shared.log.submit_along(proposals));
         }
-        Ok(())
     }
 
     /// Waits for what became of the one that is written; for ever where none is.

@@ -1,11 +1,13 @@
 //! The log and its fold, and the way to propose to its one writer (`writer`).
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::checkpoint;
 use super::config::Config;
@@ -24,6 +26,10 @@ use crate::store::{Disk, StoreError};
 
 /// Jobs waiting for the writer, from all sessions together: bounds memory when the disk is slow.
 const QUEUE: usize = 256;
+/// What may go along with other records is written after this time where nothing else was.
+const ALONG: Duration = Duration::from_millis(10);
+/// So much goes along with one group: whatever is urgent in it waits for no more.
+const MOST_ALONG: usize = 64;
 /// Records read at once when the fold is rebuilt.
 pub(super) const READ: usize = 1_024;
 
@@ -56,6 +62,8 @@ pub(super) enum Job {
     News,
     /// To make sure where the log ends, and to tell whether that succeeded.
     Confirm(Option<oneshot::Sender<Result<(), String>>>),
+    /// To write what goes along, where it still waits.
+    Along,
 }
 
 /// The log, its fold, and the way to propose to it. Cheap to clone.
@@ -69,7 +77,11 @@ pub(super) struct Inner {
     pub(super) state: RwLock<State>,
     pub(super) engine: Arc<LogEngine>,
     pub(super) shelf: Shelf,
+    /// Turns to read old bulletins, of those that are not urgent.
+    pub(super) reading: Semaphore,
     jobs: mpsc::Sender<Job>,
+    /// What goes along with whatever is written next.
+    along: Mutex<VecDeque<Job>>,
     pub(super) size: watch::Sender<u64>,
     /// Counts the governing facts: partners and agreements.
     pub(super) governance: watch::Sender<u64>,
@@ -128,7 +140,11 @@ impl Log {
             state: RwLock::new(state),
             engine: Arc::new(engine),
             shelf: shelf(config.body_cache),
+            reading: Semaphore::new(
+                (thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+            ),
             jobs,
+            along: Mutex::default(),
             governance: watch::Sender::new(0),
             failure: watch::Sender::new(None),
             head,
@@ -203,6 +219,26 @@ impl Log {
         let sent = self.inner.jobs.send(job).await;
         sent.map_err(|_| BrokerError::Closed)?;
         Ok(receiver)
+    }
+
+    /// As [`Self::submit`], for what nobody waits for: it goes along with what is written next, so that a sync of its
+    /// own holds up nothing that is urgent. Where nothing comes within [`ALONG`], it is written alone.
+    pub(super) fn submit_along(&self, proposals: Vec<Proposal>) -> oneshot::Receiver<Vec<Answer>> {
+        let (answer, receiver) = oneshot::channel();
+        let is_first = {
+            let mut along = self.inner.lock_along();
+            along.push_back(Job::Propose { proposals, answer });
+            along.len() == 1
+        };
+        if is_first {
+            let jobs = self.inner.jobs.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(ALONG).await;
+                // A log that is closed has told those who wait.
+                let _ = jobs.send(Job::Along).await;
+            });
+        }
+        receiver
     }
 
     /// The fold, as of now. Hold it briefly: the writer waits.
@@ -308,11 +344,16 @@ impl Log {
 
     /// Keeps a snapshot of the fold.
     pub(super) fn snapshot(&self) -> Result<(), BrokerError> {
-        let (size, snapshot) = {
+        let started = Instant::now();
+        let (size, frozen) = {
             let state = self.state();
-            (state.size(), state.to_snapshot())
+            (state.size(), state.freeze())
         };
+        let held = started.elapsed();
+        let snapshot = frozen.into_bytes();
         self.inner.engine.put_cache(SNAPSHOT, &snapshot)?;
+        let (bytes, took) = (snapshot.len(), started.elapsed());
+        tracing::debug!(size, bytes, ?held, ?took, "a snapshot is kept");
         self.inner.snapshot.store(size, Ordering::Relaxed);
         Ok(())
     }
@@ -339,6 +380,25 @@ const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_EVERY: u64 = 100_000;
 
 impl Inner {
+    fn lock_along(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        // Every change is one step: a panic elsewhere leaves the queue whole.
+        self.along.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some of what goes along with the next group.
+    pub(super) fn take_along(&self) -> Vec<Job> {
+        let mut along = self.lock_along();
+        let most = along.len().min(MOST_ALONG);
+        let taken = along.drain(..most).collect();
+        let is_empty = along.is_empty();
+        drop(along);
+        if !is_empty {
+            // Where the queue is full, more is written soon anyway.
+            let _ = self.jobs.try_send(Job::Along);
+        }
+        taken
+    }
+
     /// Asks the writer for what may be asked again and again: once is enough until it comes to it.
     fn tell(&self, job: Job) {
         if !self.told.swap(true, Ordering::AcqRel) && self.jobs.try_send(job).is_err() {

@@ -220,6 +220,10 @@ fn own_keys(peer: &PeerIdentity, keys: Vec<NoteKey>) -> Vec<NoteKey> {
 /// Compares the checkpoint that a node knows with this log. Where the log is older, or another, the
 /// broker stops: an operator has to look.
 async fn hear(shared: &Arc<Shared>, keys: &[NoteKey], checkpoint: String) -> Result<(), End> {
+    if checkpoint.is_empty() {
+        shared.log.head().heard(keys);
+        return Ok(());
+    }
     let (hearing, keys) = (Arc::clone(shared), keys.to_vec());
     let heard = tokio::task::spawn_blocking(move || {
         let log = &hearing.log;
@@ -332,7 +336,7 @@ impl Control {
                 }
                 answer = acks.answered() => {
                     answer?;
-                    acks.propose(&self.shared).await?;
+                    acks.propose(&self.shared);
                 }
                 frame = reader.next(), if !acks.are_full() => {
                     let Some(bytes) = frame? else { return Ok(()) };
@@ -340,7 +344,7 @@ impl Control {
                         Frame::Acknowledge(ack) => {
                             self.acknowledge(&ack)?;
                             acks.add(ack);
-                            acks.propose(&self.shared).await?;
+                            acks.propose(&self.shared);
                         }
                         Frame::Cosigned { sequence, status, body } => {
                             self.witness.answered(&self.shared.log, sequence, status, &body);

@@ -22,6 +22,8 @@ use crate::transport::write_frame;
 const BATCH: usize = 64;
 /// Bytes written at once. What was permitted waits behind no more than this.
 const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes read from the log at once: what is not written with this batch is on the shelf for the next.
+const READ_BYTES: usize = 4 * BATCH_BYTES;
 
 /// A recipient that takes a batch within this time keeps up as fast as the broker gives.
 const TAKES: Duration = Duration::from_millis(5);
@@ -116,7 +118,10 @@ impl Lane {
     async fn shelved(&self, positions: &[u64]) -> Result<Vec<Arc<Shelved>>, End> {
         loop {
             let log = &self.shared.log;
-            match log.shelved(positions.to_vec(), BATCH_BYTES).await {
+            match log
+                .shelved(positions.to_vec(), READ_BYTES, self.precedence)
+                .await
+            {
                 Err(BrokerError::Engine(EngineError::Unavailable(reason))) => {
                     tracing::error!(%reason, recipient = %self.partner, "a lane waits for a bulletin");
                     tokio::time::sleep(AGAIN).await;

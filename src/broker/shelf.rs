@@ -9,9 +9,9 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::commit::{Inner, Log};
 use super::error::BrokerError;
-use crate::bulletin::{BulletinId, Part, Sealed, redact};
+use crate::bulletin::{BulletinId, Part, Precedence, Sealed, redact};
 use crate::decision::Withheld;
-use crate::ledger::{Accepted, ENTRY_BYTES, Engine, EngineError, Fact, Record, Subject};
+use crate::ledger::{Accepted, Engine, EngineError, Fact, Record, StoredRecord, Subject};
 use crate::proof::Digest;
 
 /// Bulletins in memory, about.
@@ -19,7 +19,7 @@ const ITEMS: usize = 4_096;
 /// Records are read together that stand at most so far from one another, for so many bulletins: between
 /// those of one lane are acknowledgements, and bulletins that are not for it.
 const GAP: u64 = 3;
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 64;
 /// Redactions of one bulletin that are kept as bytes.
 const REDACTIONS: usize = 2;
 
@@ -143,11 +143,13 @@ pub(super) fn shelf(bytes: u64) -> Shelf {
 
 impl Log {
     /// The bulletins accepted at these positions, in their order, or the first few of them: from the log no
-    /// more than about so many bytes, but one at least.
+    /// more than about so many bytes, but one at least. What is not urgent waits for its turn to read: a
+    /// partner that catches up leaves half of the processors to others.
     pub(super) async fn shelved(
         &self,
         positions: Vec<u64>,
         bytes: usize,
+        precedence: Precedence,
     ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
         let shelf = &self.inner.shelf;
         let found: Vec<_> = positions.iter().map_while(|at| shelf.get(at)).collect();
@@ -155,6 +157,11 @@ impl Log {
             return Ok(found);
         }
         let inner = Arc::clone(&self.inner);
+        let _turn = if precedence < Precedence::Immediate {
+            Some(self.inner.reading.acquire().await)
+        } else {
+            None
+        };
         let read = tokio::task::spawn_blocking(move || inner.read_shelved(&positions, bytes));
         read.await.map_err(|_| BrokerError::Closed)?
     }
@@ -182,7 +189,9 @@ impl Log {
         let Some(seen) = self.state().seen(id) else {
             return Ok(None);
         };
-        let shelved = self.shelved(vec![seen.position], 0).await?;
+        let shelved = self
+            .shelved(vec![seen.position], 0, Precedence::Flash)
+            .await?;
         Ok(shelved.first().map(|one| Arc::clone(&one.record)))
     }
 }
@@ -203,14 +212,15 @@ impl Inner {
             };
             let limit = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
             // A neighbour that cannot be read is no reason not to read those that are wanted.
-            let records = self.engine.read(*first, limit).unwrap_or_default();
-            let entries = self.engine.entries(*first, limit).unwrap_or_default();
+            let stored = self.engine.stored(*first, limit).unwrap_or_default();
+            let mut stored: Vec<_> = stored.into_iter().map(Some).collect();
             for position in run {
                 if !all.is_empty() && size >= bytes {
                     return Ok(all);
                 }
                 let at = usize::try_from(position - first).unwrap_or(usize::MAX);
-                match self.shelve(*position, records.get(at).zip(entries.get(at))) {
+                let stored = stored.get_mut(at).and_then(Option::take);
+                match self.shelve(*position, stored) {
                     Ok((shelved, read)) => {
                         size += read;
                         all.push(shelved);
@@ -227,19 +237,20 @@ impl Inner {
     fn shelve(
         &self,
         position: u64,
-        read: Option<(&Bytes, &[u8; ENTRY_BYTES])>,
+        stored: Option<StoredRecord>,
     ) -> Result<(Arc<Shelved>, usize), BrokerError> {
         let unreadable = |error| BrokerError::Record { position, error };
-        let read = read.map(|(record, entry)| (record.clone(), *entry));
-        let (record, entry) = if let Some(read) = read {
-            read
-        } else {
-            let record = self.engine.read(position, 1)?.pop();
-            let entry = self.engine.entries(position, 1)?.pop();
-            record.zip(entry).ok_or_else(|| missing(position))?
+        let stored = match stored {
+            Some(stored) => stored,
+            None => self
+                .engine
+                .stored(position, 1)?
+                .pop()
+                .ok_or_else(|| missing(position))?,
         };
-        let mut size = record.len();
-        let record = Record::beside(&record, &entry).map_err(unreadable)?;
+        let bodies = stored.bodies;
+        let size = stored.record.len() + bodies.as_ref().map_or(0, Bytes::len);
+        let record = Record::beside(&stored.record, &stored.entry).map_err(unreadable)?;
         // What was let go later is the bulletin that was held.
         if let Some((id, _)) = record.fact.lets_go() {
             let held = self.read_state().seen(&id);
@@ -251,8 +262,6 @@ impl Inner {
             return Err(EngineError::Unreadable { position, reason }.into());
         };
         let id = accepted.header.id;
-        let bodies = self.engine.bodies(position)?;
-        size += bodies.as_ref().map_or(0, Bytes::len);
         let sealed = accepted.to_sealed(bodies.as_ref());
         let sealed = sealed.map_err(unreadable)?;
         let shelved = Shelved::new(Arc::new(record), position, sealed);
@@ -275,7 +284,7 @@ fn missing(position: u64) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bulletin::{BurstProof, MAX_PART_BYTES, Marking, OpenPart, Precedence};
+    use crate::bulletin::{BurstProof, MAX_PART_BYTES, Marking, OpenPart};
     use crate::clock::Timestamp;
     use crate::ledger::Commitment;
     use crate::proof::{SecretKey, Signature, Signer};

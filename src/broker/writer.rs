@@ -74,6 +74,8 @@ impl Work {
                 });
                 self.proposals.extend(proposals);
             }
+            // It is taken with whatever is written.
+            Job::Along => {}
             // What comes from here on is asked for anew.
             Job::News => told.store(false, Ordering::Release),
             Job::Confirm(who) => {
@@ -105,16 +107,20 @@ struct Known<'a> {
 impl Writer {
     /// Writes until the log is closed.
     pub(super) fn run(mut self) {
+        // What was done is gone from it, and its room is used again.
+        let mut work = Work::default();
         while let Some(first) = self.waiting.blocking_recv() {
             let Some(log) = self.log.upgrade() else {
                 return;
             };
-            let mut work = Work::default();
             work.take(first, &log.told);
             // Whatever came while the last group was synced goes into this one.
             while work.proposals.len() < MAX_GROUP_RECORDS
                 && let Ok(job) = self.waiting.try_recv()
             {
+                work.take(job, &log.told);
+            }
+            for job in log.take_along() {
                 work.take(job, &log.told);
             }
             if let Err(error) = self.write(&log, &mut work) {

@@ -166,6 +166,8 @@ pub fn main() -> ExitCode {
         // default both are looked at after 61 tasks, and one here may verify a batch of bulletins.
         .global_queue_interval(3)
         .event_interval(7)
+        // Each costs memory for seconds, and none makes a disk faster; many nodes connect at once.
+        .max_blocking_threads(128)
         .build()
     {
         Ok(runtime) => runtime,
