@@ -13,7 +13,7 @@ use super::error::BenchError;
 use super::figures::{Figures, Latencies};
 use super::peer::{self, NatsServer};
 use super::worker::{
-    Done, Job, Parent, Receive, Schedule, Stream, Worker, micros, read_tag, tag, until,
+    Done, Job, Parent, Receive, Schedule, Stream, Ticks, Worker, micros, read_tag, tag, until,
 };
 use super::world::World;
 use crate::bulletin::{BulletinId, Draft, Precedence, Sealed, Unsealed, seal};
@@ -353,8 +353,9 @@ async fn pace(
         }
         Ok::<(), BenchError>(())
     });
-    for index in 0..stream.count {
-        until(start + schedule.due(stream.number, index)).await;
+    let mut ticks = Ticks::of(stream, schedule, start)?;
+    for _ in 0..stream.count {
+        ticks.next().await;
         // The protocol's window. Waiting for it counts, because latency is measured from when it was due.
         while open.0.load(Ordering::Relaxed) >= stream.outstanding && !hearing.is_finished() {
             open.1.notified().await;

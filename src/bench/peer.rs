@@ -27,7 +27,7 @@ use super::error::BenchError;
 use super::fanout::{BULLETIN_BYTES, Fanout, Tally, run};
 use super::figures::Figures;
 use super::usage::{self, Usage};
-use super::worker::{Done, Job, Parent, Receive, Stream, micros, tag, until};
+use super::worker::{Done, Job, Parent, Receive, Stream, Ticks, micros, tag, until};
 use crate::identity::write_private;
 use crate::testing::Scratch;
 
@@ -384,9 +384,13 @@ async fn publish_stream(
     let body = Bytes::from(vec![b'x'; BULLETIN_BYTES]);
     let mut open: VecDeque<PublishAckFuture> = VecDeque::with_capacity(stream.outstanding);
     let mut outbox = 0;
+    let ticks = stream
+        .schedule
+        .map(|schedule| Ticks::of(&stream, schedule, start));
+    let mut ticks = ticks.transpose()?;
     for index in 0..stream.count {
-        if let Some(schedule) = stream.schedule {
-            until(start + schedule.due(stream.number, index)).await;
+        if let Some(ticks) = &mut ticks {
+            ticks.next().await;
         }
         if outbox == 0 && kept.0.is_some() {
             outbox = OUTBOX;

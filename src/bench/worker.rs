@@ -6,11 +6,13 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 
 use super::error::BenchError;
 use super::figures::Latency;
@@ -142,6 +144,35 @@ pub(super) async fn until(moment: u64) {
     let now = micros();
     if moment > now {
         tokio::time::sleep(Duration::from_micros(moment - now)).await;
+    }
+}
+
+/// Tells a publisher when each of its bulletins is due. The operating system's timer is a hundred times finer than
+/// tokio's, whose millisecond would be most of what is measured.
+pub(super) struct Ticks(mpsc::UnboundedReceiver<()>);
+
+impl Ticks {
+    pub(super) fn of(stream: &Stream, schedule: Schedule, start: u64) -> Result<Self, BenchError> {
+        let (tick, ticks) = mpsc::unbounded_channel();
+        let (number, count) = (stream.number, stream.count);
+        let ticking = move || {
+            for index in 0..count {
+                let due = start + schedule.due(number, index);
+                thread::sleep(Duration::from_micros(due.saturating_sub(micros())));
+                // Nobody publishes any more.
+                if tick.send(()).is_err() {
+                    return;
+                }
+            }
+        };
+        let spawned = thread::Builder::new().name("ticks".into()).spawn(ticking);
+        spawned.map_err(BenchError::worker)?;
+        Ok(Self(ticks))
+    }
+
+    /// Waits until the next is due; it is never early.
+    pub(super) async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 
