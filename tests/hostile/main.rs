@@ -42,7 +42,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use acts::forged_acts;
 use bulletins::{forged_bulletins, sealed};
 use pseudonyms::forged_pseudonyms;
-use sessions::rude_sessions;
+use sessions::{one_node_at_a_time, rude_sessions};
 use strangers::{operator, order, stand, strangers};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
@@ -191,21 +191,23 @@ impl Siege {
     /// A connection that was welcomed.
     async fn session(&self) -> Session {
         let identity = self.identity("mallory");
-        let connection = self
-            .connect(Some(&identity), ALPN)
-            .await
-            .expect("a connection");
-        let (mut send, receive) = connection.open_bi().await.expect("a stream");
+        let connection = self.connect(Some(&identity), ALPN).await;
+        let welcomed = Self::greet(connection.expect("a connection")).await;
+        welcomed.expect("a welcome")
+    }
+
+    /// Greets; `None` where the broker does not.
+    async fn greet(connection: Connection) -> Option<Session> {
+        let (mut send, receive) = connection.open_bi().await.ok()?;
         let mut reader = FrameReader::new(receive, MAX_FRAME_BYTES);
         let hello = encode(&Frame::Hello(Self::hello()));
-        write_frame(&mut send, &hello).await.expect("sent");
-        let answer = reader.next().await.expect("an answer").expect("a frame");
-        assert!(matches!(decode(answer), Ok(Frame::Welcome(_))));
-        Session {
+        write_frame(&mut send, &hello).await.ok()?;
+        let answer = decode(reader.next().await.ok()??);
+        matches!(answer, Ok(Frame::Welcome(_))).then_some(Session {
             connection,
             send,
             _reader: reader,
-        }
+        })
     }
 }
 
@@ -242,6 +244,7 @@ async fn hostile_input_is_refused_by_name_and_disturbs_nobody() {
     strangers(&mut siege).await;
     siege.others_are_served().await;
     rude_sessions(&mut siege).await;
+    one_node_at_a_time(&mut siege).await;
     siege.others_are_served().await;
     forged_bulletins(&mut siege).await;
     forged_pseudonyms(&mut siege).await;

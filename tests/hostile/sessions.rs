@@ -227,3 +227,31 @@ pub(super) async fn rude_sessions(siege: &mut Siege) {
     session.connection.close(0u8.into(), b"");
     siege.count += 1;
 }
+
+/// A partner's lanes are held by one node, and by its newest connection.
+pub(super) async fn one_node_at_a_time(siege: &mut Siege) {
+    let entropy = SystemEntropy::new();
+    let older = siege.session().await;
+    let newer = siege.session().await;
+    assert_eq!(closed_with(&older.connection).await, "replaced");
+    let authority = siege.home("mallory").authority().expect("an authority");
+    let second = SpiffeId::new(&partner("mallory"), "/node/2").expect("a SPIFFE ID");
+    let issued = authority.issue(&second, now(), Duration::from_hours(24), &entropy);
+    let issued = issued.expect("a certificate");
+    let second = Identity::of(issued.certificate.as_bytes(), issued.key.as_bytes());
+    let connection = siege.connect(Some(&second), ALPN).await;
+    assert_eq!(
+        closed_with(&connection.expect("a connection")).await,
+        "lanes_taken"
+    );
+    assert!(newer.connection.close_reason().is_none());
+    newer.connection.close(0u8.into(), b"");
+    // Where the one is gone, the other takes its place.
+    let served = until("the other node's turn", Duration::from_secs(10), || async {
+        let connection = siege.connect(Some(&second), ALPN).await.ok()?;
+        Siege::greet(connection).await
+    });
+    let served = served.await.expect("in its place");
+    served.connection.close(0u8.into(), b"");
+    siege.count += 3;
+}
