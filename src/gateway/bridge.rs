@@ -3,7 +3,8 @@
 //!
 //! It holds no right and nothing of its own: it asks the two nodes of that partner over their local sockets,
 //! in turns. Whatever it is killed in, the nodes know how far it came, and what is asked of them again is done
-//! once. Each turn looks to what has to stop before it carries anything new.
+//! once. Each turn looks to what has to stop before it carries anything new, and again after each bulletin and while it
+//! waits for an answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,8 +35,10 @@ const FOR_NOW: [&str; 6] = [
     "internal",
     "entropy",
 ];
-/// How long the other broker's answer is waited for at once.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the other broker's answer is waited for at once: notices are looked for in between.
+const ANSWER: Duration = Duration::from_secs(1);
+/// While the other broker's answer is waited for, it is asked at least so often whether what was carried may be.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What a bridge connects, and how.
 #[derive(Clone, Debug)]
@@ -109,6 +112,8 @@ pub struct Bridge<'a> {
     owing: bool,
     /// It waits for the other broker's answer about something.
     waiting: bool,
+    /// Notices were seen to up to this number of the inbox, ahead of what is to be carried.
+    noticed: u64,
     /// Since when the first broker could not be asked.
     silent: Option<Instant>,
     /// When it was last asked whether what was carried still may be.
@@ -124,6 +129,7 @@ impl<'a> Bridge<'a> {
             known: 0,
             owing: true,
             waiting: false,
+            noticed: 0,
             silent: None,
             looked: None,
         }
@@ -181,8 +187,12 @@ impl<'a> Bridge<'a> {
         new.sort_by_key(|one| std::cmp::Reverse(one.precedence));
         for one in new {
             self.carry(into, one.bulletin).await?;
+            self.see_to_notices(into).await?;
         }
         if up_to > 0 {
+            // What was carried just now may have its notice among what was read before it was.
+            self.noticed = 0;
+            self.see_to_notices(into).await?;
             self.first(CarryAct::Advance { into, to: up_to }).await?;
         }
         Ok(())
@@ -200,6 +210,40 @@ impl<'a> Bridge<'a> {
             return Err(BridgeError::OneLedger(into));
         }
         Ok(into)
+    }
+
+    /// Sees to what came meanwhile and has to stop something: it waits for nothing that is carried. Says whether
+    /// anything came.
+    async fn see_to_notices(&mut self, into: Digest) -> Result<bool, BridgeError> {
+        let after = self.noticed;
+        let asked = CarryAct::Notices { into, after };
+        let CarryAnswer::Next {
+            items,
+            up_to,
+            known,
+        } = self.first(asked).await?
+        else {
+            return Err(BridgeError::Unexpected);
+        };
+        let noted = self.note_notices(into, &items).await?;
+        let changed = known != self.known;
+        if noted || changed {
+            self.owing = true;
+            self.owing = self.stop_meanwhile(into, changed).await?;
+        }
+        if changed {
+            (self.known, self.looked) = (known, Some(Instant::now()));
+        }
+        self.noticed = up_to;
+        Ok(noted || changed)
+    }
+
+    /// As `stop_what_ended`, in the midst of carrying: nothing is carried again.
+    async fn stop_meanwhile(&mut self, into: Digest, look: bool) -> Result<bool, BridgeError> {
+        let waiting = std::mem::replace(&mut self.waiting, true);
+        let stopped = self.stop_what_ended(into, look).await;
+        self.waiting = waiting;
+        stopped
     }
 
     /// Notes durably what notices make of what was carried: they are given then, whatever happens.
@@ -399,12 +443,13 @@ impl<'a> Bridge<'a> {
             if fate != Fate::Pending {
                 return Ok(Some(fate));
             }
-            if looked.elapsed() >= every.min(ANSWER) {
-                self.waiting = true;
-                let stopped = self.stop_what_ended(into, true).await;
-                self.waiting = false;
-                stopped?;
+            let came = self.see_to_notices(into).await?;
+            let look = looked.elapsed() >= every.min(LOOK);
+            if look {
+                self.stop_meanwhile(into, true).await?;
                 looked = Instant::now();
+            }
+            if look || came {
                 let open = self.open(into, false).await?;
                 let own = open.iter().find(|one| one.bulletin == carriage.bulletin);
                 if own.is_none_or(|one| !one.owed.is_empty()) {

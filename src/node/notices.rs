@@ -218,6 +218,34 @@ fn apply_all(shared: &Shared) -> Result<(), NodeError> {
     }
 }
 
+/// Whether a notice is here, and not applied yet, that takes a bulletin back or replaces it.
+pub(super) fn ends_soon(shared: &Shared, bulletin: &Header) -> Result<bool, Trouble> {
+    let mut after = shared.store.consumer(READER)?;
+    loop {
+        let page = shared.store.inbox(after, PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(false);
+        };
+        after = *last;
+        let items = page
+            .iter()
+            .filter_map(|(_, bytes)| InboxItem::from_bytes(bytes));
+        let mut notices = items
+            .filter(|item| item.verdict == Verdict::Verified)
+            .filter_map(|item| Header::from_bytes(&item.delivery.bulletin.header).ok())
+            .filter(|header| header.notice && header.originator == bulletin.originator);
+        let ends = |header: Header| {
+            let about = header.references.first();
+            about.is_some_and(|one| {
+                one.bulletin == bulletin.id && one.relation != Relation::Downgrades
+            })
+        };
+        if notices.any(ends) {
+            return Ok(true);
+        }
+    }
+}
+
 /// Applies one notice: its bulletin is marked, and taken back where it says so. One that is still
 /// on its way is marked already.
 fn apply(

@@ -24,7 +24,7 @@ use crate::transport::Trouble;
 
 /// How long the broker may take to answer a declaration.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a receipt is waited for that goes along, where nothing is urgent.
+/// How long a receipt is waited for that goes along, where nothing is urgent, from when its bulletin came.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest receipt that goes along.
 const MAX_RECEIPT: usize = 16 * 1024;
@@ -61,7 +61,11 @@ pub(super) async fn next(
         arrived.borrow_and_update();
         agreed.borrow_and_update();
         let asked = Arc::clone(&shared);
-        let (items, up_to) = blocking(move || arrivals(&asked, &into)).await?;
+        let (items, up_to) = blocking(move || {
+            let after = asked.store.consumer(&reader(&into))?;
+            arrivals(&asked, &into, after)
+        })
+        .await?;
         let now = evidence::trusted(&shared).size;
         let changed = async {
             tokio::select! {
@@ -82,10 +86,31 @@ pub(super) async fn next(
     }
 }
 
-fn arrivals(shared: &Shared, into: &Digest) -> Result<(Vec<Arrival>, Option<u64>), Trouble> {
-    let page = shared
-        .store
-        .inbox(shared.store.consumer(&reader(into))?, PAGE)?;
+/// The notices about what was carried that came after a number, as far as there are any now.
+pub(super) fn notices(shared: &Shared, into: &Digest, after: u64) -> Result<CarryAnswer, Trouble> {
+    let mut up_to = shared.store.consumer(&reader(into))?.max(after);
+    let known = evidence::trusted(shared).size;
+    let mut items = Vec::new();
+    while items.len() < PAGE
+        && let (page, Some(last)) = arrivals(shared, into, up_to)?
+    {
+        items.extend(page.into_iter().filter(|one| one.notice.is_some()));
+        up_to = last;
+    }
+    Ok(CarryAnswer::Next {
+        items,
+        up_to,
+        known,
+    })
+}
+
+/// A page of what came after a number, and the number of its last.
+fn arrivals(
+    shared: &Shared,
+    into: &Digest,
+    after: u64,
+) -> Result<(Vec<Arrival>, Option<u64>), Trouble> {
+    let page = shared.store.inbox(after, PAGE)?;
     let up_to = page.last().map(|(number, _)| *number);
     let mut items = Vec::new();
     for (_, bytes) in &page {
@@ -249,7 +274,7 @@ fn check(shared: &Shared, item: &InboxItem, into: &Digest) -> Result<BTreeSet<Di
     }
     let mark = shared.store.mark(&header.id)?;
     let mark = mark.filter(|mark| mark.is_by(&header) && mark.relation != Relation::Downgrades);
-    if mark.is_some() || is_emptied(item) {
+    if mark.is_some() || is_emptied(item) || notices::ends_soon(shared, &header)? {
         return Err(refused(
             "its originator took it back or replaced it, or its contents were deleted",
         ));
@@ -333,19 +358,22 @@ pub(super) async fn take(
         let message = format!("a lease is {least} to {most} seconds");
         return Err(Trouble::new("bad_request", message));
     }
+    // The broker's word is as of when it was asked at the latest: neither its answer nor a receipt that is
+    // waited for prolongs it.
+    let said = shared.clock.now();
     let (item, federation) = match declare_carried(&shared, bulletin, into).await {
         Err(trouble) if trouble.code == "loop" => {
             return circle(shared, bulletin, into, trouble).await;
         }
         declared => declared?,
     };
-    // The broker's word is as of now at the latest; a receipt that is waited for does not prolong it.
-    let said = shared.clock.now();
     let urgent = item.delivery.bulletin.precedence >= Precedence::Immediate;
+    // Since it came, not since this one's turn: many that came together wait together.
+    let waited = said.since(item.received);
     let patience = if urgent {
         Duration::ZERO
     } else {
-        RECEIPT_PATIENCE
+        RECEIPT_PATIENCE.saturating_sub(waited)
     };
     let receipt = if receipt {
         receipt_of(&shared, bulletin, patience).await?

@@ -40,6 +40,14 @@ pub enum CarryAct {
         /// The log's size as of the agreements that the bridge was last told of: another is news.
         known: u64,
     },
+    /// The notices among what was received after a number, whatever was not seen to before it: a recall waits
+    /// for nothing that is less urgent.
+    Notices {
+        /// The ledger that their bulletins were carried into.
+        into: Digest,
+        /// The number; nothing is looked at twice that was advanced past.
+        after: u64,
+    },
     /// Everything up to a number was seen to.
     Advance {
         /// The ledger that it is carried into.
@@ -115,9 +123,9 @@ pub enum CarryAnswer {
         /// Whether its broker hears it now.
         connected: bool,
     },
-    /// To `next`.
+    /// To `next` and `notices`.
     Next {
-        /// What came, in order.
+        /// What came, in order; of `notices` only those about something that was carried.
         items: Vec<Arrival>,
         /// Everything up to this number was looked at.
         up_to: u64,
@@ -239,6 +247,9 @@ pub(super) async fn act(shared: Arc<Shared>, act: CarryAct) -> Result<Response, 
             }
         }
         CarryAct::Next { into, wait, known } => leave::next(shared, into, wait, known).await?,
+        CarryAct::Notices { into, after } => {
+            blocking(move || leave::notices(&shared, &into, after)).await?
+        }
         CarryAct::Advance { into, to } => {
             blocking(move || Ok(shared.store.advance(&leave::reader(&into), to)?)).await?;
             CarryAnswer::Done
