@@ -245,6 +245,7 @@ async fn what_crosses_is_verified_to_its_originator_and_recalled_with_it() {
         "which norland.example signed",
         "the log `alliance.example` accepted",
         "1 are missing",
+        "of the original: that the key that signed it was not replaced since",
     ] {
         assert!(said.contains(sentence), "{sentence}: {said}");
     }
@@ -307,6 +308,47 @@ async fn what_crosses_is_verified_to_its_originator_and_recalled_with_it() {
     bridge
         .listed("its end", |all| all.iter().any(|one| one.over.is_some()))
         .await;
+
+    // The key that signed it was replaced: whoever stole it may have signed it since, and that is said, in
+    // evidence and by the node that holds it.
+    let path = key_set(&alliance, "norland");
+    let first = scratch.path().join("norland-1.pem");
+    std::fs::copy(&path, &first).expect("copied");
+    let rotated = Shell::new(PROGRAM)
+        .args(["pki", "rotate", "norland.example", "--grace", "0"])
+        .current_dir(alliance.layout().root())
+        .output()
+        .expect("the program");
+    assert!(rotated.status.success(), "{rotated:?}");
+    let (first, second) = (first.display().to_string(), path.display().to_string());
+    let (holds, said) = verify(&[
+        "--key-set".into(),
+        first.clone(),
+        "--key-set".into(),
+        second.clone(),
+    ]);
+    let sentence =
+        "of the original: that its originator made it: a later key set no longer has the key";
+    assert!(holds && said.contains(sentence), "{said}");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let both = text.replace(
+        &format!("\"{second}\""),
+        &format!("\"{first}\", \"{second}\""),
+    );
+    assert_ne!(text, both);
+    std::fs::write(&config, both).expect("written");
+    let sudland = partner("sudland");
+    region.kill_node(&sudland).await.expect("killed");
+    region.start_nodes([&sudland]).await.expect("back");
+    let item = region.received(&sudland, item.id).await.expect("an answer");
+    let origin = item.expect("the bulletin").origin.expect("an origin");
+    assert!(origin.verified, "{origin:?}");
+    assert!(
+        origin
+            .because
+            .contains("a later one no longer has that key"),
+        "{origin:?}"
+    );
     audited(alliance).await;
     audited(region).await;
 }
@@ -600,6 +642,98 @@ async fn what_waited_too_long_is_asked_about_again_and_what_ended_meanwhile_neve
     bridge.listed("its end", over).await;
     audited(alliance).await;
     audited(region).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_waits_for_nothing_that_is_being_carried() {
+    let scratch = Scratch::new().expect("a directory");
+    let (mut alliance, mut region) = two(&scratch, "").await;
+    start(&mut alliance, &["norland", "carrier"]).await;
+    start(&mut region, &["carrier", "sudland"]).await;
+    let lease = 600;
+    let mut bridge = Bridge::start(&alliance, &region, "carrier", lease);
+    let first = publish(&alliance, "norland", draft("one", "")).await;
+    arrived(&region, "sudland", first).await;
+    // Something is under way that the other broker does not answer for, and more waits behind it.
+    region.kill_broker().await.expect("killed");
+    let second = publish(&alliance, "norland", draft("two", "")).await;
+    bridge.listed("the second", |all| all.len() == 2).await;
+    let third = publish(&alliance, "norland", draft("three", "")).await;
+    for one in [first, third] {
+        ask(&alliance, "norland", &notice(one, Relation::Retracts, None)).await;
+    }
+    let recalled = |all: &[entente::node::Carriage]| {
+        all.iter().any(|one| one.bulletin == first && one.recalled)
+    };
+    let list = bridge.listed("the recall of the first", recalled).await;
+    assert!(list.iter().all(|one| one.bulletin != third), "{list:?}");
+    // What was recalled while it waited never comes in.
+    region.start_broker().await.expect("back");
+    arrived(&region, "sudland", second).await;
+    let marked = || async {
+        let item = arrived(&region, "sudland", first).await;
+        let mark = item.mark.filter(|mark| mark.relation == Relation::Retracts);
+        mark.map(|_| ())
+    };
+    until("the recall", PATIENCE, marked)
+        .await
+        .expect("recalled");
+    let fourth = publish(&alliance, "norland", draft("four", "")).await;
+    arrived(&region, "sudland", fourth).await;
+    assert_eq!(originals(&region, "sudland").await, [first, second, fourth]);
+    bridge.stop().await;
+    audited(alliance).await;
+    audited(region).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_begins_when_the_broker_is_asked() {
+    let scratch = Scratch::new().expect("a directory");
+    let (mut alliance, region) = two(&scratch, "").await;
+    start(&mut alliance, &["norland", "carrier"]).await;
+    let bulletin = publish(&alliance, "norland", draft("one", "")).await;
+    let carrier = partner("carrier");
+    let there = || async { alliance.received(&carrier, bulletin).await.ok().flatten() };
+    until("the bulletin", PATIENCE, there)
+        .await
+        .expect("received");
+    let act = CarryAct::Take {
+        bulletin,
+        into: region.ledger().0,
+        lease: LEASE,
+        receipt: false,
+    };
+    // The broker takes two seconds to answer.
+    let broker = alliance.broker_process().expect("a process");
+    signal(broker, rustix::process::Signal::STOP);
+    let resumed = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = entente::clock::Clock::now(&entente::clock::SystemClock);
+        signal(broker, rustix::process::Signal::CONT);
+        now
+    };
+    let command = Command::Carry { act };
+    let (taken, resumed) = tokio::join!(alliance.ask_node(&carrier, &command), resumed);
+    let Ok(Response::Carry(taken)) = taken else {
+        panic!("not given out: {taken:?}");
+    };
+    let CarryAnswer::Taken { carriage, .. } = *taken else {
+        panic!("not given out: {taken:?}");
+    };
+    let latest = resumed.saturating_add(Duration::from_secs(LEASE));
+    assert!(
+        carriage.lease_until < latest,
+        "{} {latest}",
+        carriage.lease_until
+    );
+    alliance.stop().await.expect("a clean end");
+}
+
+fn signal(process: u32, signal: rustix::process::Signal) {
+    let id = i32::try_from(process)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(id.expect("an id"), signal).expect("signalled");
 }
 
 /// An operator changes a partner's standing.

@@ -35,6 +35,14 @@ impl BulletinKeys for Known {
     }
 }
 
+impl Known {
+    /// Whether a later key set of a partner no longer has a key that signed.
+    fn replaced(&self, partner: &PartnerId, key: &KeyId) -> bool {
+        let chain = self.keys.get(partner);
+        chain.is_some_and(|chain| chain.current().key(key).is_none())
+    }
+}
+
 /// Where a bulletin comes from that was carried here, and what of it is proved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OriginView {
@@ -164,6 +172,14 @@ impl Federation {
         let policy = known.and_then(|known| known.policy.as_ref());
         let logged = policy.and_then(|policy| logged(crossing, policy));
         let because = match (verified, partner, known) {
+            (true, Some(partner), Some(known))
+                if known.replaced(partner, &original.signing_key) =>
+            {
+                format!(
+                    "{partner} signed it, under a key set configured here; a later one no longer has that key, so \
+                 that whoever stole it can have signed it since"
+                )
+            }
             (true, Some(partner), _) => {
                 format!("{partner} signed it, under a key set configured here")
             }

@@ -1,5 +1,6 @@
 //! The original of a bulletin that was carried from another ledger.
 
+use super::signed::of_key;
 use super::{Evidence, Trusted, Unconvincing};
 use crate::audit::keys::Keys;
 use crate::bulletin::{Originator, Sealed, open_original};
@@ -118,6 +119,8 @@ fn proved(
         "that it came by way of the ledgers {}, and under which terms: who carried it says so",
         path.join(", ")
     )];
+    let of_key = of_key(keys, &original.signing_key);
+    not_proved.push(format!("of the original: {of_key}"));
     match logged(&crossing, &trusted.policy) {
         Some((summary, proven)) => proved.push(format!(
             "at {} the log `{}` accepted the original, as its record {}: a receipt that came along proves it",

@@ -7,6 +7,7 @@ use crate::agreement::SignedAgreement;
 use crate::audit::keys::Keys;
 use crate::bulletin::{Header, Originator, Part, Sealed, VerifiedBursts, open};
 use crate::partner::{PartnerId, SignedKeySet};
+use crate::proof::KeyId;
 
 /// Verifies a bulletin with its redactions, under a trusted key set of its originator or, where a pin is
 /// trusted, under those that come with it.
@@ -81,18 +82,7 @@ pub fn examine_bulletin(
         "when it was published, and who was given it: receipts say so".to_owned(),
         "that what it says is true".to_owned(),
     ];
-    let superseded = keys
-        .0
-        .values()
-        .any(|chain| chain.current().key(&header.signing_key).is_none());
-    not_proved.push(if superseded {
-        "that its originator made it: a later key set no longer has the key that signed it, so that whoever \
-         stole the key can have signed it since"
-            .to_owned()
-    } else {
-        "that the key that signed it was not replaced since: only the key sets that are here are known"
-            .to_owned()
-    });
+    not_proved.push(of_key(&keys, &header.signing_key));
     if withheld > 0 {
         not_proved.push("what the withheld parts say, and who withheld them".to_owned());
     }
@@ -108,6 +98,22 @@ pub fn examine_bulletin(
         details,
         not_proved,
     })
+}
+
+/// What a signature leaves open: whether its key was still its originator's alone.
+pub(super) fn of_key(keys: &Keys, signing_key: &KeyId) -> String {
+    let superseded = keys
+        .0
+        .values()
+        .any(|chain| chain.current().key(signing_key).is_none());
+    if superseded {
+        "that its originator made it: a later key set no longer has the key that signed it, so that whoever \
+         stole the key can have signed it since"
+            .to_owned()
+    } else {
+        "that the key that signed it was not replaced since: only the key sets that are here are known"
+            .to_owned()
+    }
 }
 
 pub(super) fn of_agreement(
