@@ -1126,8 +1126,22 @@ impl Store for Watched {
         self.inner.content(client, at, entry, waiting)
     }
 
-    fn add(&self, client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError> {
-        self.inner.add(client, at, objects)
+    fn add(
+        &self,
+        client: &Client,
+        at: &Place,
+        objects: &[&RawValue],
+        waiting: &Waiting,
+    ) -> Result<Status, AddError> {
+        if self.endless {
+            self.seen.walks.fetch_add(1, Ordering::SeqCst);
+            while waiting.check().is_ok() {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            self.seen.walks.fetch_sub(1, Ordering::SeqCst);
+            waiting.check()?;
+        }
+        self.inner.add(client, at, objects, waiting)
     }
 
     fn status(&self, client: &Client, root: &str, id: &str) -> Result<Option<Value>, Fault> {
@@ -1187,6 +1201,12 @@ fn work_that_nobody_waits_for_ends_and_there_is_never_more_than_a_few_threads_of
                     assert_eq!(said.status, 408, "{said:?}");
                 });
             }
+            // Adding, too, looks for what it is about.
+            scope.spawn(|| {
+                let body = json!({"objects": [tool("2020-01-01T00:00:00.000Z")]}).to_string();
+                let said = server.post(&format!("{BOTH}objects/"), body.as_bytes());
+                assert_eq!(said.status, 408, "{said:?}");
+            });
         });
     }
     let most = seen.most.load(Ordering::SeqCst);

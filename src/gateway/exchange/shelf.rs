@@ -1,5 +1,6 @@
 //! The node as a store of TAXII.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -149,21 +150,27 @@ impl Shelf {
         })
     }
 
-    /// The bulletin in which an object came, where the client sees it.
-    fn received(&self, client: &Client, object: &str) -> Result<Option<ItemView>, Fault> {
-        let Some(rights) = self.rights(client) else {
-            return Ok(None);
+    /// The collections that a client reads.
+    fn readable(&self, rights: &Rights) -> Result<Vec<Place>, Fault> {
+        let named = self.names()?.into_iter();
+        let read = named.filter(|(name, _)| rights.reads(name));
+        let place = |(_, collection)| Place {
+            root: ROOT.to_owned(),
+            collection,
         };
-        let waiting = Waiting::default();
-        for (name, collection) in self.names()? {
-            if !rights.reads(&name) {
-                continue;
-            }
-            let at = Place {
-                root: ROOT.to_owned(),
-                collection,
-            };
-            let view = self.view(client, &at, &waiting)?;
+        Ok(read.map(place).collect())
+    }
+
+    /// The bulletin in which an object came, where the client sees it in one of these collections.
+    fn received(
+        &self,
+        client: &Client,
+        places: &[Place],
+        object: &str,
+        waiting: &Waiting,
+    ) -> Result<Option<ItemView>, Fault> {
+        for at in places {
+            let view = self.view(client, at, waiting)?;
             for (_, row) in view.rows(object)?.iter().rev() {
                 let own = row.id == object && row.shared.is_none();
                 if own && view.sees(row)?.is_some() {
@@ -382,18 +389,32 @@ impl Store for Shelf {
             .transpose()
     }
 
-    fn add(&self, client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError> {
+    fn add(
+        &self,
+        client: &Client,
+        at: &Place,
+        objects: &[&RawValue],
+        waiting: &Waiting,
+    ) -> Result<Status, AddError> {
         let name = self.name(at)?;
-        let writes = self
-            .rights(client)
-            .is_some_and(|rights| rights.writes(&name));
-        let labelling = self.0.labellings.get(&name).filter(|_| writes);
-        let labelling = labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
+        let rights = self.rights(client).filter(|rights| rights.writes(&name));
+        let labelling = self.0.labellings.get(&name).zip(rights);
+        let (labelling, rights) =
+            labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
         // It guards nothing that could be half done.
         let adding = labelling.adding.lock();
         let _adding = adding.unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have waited for the one before too long.
+        waiting.check()?;
         let (by, labels) = (publish::By::Client(&client.0), &labelling.labels);
-        let find = |id: &str| self.received(client, id);
+        let readable = OnceCell::new();
+        let find = |id: &str| {
+            if readable.get().is_none() {
+                let _ = readable.set(self.readable(rights)?);
+            }
+            let places: &[Place] = readable.get().map_or(&[], Vec::as_slice);
+            self.received(client, places, id, waiting)
+        };
         publish::add(&self.0.node, by, &at.collection, labels, objects, &find)
     }
 

@@ -1,5 +1,8 @@
 //! Sightings that are added of what was received: each goes back to the originator, and to nobody else.
 
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 use super::earlier::Earlier;
@@ -18,11 +21,50 @@ use crate::partner::Standing;
 
 /// Collections that are looked through for one object.
 const MAX_COLLECTIONS: usize = 10_000;
+/// Bulletins that are remembered while sightings of a request are looked at.
+const MAX_FOUND: usize = 32;
 /// Places of one object in a collection.
 const MAX_PLACES: usize = 256;
 
 /// Looks for the bulletin of the inbox in which an object came.
 pub(in crate::gateway) type Find<'a> = dyn Fn(&str) -> Result<Option<ItemView>, Fault> + 'a;
+
+/// Looks for each object once in a request: many sightings are of the same few.
+struct Found<'a> {
+    find: &'a Find<'a>,
+    /// The last so many; whole bulletins are large.
+    items: HashMap<String, Rc<ItemView>>,
+    nowhere: HashSet<String>,
+}
+
+impl<'a> Found<'a> {
+    fn new(find: &'a Find<'a>) -> Self {
+        Self {
+            find,
+            items: HashMap::new(),
+            nowhere: HashSet::new(),
+        }
+    }
+
+    fn find(&mut self, object: &str) -> Result<Option<Rc<ItemView>>, Fault> {
+        if let Some(item) = self.items.get(object) {
+            return Ok(Some(Rc::clone(item)));
+        }
+        if self.nowhere.contains(object) {
+            return Ok(None);
+        }
+        let Some(item) = (self.find)(object)? else {
+            self.nowhere.insert(object.to_owned());
+            return Ok(None);
+        };
+        let item = Rc::new(item);
+        if self.items.len() >= MAX_FOUND {
+            self.items.clear();
+        }
+        self.items.insert(object.to_owned(), Rc::clone(&item));
+        Ok(Some(item))
+    }
+}
 
 /// What becomes of the sightings of a request.
 #[derive(Default)]
@@ -45,11 +87,12 @@ pub(super) fn take(
     let mut back = Back::default();
     let mut kept = Vec::new();
     let mut rulebook = None;
+    let mut found = Found::new(find);
     for object in std::mem::take(&mut bundle.objects) {
         let fields: Map<String, Value> = serde_json::from_str(&object.json).unwrap_or_default();
         let of = fields.get("sighting_of_ref").and_then(Value::as_str);
         let item = match of.filter(|_| object.kind == "sighting") {
-            Some(of) => find(of)?.map(|item| (of, item)),
+            Some(of) => found.find(of)?.map(|item| (of, item)),
             None => None,
         };
         let Some((of, item)) = item else {
@@ -225,4 +268,28 @@ pub(in crate::gateway) fn anywhere(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn each_object_is_looked_for_once_in_a_request() {
+        let asked = Cell::new(0);
+        let find = |_: &str| {
+            asked.set(asked.get() + 1);
+            Ok(None)
+        };
+        let mut found = Found::new(&find);
+        for number in 0..10_000 {
+            let object = format!("indicator--{}", number % 3);
+            assert!(found.find(&object).unwrap().is_none());
+        }
+        assert_eq!(asked.get(), 3);
+        let failing = |_: &str| Err(Fault::new("nobody waits for the answer any more"));
+        assert!(Found::new(&failing).find("indicator--1").is_err());
+    }
 }

@@ -282,7 +282,13 @@ impl Store for MemoryStore {
         })
     }
 
-    fn add(&self, _client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError> {
+    fn add(
+        &self,
+        _client: &Client,
+        at: &Place,
+        objects: &[&RawValue],
+        _waiting: &Waiting,
+    ) -> Result<Status, AddError> {
         let now = self.clock.now();
         let id = identifier(self.entropy.as_ref()).map_err(Fault::new)?;
         let mut read = Vec::with_capacity(objects.len());

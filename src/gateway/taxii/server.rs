@@ -615,7 +615,8 @@ async fn add(taxii: Taxii, asked: Asked, body: Body) -> Result<Response, Refusal
     let body = read(body, limit).await?;
     blocking(&walking, move || {
         let objects = objects(&body)?;
-        let status = taxii.store.add(&asked.client, &place, &objects)?;
+        let store = &taxii.store;
+        let status = store.add(&asked.client, &place, &objects, &asked.waiting)?;
         Ok(json(StatusCode::ACCEPTED, &status))
     })
     .await

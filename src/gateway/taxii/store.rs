@@ -144,8 +144,15 @@ pub trait Store: Send + Sync + 'static {
         waiting: &Waiting,
     ) -> Result<Option<Box<RawValue>>, Fault>;
 
-    /// Takes objects of an envelope (5.5): what becomes of each is in the status.
-    fn add(&self, client: &Client, at: &Place, objects: &[&RawValue]) -> Result<Status, AddError>;
+    /// Takes objects of an envelope (5.5): what becomes of each is in the status. Where nobody waits any more
+    /// before anything is kept, nothing is.
+    fn add(
+        &self,
+        client: &Client,
+        at: &Place,
+        objects: &[&RawValue],
+        waiting: &Waiting,
+    ) -> Result<Status, AddError>;
 
     /// The status resource of an earlier request; `None` where this client never made it (4.3).
     fn status(&self, client: &Client, root: &str, id: &str) -> Result<Option<Value>, Fault>;
