@@ -153,19 +153,7 @@ fn observables_have_the_ids_that_others_give_them() {
 }
 
 /// Where our judgement is not the OASIS validator's, and why.
-const OTHERWISE: [(&str, &str); 6] = [
-    (
-        "observed_data_tests.py::ObservedDataTestCases::test_directory_character_set",
-        "names of character sets are IANA's registry, which we do not keep",
-    ),
-    (
-        "observed_data_tests.py::ObservedDataTestCases::test_file_character_set",
-        "names of character sets are IANA's registry, which we do not keep",
-    ),
-    (
-        "observed_data_tests.py::ObservedDataTestCases::test_software_language",
-        "codes of languages are ISO 639-2, which we do not keep",
-    ),
+const OTHERWISE: [(&str, &str); 3] = [
     (
         "multi_obj_tests.py::MultiObjTestCases::test_both_valid",
         "a bare list of objects is neither a bundle nor an object",

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::pattern;
+use super::registries::{is_character_set, is_language};
 use super::rules::{Checked, Violation, moment};
 use crate::bulletin::content::{Email, IpAddress};
 
@@ -53,7 +54,20 @@ pub(super) fn check(kind: &str, object: &Properties) -> Checked {
         }
         "software" => {
             let right = text("cpe").is_none_or(is_cpe);
-            must("cpe", right, "a name of CPE 2.3")
+            must("cpe", right, "a name of CPE 2.3")?;
+            let languages = object.get("languages").and_then(Value::as_array);
+            let mut codes = languages.into_iter().flatten().map(Value::as_str);
+            let right = codes.all(|code| code.is_some_and(is_language));
+            must("languages", right, "codes of ISO 639-2")
+        }
+        "directory" | "file" => {
+            let name = if kind == "file" {
+                "name_enc"
+            } else {
+                "path_enc"
+            };
+            let right = text(name).is_none_or(is_character_set);
+            must(name, right, "a character set of IANA's registry")
         }
         "windows-registry-key" => {
             let hives = ["hklm", "hkcc", "hkcr", "hkcu", "hku"];
