@@ -179,8 +179,59 @@ async fn what_other_tools_write_is_published_and_what_arrives_is_exported() {
         alert.path().file_stem().and_then(|id| id.to_str()),
         Some(id)
     );
+    // What is there no more stays in the feed, emptied, so that MISP empties what it has read.
+    let entry = || -> Value {
+        let manifest = fs::read_to_string(format!("{feed}/manifest.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+        manifest[uuid::Uuid::nil().to_string()].clone()
+    };
+    let before: Value =
+        serde_json::from_str(&fs::read_to_string(&gone).expect("an event")).expect("JSON");
     export("misp", &[]);
+    let text = fs::read_to_string(&gone).expect("an event");
+    let after: Value = serde_json::from_str(&text).expect("JSON");
+    let seconds = |value: &Value| -> i64 {
+        let text = value["timestamp"].as_str().expect("a time");
+        text.parse().expect("seconds")
+    };
+    assert!(seconds(&after["Event"]) > seconds(&before["Event"]));
+    assert_eq!(entry()["timestamp"], after["Event"]["timestamp"]);
+    let uuids = |event: &Value| -> Vec<String> {
+        let own = event["Event"]["Attribute"].as_array().into_iter().flatten();
+        let objects = event["Event"]["Object"].as_array().into_iter().flatten();
+        let inner = objects.flat_map(|one| one["Attribute"].as_array().into_iter().flatten());
+        let all = own.chain(inner);
+        all.map(|one| one["uuid"].to_string()).collect()
+    };
+    assert!(!uuids(&before).is_empty());
+    assert_eq!(uuids(&after), uuids(&before));
+    for attribute in after["Event"]["Attribute"].as_array().expect("attributes") {
+        assert_eq!(attribute["deleted"], true);
+        assert_eq!(attribute["value"], "deleted");
+    }
+    for word in ["A campaign", "c2.example"] {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+    // It stays as it is; where only some bulletins are asked for, it goes.
+    export("misp", &[]);
+    assert_eq!(fs::read_to_string(&gone).expect("an event"), text);
+    // Were it there again, it would be newer than what stands in its place.
+    let (alive, empty) = (
+        format!("{feed}/{named}.json"),
+        text.replace(&uuid::Uuid::nil().to_string(), named),
+    );
+    let far = empty.replace(
+        after["Event"]["timestamp"].as_str().expect("a time"),
+        "4000000000",
+    );
+    fs::write(&alive, far).expect("written");
+    export("misp", &[]);
+    let again: Value =
+        serde_json::from_str(&fs::read_to_string(&alive).expect("an event")).expect("JSON");
+    assert_eq!(again["Event"]["timestamp"], "4000000001");
+    export("misp", &[id]);
     assert!(!fs::exists(gone).expect("a directory"));
+    assert_eq!(entry(), Value::Null);
     assert!(fs::exists(others).expect("a directory"), "it is not ours");
 }
 

@@ -122,7 +122,7 @@ enum Writer<'a> {
         count: usize,
     },
     Misp {
-        out: &'a Path,
+        args: &'a ExportArgs,
         hashes: NewFile,
         manifest: NewFile,
         events: HashSet<uuid::Uuid>,
@@ -160,7 +160,7 @@ impl<'a> Writer<'a> {
                 let mut manifest = NewFile::create(&out.join("manifest.json"))?;
                 manifest.write("{")?;
                 Self::Misp {
-                    out,
+                    args,
                     hashes: NewFile::create(&out.join("hashes.csv"))?,
                     manifest,
                     events: HashSet::new(),
@@ -201,7 +201,7 @@ impl<'a> Writer<'a> {
                 }
             }
             Self::Misp {
-                out,
+                args,
                 hashes,
                 manifest,
                 events,
@@ -211,7 +211,12 @@ impl<'a> Writer<'a> {
                 else {
                     return Ok(());
                 };
-                write(&out.join(format!("{uuid}.json")), &event.event)?;
+                let path = args.out.join(format!("{uuid}.json"));
+                let event = match fs::read_to_string(&path) {
+                    Ok(before) => misp::newer_than_tombstone(event, &before),
+                    Err(_) => event,
+                };
+                write(&path, &event.event)?;
                 hashes.write(&event.hashes)?;
                 let comma = if events.is_empty() { "" } else { "," };
                 manifest.write(&format!("{comma}\"{uuid}\":{}", event.manifest))?;
@@ -255,19 +260,44 @@ impl<'a> Writer<'a> {
                 Ok(count)
             }
             Self::Misp {
-                out,
+                args,
                 hashes,
                 mut manifest,
                 events,
             } => {
-                // Last: whoever reads it meanwhile finds what it names.
                 hashes.finish()?;
+                let mut gone = Vec::new();
+                let mut comma = if events.is_empty() { "" } else { "," };
+                let now = clock().now();
+                each_file(&args.out, "json", |uuid, path| {
+                    let known = uuid.parse().is_ok_and(|uuid| events.contains(&uuid));
+                    let text = if known {
+                        None
+                    } else {
+                        fs::read_to_string(path).ok()
+                    };
+                    let Some(text) = text.filter(|text| misp::is_of(text, uuid)) else {
+                        return Ok(());
+                    };
+                    // Of a part of them it is not known what became of the others.
+                    let left = misp::tombstone(&text, now).filter(|_| args.ids.is_empty());
+                    let Some(left) = left else {
+                        gone.push(path.to_owned());
+                        return Ok(());
+                    };
+                    if left.event != text {
+                        write(path, &left.event)?;
+                    }
+                    manifest.write(&format!("{comma}\"{uuid}\":{}", left.manifest))?;
+                    comma = ",";
+                    Ok(())
+                })?;
+                // Last: whoever reads it meanwhile finds what it names.
                 manifest.write("}")?;
                 manifest.finish()?;
-                remove(out, "json", |uuid, text| {
-                    let uuid_known = uuid.parse().is_ok_and(|uuid| events.contains(&uuid));
-                    !uuid_known && misp::is_of(text, uuid)
-                })?;
+                for path in gone {
+                    fs::remove_file(&path).map_err(CliError::file(&path))?;
+                }
                 Ok(events.len())
             }
             Self::Cap {
@@ -276,10 +306,16 @@ impl<'a> Writer<'a> {
                 written,
             } => {
                 // Alerts of bulletins that were not asked for stay.
-                remove(&args.out, "xml", |id, text| {
+                each_file(&args.out, "xml", |id, path| {
                     let asked = |id: &BulletinId| args.ids.is_empty() || args.ids.contains(id);
                     let id = id.parse().ok().filter(asked);
-                    id.is_some_and(|id| !written.contains(&id)) && cap::is_of(text, sender)
+                    // What cannot be read, or is no text, is not ours.
+                    let ours =
+                        || fs::read_to_string(path).is_ok_and(|text| cap::is_of(&text, sender));
+                    if id.is_some_and(|id| !written.contains(&id)) && ours() {
+                        fs::remove_file(path).map_err(CliError::file(path))?;
+                    }
+                    Ok(())
                 })?;
                 Ok(written.len())
             }
@@ -313,11 +349,11 @@ fn label(bulletin: &Disclosed) -> Option<ConfidentialityLabel> {
     })
 }
 
-/// Removes the files `UUID.extension` of a directory that a rule names by their UUID and text.
-fn remove(
+/// The files `UUID.extension` of a directory, each with its UUID.
+fn each_file(
     directory: &Path,
     extension: &str,
-    rule: impl Fn(&str, &str) -> bool,
+    mut each: impl FnMut(&str, &Path) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     for entry in fs::read_dir(directory).map_err(CliError::file(directory))? {
         let entry = entry.map_err(CliError::file(directory))?;
@@ -329,11 +365,8 @@ fn remove(
         let ours = name
             .parse::<uuid::Uuid>()
             .is_ok_and(|uuid| uuid.to_string() == name);
-        let file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        // What cannot be read, or is no text, is not ours.
-        let text = (ours && file).then(|| fs::read_to_string(&path).ok());
-        if text.flatten().is_some_and(|text| rule(name, &text)) {
-            fs::remove_file(&path).map_err(CliError::file(&path))?;
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            each(name, &path)?;
         }
     }
     Ok(())

@@ -37,16 +37,6 @@ pub fn feed_event(bulletin: &Disclosed) -> Option<FeedEvent> {
     let whole = event_of(bulletin)?;
     let event = &whole["Event"];
     let uuid = event["uuid"].as_str().unwrap_or_default().to_owned();
-    let names = [
-        "Orgc",
-        "Tag",
-        "info",
-        "date",
-        "analysis",
-        "threat_level_id",
-        "timestamp",
-    ];
-    let entry = names.map(|name| (name.to_owned(), event[name].clone()));
     let inner = event["Object"].as_array().into_iter().flatten();
     let inner = inner.flat_map(|object| object["Attribute"].as_array().into_iter().flatten());
     let outer = event["Attribute"].as_array().into_iter().flatten();
@@ -58,11 +48,26 @@ pub fn feed_event(bulletin: &Disclosed) -> Option<FeedEvent> {
         }
     }
     Some(FeedEvent {
-        manifest: Value::Object(Map::from_iter(entry)).to_string(),
+        manifest: entry_of(event),
         event: whole.to_string(),
         hashes,
         uuid,
     })
+}
+
+/// An event's value in `manifest.json`.
+pub(super) fn entry_of(event: &Value) -> String {
+    let names = [
+        "Orgc",
+        "Tag",
+        "info",
+        "date",
+        "analysis",
+        "threat_level_id",
+        "timestamp",
+    ];
+    let entry = names.map(|name| (name.to_owned(), event[name].clone()));
+    Value::Object(Map::from_iter(entry)).to_string()
 }
 
 /// The feed of these bulletins, held whole: for a few of them.

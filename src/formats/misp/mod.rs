@@ -11,6 +11,7 @@ mod export;
 mod feed;
 mod import;
 mod sightings;
+mod tombstone;
 
 pub use super::Labels;
 pub use event::{Event, MAX_EVENT_BYTES, MispError, Organisation, read_event};
@@ -18,3 +19,4 @@ pub use export::{event_of, event_uuid};
 pub use feed::{Feed, FeedEvent, feed, feed_event, is_of};
 pub use import::{Imported, LeftOut, drafts};
 pub use sightings::sightings;
+pub use tombstone::{newer_than_tombstone, tombstone};
