@@ -5,13 +5,16 @@
 mod alliance;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use alliance::{PATIENCE, entente, partner, plan, prepared, settled, start};
-use entente::bulletin::{Content, Relation};
+use alliance::{PATIENCE, PROGRAM, entente, partner, plan, prepared, settled, start};
+use entente::bulletin::{Content, Header, Relation};
 use entente::deployment::until;
 use entente::node::{Command, ItemView, Response};
 use entente::testing::{Cluster, Scratch};
+use entente::transport::{LocalListener, Trouble, ask};
 use serde_json::{Value, json};
 
 fn event(number: u8, timestamp: u64, attributes: &[(&str, bool)]) -> Value {
@@ -29,9 +32,17 @@ fn event(number: u8, timestamp: u64, attributes: &[(&str, bool)]) -> Value {
 
 /// Publishes with the program, and says what it said.
 fn publish(cluster: &Cluster, path: &Path) -> (i32, Value) {
-    let config = cluster.layout().node_config(&partner("norland"));
+    publish_at(
+        &cluster.layout().node_config(&partner("norland")),
+        path,
+        &[],
+    )
+}
+
+fn publish_at(config: &Path, path: &Path, more: &[&str]) -> (i32, Value) {
     let (path, config) = (path.display().to_string(), config.display().to_string());
-    let (code, said) = entente(&["publish", "--misp", &path, "-c", &config, "--json"]);
+    let all = ["publish", "--misp", &path, "-c", &config, "--json"];
+    let (code, said) = entente(&[&all[..], more].concat());
     // An error stands after it.
     let mut values = serde_json::Deserializer::from_str(&said).into_iter();
     let value = values.next().and_then(Result::ok);
@@ -150,6 +161,159 @@ async fn a_newer_state_of_an_event_takes_the_place_of_what_was_published() {
         .collect();
     assert_eq!(relations, [Relation::Supersedes, Relation::Retracts]);
     assert_eq!(publish_state(103, &all_deleted), [0, 1, 0]);
+    cluster.stop().await.expect("stopped");
+}
+
+/// A socket before the node's own that answers the first notice as a store would that fails, and passes
+/// everything else on; the configuration of a node behind it.
+fn failing_once(cluster: &Cluster, scratch: &Scratch) -> PathBuf {
+    let control = cluster.layout().node_control(&partner("norland"));
+    let before = scratch.path().join("failing.sock");
+    let listener = LocalListener::bind(&before).expect("a socket");
+    let (failed, node) = (Arc::new(AtomicBool::new(false)), control.clone());
+    tokio::spawn(listener.serve(move |asked: Value| {
+        let (failed, node) = (Arc::clone(&failed), node.clone());
+        async move {
+            if asked["command"] == "notice" && !failed.swap(true, Ordering::Relaxed) {
+                let trouble = Trouble::new("store", "the disk did not answer");
+                return serde_json::to_value(Response::Error(trouble)).expect("JSON");
+            }
+            ask::<_, Value>(&node, &asked).await.expect("an answer")
+        }
+    }));
+    let config = cluster.layout().node_config(&partner("norland"));
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let line = |line: &str| {
+        let control = line.starts_with("control");
+        if control {
+            format!("control = \"{}\"\n", before.display())
+        } else {
+            format!("{line}\n")
+        }
+    };
+    let text: String = text.lines().map(line).collect();
+    assert!(text.contains("failing.sock"), "{text}");
+    let path = config.with_file_name("failing.toml");
+    fs::write(&path, text).expect("written");
+    path
+}
+
+/// The notices that a node gave about a bulletin.
+async fn notices_given(cluster: &Cluster) -> usize {
+    let asked = Command::Outbox {
+        ids: Vec::new(),
+        wait: 0,
+    };
+    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner("norland"), &asked).await else {
+        panic!("no outbox");
+    };
+    let headers = all
+        .iter()
+        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
+    headers.filter(|header| header.notice).count()
+}
+
+async fn noted(cluster: &Cluster, name: &str) -> Value {
+    let names = vec![name.to_owned()];
+    let asked = cluster
+        .ask_node(&partner("norland"), &Command::Noted { names })
+        .await;
+    let Ok(Response::Noted(notes)) = asked else {
+        panic!("{asked:?}");
+    };
+    serde_json::from_str(notes[0].as_deref().expect("a note")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_that_could_not_be_given_is_given_later_and_once() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = alliance(&scratch).await;
+    let path = scratch.path().join("event.json");
+    let state = |timestamp, attributes: &[(&str, bool)]| {
+        fs::write(&path, event(1, timestamp, attributes).to_string()).expect("written");
+    };
+    state(100, &[("a.example", false)]);
+    assert_eq!(counts(&publish(&cluster, &path).1), [1, 0, 0]);
+    hold(&cluster, &["a.example"]).await;
+    // The node cannot give the notice just now: that is said, and done by the next run.
+    state(101, &[("b.example", false)]);
+    let config = failing_once(&cluster, &scratch);
+    let (code, said) = publish_at(&config, &path, &[]);
+    assert_eq!((code, &said["owing"]), (1, &json!(1)), "{said}");
+    assert_eq!(notices_given(&cluster).await, 0);
+    let name = "misp/b2f4c1de-0a11-4d0e-9d5a-3a1c0f6f7a01";
+    let owing = noted(&cluster, name).await;
+    let (code, said) = publish_at(&config, &path, &[]);
+    assert_eq!((code, counts(&said)), (0, [0, 1, 0]), "{said}");
+    hold(&cluster, &["b.example"]).await;
+    assert_eq!(notices_given(&cluster).await, 1);
+    // It was killed after the notice, before it noted that it was given.
+    let notes = vec![(name.to_owned(), owing.to_string())];
+    let restored = cluster
+        .ask_node(&partner("norland"), &Command::Note { notes })
+        .await;
+    restored.expect("noted");
+    assert_eq!(counts(&publish(&cluster, &path).1), [0, 1, 0]);
+    assert_eq!(notices_given(&cluster).await, 1, "it is the same bulletin");
+    let after = noted(&cluster, name).await;
+    assert_eq!(after["owed"], Value::Null, "{after}");
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_refused_is_published_again_when_something_changed() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = alliance(&scratch).await;
+    let root = cluster.layout().root().to_owned();
+    let shell = |directory: &Path, args: &[&str]| {
+        let output = std::process::Command::new(PROGRAM)
+            .args(args)
+            .current_dir(directory)
+            .output();
+        let output = output.expect("the program");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    // The node signs with a key that is no longer its partner's.
+    shell(&root, &["pki", "rotate", "norland.example", "--grace", "0"]);
+    let set = "certs/norland.example/key-set.pem";
+    shell(
+        &root,
+        &["partner", "rotate", set, "-c", "broker/broker.toml"],
+    );
+    let feed = scratch.path().join("feed");
+    let first = event(1, 100, &[("a.example", false)]);
+    write_feed(&feed, std::slice::from_ref(&first));
+    let (code, said) = publish(&cluster, &feed);
+    assert_eq!((code, counts(&said)), (1, [1, 0, 0]), "{said}");
+    assert_eq!(said["bulletins"][0]["state"], "rejected", "{said}");
+
+    // Nothing changed: it is said, with the reason, and nothing goes.
+    let config = cluster.layout().node_config(&partner("norland"));
+    let file = feed.join("b2f4c1de-0a11-4d0e-9d5a-3a1c0f6f7a01.json");
+    for path in [&feed, &file] {
+        let (_, said) = publish(&cluster, path);
+        assert_eq!(counts(&said), [0, 0, 1], "{said}");
+        let reason = said["refused"][0]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("unknown_key"), "{reason}");
+    }
+    // It has the new key now: on request, it goes.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    assert_eq!(counts(&publish(&cluster, &feed).1), [0, 0, 1]);
+    let (code, said) = publish_at(&config, &feed, &["--again"]);
+    assert_eq!((code, counts(&said)), (0, [1, 0, 0]), "{said}");
+    hold(&cluster, &["a.example"]).await;
+    assert_eq!(
+        counts(&publish_at(&config, &feed, &["--again"]).1),
+        [0, 1, 0]
+    );
     cluster.stop().await.expect("stopped");
 }
 

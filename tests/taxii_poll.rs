@@ -171,3 +171,93 @@ async fn what_is_new_at_a_polled_server_is_published_once_whatever_is_killed() {
         .await
         .expect("stopped");
 }
+
+/// Objects that this partner published, in both ways, or that were made of its bulletins: at a server that has them
+/// from somewhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_of_its_own_is_not_published_again() {
+    let server = tokio::task::spawn_blocking(|| Server::of(&data(), Arc::new(SystemClock), 50));
+    let server = server.await.expect("a server");
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let config = cluster.layout().node_config(&partner("norland"));
+    let publish = |more: &[&str]| {
+        let (code, said) =
+            entente(&[&["publish", "-c", &config.display().to_string()], more].concat());
+        assert_eq!(code, 0, "{said}");
+    };
+    // One by the command, as STIX; one of typed parts, which become objects elsewhere.
+    let bundle = scratch.path().join("bundle.json");
+    let text = json!({"type": "bundle", "id": "bundle--1f2cb4d8-06cb-4a2b-8f6a-2d4a0b4a1c11",
+                      "objects": [domain(30), domain(31)]});
+    fs::write(&bundle, text.to_string()).expect("written");
+    publish(&["--stix", &bundle.display().to_string()]);
+    let typed = scratch.path().join("typed.toml");
+    let text = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \"domain\"\nvalue = \
+                \"typed.example\"\ncontext = { first_seen = \"2026-11-01T00:00:00Z\" }\n";
+    fs::write(&typed, text).expect("written");
+    publish(&[&typed.display().to_string()]);
+    let estmark = cluster
+        .layout()
+        .node_config(&partner("estmark"))
+        .display()
+        .to_string();
+    let exported = scratch.path().join("exported.json");
+    let back = until("what was published", PATIENCE, || async {
+        let (out, _) = (exported.display().to_string(), ());
+        let (code, said) = entente(&["export", "stix", "--out", &out, "-c", &estmark]);
+        assert_eq!(code, 0, "{said}");
+        let bundle = fs::read_to_string(&exported).expect("a bundle");
+        let bundle: Value = serde_json::from_str(&bundle).expect("JSON");
+        let objects = bundle["objects"].as_array().cloned().unwrap_or_default();
+        let has = |what: &str| objects.iter().any(|one| one["type"] == what);
+        (has("report") && objects.len() > 6).then_some(objects)
+    });
+    let back = back.await.expect("it arrives");
+    assert!(
+        back.iter().any(|one| one["type"] == "domain-name"),
+        "{back:?}"
+    );
+    let before = received(&cluster, "estmark").await;
+    assert_eq!(before.len(), 2);
+
+    let path = format!("/lab/collections/{COLLECTION}/objects/");
+    // As another server writes them: their texts are not the same any more.
+    let mut changed = domain(30);
+    changed["labels"] = json!(["seen-elsewhere"]);
+    let mut objects = back.clone();
+    objects.retain(|one| one["id"] != changed["id"]);
+    objects.push(changed);
+    // And one that is somebody else's, the last.
+    objects.push(domain(32));
+    let body = json!({ "objects": objects }).to_string();
+    assert_eq!(server.post(&path, body.as_bytes()).status, 202);
+    let poll = format!(
+        "\n[[poll]]\nname = \"lab\"\nurl = \"http://{}{}\"\nevery = 1\n[poll.labels]\nkinds = [\"cyber\"]\ntopics = \
+         [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n",
+        server.address,
+        path.trim_end_matches("objects/")
+    );
+    let secret = scratch.path().join("lab.secret");
+    fs::write(&secret, "basic admin:Password0\n").expect("written");
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).expect("set");
+    let poll = poll.replace(
+        "every = 1",
+        &format!("every = 1\nsecret = \"{}\"", secret.display()),
+    );
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    configure(&config, "", &poll);
+    start(&mut cluster, &["norland"]).await;
+    let mut expected: Vec<Value> = (0..12).map(domain).collect();
+    expected.extend([domain(30), domain(31), domain(32)]);
+    receives(&cluster, &expected).await;
+    cluster.stop().await.expect("stopped");
+    tokio::task::spawn_blocking(move || drop(server))
+        .await
+        .expect("stopped");
+}

@@ -54,14 +54,19 @@ impl Import {
         })
     }
 
-    pub(super) fn stix(&mut self, file: &Path) -> Result<Vec<Draft>, CliError> {
+    /// Reads a STIX bundle. What is no object of STIX 2.1 is left out.
+    pub(super) fn stix(&mut self, file: &Path) -> Result<stix::Bundle, CliError> {
         let bundle = stix::read_bundle(&read(file)?).map_err(|error| wrong(file)(&error))?;
         let refused = bundle.refused.iter();
         self.left_out
             .extend(refused.map(|one| (file.to_owned(), one.to_string())));
-        let mut drafts = stix::drafts(bundle, &self.labels);
-        self.classify(&mut drafts);
-        Ok(drafts)
+        Ok(bundle)
+    }
+
+    /// What is done with bulletins of every format in the end.
+    pub(super) fn finish(&mut self, drafts: &mut Vec<Draft>) {
+        self.leave_out_known(drafts);
+        self.classify(drafts);
     }
 
     /// Makes bulletins of a MISP event, without references to what was made of it before; and whether there
@@ -76,8 +81,7 @@ impl Import {
         self.left_out
             .extend(left_out.map(|one| (file.to_owned(), format!("{}: {}", one.what, one.reason))));
         let mut drafts = made.drafts;
-        self.leave_out_known(&mut drafts);
-        self.classify(&mut drafts);
+        self.finish(&mut drafts);
         Ok((drafts, made.is_emptied))
     }
 
@@ -146,6 +150,11 @@ impl Import {
             });
         }
         drafts.retain(|draft| !draft.parts.is_empty());
+    }
+
+    /// The labels of what is made from other formats.
+    pub(super) const fn labelling(&self) -> &Labels {
+        &self.labels
     }
 
     /// What the same event is published as depends on this, too.

@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::files::{NodeFile, unexpected};
 use super::import::Import;
 use super::misp::Misp;
+use super::publication::Publication;
 use super::report::{Report, table};
 use crate::bulletin::{BulletinId, Draft, Kind, Precedence, Region, TOPICS, Tlp, Topic};
 use crate::formats::Labels;
@@ -36,7 +37,8 @@ const PAGE: usize = 256;
 pub(super) struct PublishArgs {
     /// Bulletin files in TOML or JSON.
     files: Vec<PathBuf>,
-    /// STIX 2.1 bundles: each object becomes a part, kept byte for byte.
+    /// STIX 2.1 bundles: each object becomes a part, kept byte for byte. A newer version takes the place of
+    /// what was published of it before, what is revoked is taken back, and the same is not published again.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     stix: Vec<PathBuf>,
     /// MISP events, or directories of feeds: attributes become parts, tags labels. What was published of an
@@ -44,6 +46,9 @@ pub(super) struct PublishArgs {
     /// an event that was exported from here go back to its originator.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     misp: Vec<PathBuf>,
+    /// Publishes again what the broker refused of --stix and --misp before, though nothing changed.
+    #[arg(long)]
+    again: bool,
     /// CAP 1.2 alerts: each becomes a warning.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     cap: Vec<PathBuf>,
@@ -120,8 +125,11 @@ struct Published {
     count: usize,
     /// How many of them the broker has not answered yet.
     pending: usize,
-    /// Events that are as they were when they were published.
+    /// Events and STIX objects that are as they were when they were published.
     unchanged: usize,
+    /// Notices about what was published before that the node could not give yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    owing: usize,
     refused: Vec<RefusedView>,
 }
 
@@ -152,8 +160,10 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     for file in &args.files {
         drafts.push(read_draft(file)?);
     }
+    // Before anything is published it is known that all of them can be read.
+    let mut bundles = Vec::new();
     for file in &args.stix {
-        drafts.extend(import.stix(file)?);
+        bundles.push((file, import.stix(file)?));
     }
     for file in &args.cap {
         drafts.push(import.cap(file)?);
@@ -162,7 +172,6 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
         drafts.extend(import.list(file)?);
     }
     import.leave_out_known(&mut drafts);
-    // Before anything is published it is known that all of them can be read.
     for file in args.misp.iter().filter(|file| !file.is_dir()) {
         super::import::event(file)?;
     }
@@ -180,15 +189,20 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     ids.extend(batch.publish(&args.node).await?);
     bar.finish_and_clear();
     published.tell(&mut import, report);
+    let mut publication = Publication::new(&args.node, args.again);
+    for (file, bundle) in bundles {
+        super::stix::publish(&mut publication, &mut import, file, bundle, report).await?;
+    }
     if !args.misp.is_empty() {
-        let mut misp = Misp::new(&args.node, &mut import);
+        let mut misp = Misp::new(&mut publication, &mut import);
         for path in &args.misp {
             misp.publish(path, report).await?;
         }
-        published.unchanged = misp.unchanged;
-        ids.append(&mut misp.published);
-        published.tell(&mut import, report);
     }
+    published.unchanged = publication.unchanged;
+    published.owing = publication.owing;
+    ids.append(&mut publication.published);
+    published.tell(&mut import, report);
     published
         .settle(&args.node, &ids, args.wait, report)
         .await?;
@@ -243,7 +257,7 @@ impl Batch {
 }
 
 /// Counts what is written.
-struct Counter(usize);
+pub(super) struct Counter(pub(super) usize);
 
 impl std::io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -254,6 +268,14 @@ impl std::io::Write for Counter {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Published {
@@ -321,8 +343,8 @@ impl Published {
             };
             let unchanged = match self.unchanged {
                 0 => String::new(),
-                1 => "One event is as it was published before.\n".to_owned(),
-                some => format!("{some} events are as they were published before.\n"),
+                1 => "One event or object is as it was published before.\n".to_owned(),
+                some => format!("{some} events and objects are as they were published before.\n"),
             };
             let rest = if self.count > 0 {
                 "; the rest is published"
@@ -345,6 +367,13 @@ impl Published {
                 "rejected",
                 "the broker refused a bulletin",
             ));
+        }
+        if self.owing > 0 {
+            let message = format!(
+                "{} notices could not be given: run the command again",
+                self.owing
+            );
+            return Err(CliError::refused("owing", message));
         }
         if self.count == 0 && self.unchanged == 0 {
             return Err(CliError::refused(

@@ -1,11 +1,9 @@
 //! `entente taxii`: secrets of the clients of a node's TAXII server, and what starts that.
 
-use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::error::CliError;
 use super::files::{clock, entropy, read};
@@ -20,7 +18,7 @@ use crate::transport::{Credentials, Tls};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Reads a password, one line of standard input, and writes its hash to a file: the `secret` of a
-    /// client in node.toml.
+    /// client in node.toml. On a terminal it is asked for twice, and not shown.
     ///
     /// Example: entente taxii password siem.secret
     Password {
@@ -39,15 +37,8 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, report: &Report) -> Result<(), CliError> {
     match command {
         Command::Password { file } => {
-            let mut line = Zeroizing::new(String::new());
-            let read = std::io::stdin().lock().read_line(&mut line);
-            read.map_err(CliError::failed)?;
-            let password = line.trim_end_matches(['\n', '\r']);
-            if password.is_empty() {
-                return Err(CliError::failed(
-                    "the first line of standard input is no password",
-                ));
-            }
+            let password = super::password::read(report)?;
+            let password = password.as_str();
             let hash = PasswordHash::new(password, entropy().as_ref()).map_err(CliError::failed)?;
             write_private(file, format!("{hash}\n").as_bytes())?;
             let value = json!({ "file": file });

@@ -1,5 +1,5 @@
 //! A client of TAXII 2.1: looks at a collection of another server again and again, and publishes what is new
-//! there under configured labels.
+//! there under configured labels. What comes back of its own is passed over.
 //!
 //! How far it has come is kept with the outbox, by the server's own `date_added`; what was published of an
 //! object's version is kept, too, so that nothing is published twice, whatever the server shows again.
@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use url::Url;
 
-use super::exchange::{publish, sightings};
-use super::taxii::{AddError, timestamp};
+use super::exchange::{own, publish, sightings};
+use super::taxii::{AddError, Fault, timestamp};
 use crate::clock::Timestamp;
 use crate::node::{Applications, PollConfig};
 use crate::transport::{Trouble, http_agent};
@@ -49,6 +49,8 @@ enum PollError {
     Add(#[from] AddError),
     #[error("the node's store: {}", .0.message)]
     Store(Trouble),
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 impl From<Trouble> for PollError {
@@ -167,10 +169,21 @@ impl Poll {
     fn publish(&self, objects: &[&RawValue]) -> Result<(), PollError> {
         // Never a collection of this node's own: those are UUIDs.
         let collection = format!("poll:{}", self.config.name);
+        let (objects, passed) = own::pass_over(&self.node, &collection, objects)?;
+        if passed > 0 {
+            tracing::debug!(
+                poll = self.config.name,
+                passed,
+                "own objects are passed over"
+            );
+        }
+        if objects.is_empty() {
+            return Ok(());
+        }
         let labels = &self.config.labels;
         let by = publish::By::Poll(&collection);
         let find = |id: &str| sightings::anywhere(&self.node, id);
-        let status = publish::add(&self.node, by, &collection, labels, objects, &find)?;
+        let status = publish::add(&self.node, by, &collection, labels, &objects, &find)?;
         let mut told = self.told()?;
         let before = told.len();
         for one in &status.failures {

@@ -117,6 +117,12 @@ impl Applications {
         Ok(self.shared.store.row(key)?)
     }
 
+    /// What a command noted under a name.
+    pub fn noted(&self, name: &str) -> Result<Option<String>, Trouble> {
+        let row = self.shared.store.row(&local::note_key(name))?;
+        Ok(row.and_then(|row| String::from_utf8(row.into()).ok()))
+    }
+
     /// Up to `limit` rows whose keys begin with `prefix` and stand after `after`, by their keys.
     pub fn rows(
         &self,

@@ -478,7 +478,7 @@ fn advance(shared: &Shared, name: &str, to: u64) -> Result<Response, Trouble> {
 }
 
 /// Where a note is kept, beside the rows of doors.
-fn note_key(name: &str) -> Vec<u8> {
+pub(super) fn note_key(name: &str) -> Vec<u8> {
     format!("note/{name}").into_bytes()
 }
 

@@ -12,6 +12,7 @@ pub mod export;
 mod indicator;
 mod json;
 mod marking;
+mod registries;
 mod rules;
 mod tables;
 mod values;
@@ -24,4 +25,4 @@ pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, r
 pub use drafts::drafts;
 pub use indicator::{TypedIndicator, typed_indicator};
 pub use marking::is_standard as is_standard_marking;
-pub use versions::{ObjectVersion, Published, Renewal, renew};
+pub use versions::{ObjectVersion, Published, Renewal, carried, renew};

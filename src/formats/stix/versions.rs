@@ -8,10 +8,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::bundle::{Bundle, Object, RefusedObject};
 use super::drafts::drafts;
-use crate::bulletin::{BulletinId, Draft};
+use crate::bulletin::{BulletinId, Content, Draft};
 use crate::clock::Timestamp;
 use crate::formats::Labels;
 
@@ -58,10 +59,33 @@ impl ObjectVersion {
         self.modified.is_some() && self.modified == other.modified && self != other
     }
 
+    /// SHA-256 of its exact text.
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Whether its creator revoked it.
+    pub const fn is_revoked(&self) -> bool {
+        self.revoked
+    }
+
     /// Whether it was modified later.
     pub fn is_newer(&self, other: &Self) -> bool {
         self.modified > other.modified
     }
+}
+
+/// The objects of a bulletin, by id and version.
+pub fn carried(draft: &Draft) -> Vec<(String, ObjectVersion)> {
+    let objects = draft.parts.iter().filter_map(|part| {
+        let Content::Stix(stix) = &part.content else {
+            return None;
+        };
+        let object: Map<String, Value> = serde_json::from_str(&stix.json).ok()?;
+        let id = object.get("id")?.as_str()?.to_owned();
+        Some((id, ObjectVersion::of(&stix.json)))
+    });
+    objects.collect()
 }
 
 impl Published {
@@ -190,7 +214,7 @@ fn drafts_of(
     for draft in &mut drafts {
         let mut earlier = BTreeSet::new();
         for part in &draft.parts {
-            let crate::bulletin::Content::Stix(stix) = &part.content else {
+            let Content::Stix(stix) = &part.content else {
                 continue;
             };
             if let Some(id) = ids.get(&stix.json) {

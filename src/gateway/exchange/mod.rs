@@ -11,6 +11,7 @@
 mod earlier;
 mod index;
 mod objects;
+pub(super) mod own;
 pub(super) mod publish;
 mod rights;
 mod rows;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use self::own::{note_of_bulletin, note_of_object};
 use self::shelf::Shelf;
 use super::taxii::{Access, Client, InvalidAccess, Secret, Taxii, serve};
 use crate::node::{Applications, TaxiiConfig};

@@ -13,9 +13,11 @@ use super::earlier;
 use super::objects::bundle;
 use super::rows::{self, Became, Carried, Owed, Request, Requested};
 use super::sightings::{self, Find};
-use crate::bulletin::{BulletinId, Content, Draft, Relation};
+use crate::bulletin::{BulletinId, Draft, Relation};
 use crate::clock::{Timestamp, random};
-use crate::formats::stix::{Bundle, Labels, Object, ObjectVersion, read_bundle, renew};
+use crate::formats::stix::{
+    self, Bundle, Labels, Object, ObjectVersion, RefusedObject, read_bundle, renew,
+};
 use crate::gateway::taxii::{
     AddError, Fault, Status, StatusDetails, Version, identifier, timestamp,
 };
@@ -214,16 +216,8 @@ impl Asked {
 
 /// What a bulletin carries.
 fn carried(draft: &Draft) -> Carried {
-    let objects = draft.parts.iter().filter_map(|part| {
-        let Content::Stix(stix) = &part.content else {
-            return None;
-        };
-        let object: Map<String, Value> = serde_json::from_str(&stix.json).ok()?;
-        let id = object.get("id")?.as_str()?.to_owned();
-        Some((id, ObjectVersion::of(&stix.json)))
-    });
     Carried {
-        objects: objects.collect(),
+        objects: stix::carried(draft),
         replaces: [draft.supersedes.as_slice(), &draft.retracts].concat(),
         refused: false,
     }
@@ -328,12 +322,8 @@ fn told(node: &Applications, id: &str, request: &Request) -> Result<Status, Faul
 }
 
 /// What could not be read as an object of STIX 2.1, each with the reason.
-fn refused(
-    refused: &[crate::formats::stix::RefusedObject],
-    objects: &[&RawValue],
-    now: Timestamp,
-) -> Vec<Requested> {
-    let told = |one: &crate::formats::stix::RefusedObject| {
+fn refused(refused: &[RefusedObject], objects: &[&RawValue], now: Timestamp) -> Vec<Requested> {
+    let told = |one: &RefusedObject| {
         let text = objects.get(one.index).map(|raw| raw.get());
         Requested {
             id: one

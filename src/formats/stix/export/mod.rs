@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 pub use ids::observable_id;
+pub use report::identity_id;
 
 use super::bundle::Object;
 use super::marking::standard_tlp;
@@ -68,7 +69,7 @@ pub fn object_ids(bulletin: &Disclosed) -> HashMap<String, String> {
 /// the places that it is about, its markings.
 pub fn shared_ids(bulletin: &Disclosed) -> BTreeSet<String> {
     let mut shared = BTreeSet::new();
-    shared.extend(bulletin.originator.as_deref().map(report::identity_id));
+    shared.extend(bulletin.originator.as_deref().map(identity_id));
     shared.extend(
         bulletin
             .regions
@@ -156,7 +157,7 @@ impl<'a> Export<'a> {
         };
         object.insert("modified".into(), modified.into());
         if let Some(name) = &self.bulletin.originator {
-            object.insert("created_by_ref".into(), report::identity_id(name).into());
+            object.insert("created_by_ref".into(), identity_id(name).into());
         }
         object
     }

@@ -9,7 +9,7 @@ use crate::formats::Disclosed;
 use crate::formats::stix::bundle::Object;
 
 /// The id of the identity of whoever bears this name: the same in every bulletin.
-pub(super) fn identity_id(name: &str) -> String {
+pub fn identity_id(name: &str) -> String {
     ids::own_id("identity", &["originator", name])
 }
 
