@@ -114,6 +114,114 @@ fn systemd_takes_the_units_and_finds_them_closed() {
     }
 }
 
+/// The instructions of a container file, continued lines joined: each with what follows it.
+fn instructions(text: &str) -> Vec<(String, String)> {
+    let text = text.replace("\\\n", " ");
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, rest) = line.split_once(' ').expect("an instruction");
+            (name.to_owned(), rest.trim().to_owned())
+        })
+        .collect()
+}
+
+/// No image is built here: nothing may be missing for it, and what it runs has to be what the program takes.
+#[test]
+fn the_container_file_fits_the_project_and_the_program() {
+    let text = fs::read_to_string(example("Containerfile")).expect("a container file");
+    let all = instructions(&text);
+    let of = |name: &str| -> Vec<&str> {
+        let found = all.iter().filter(|(one, _)| one == name);
+        found.map(|(_, rest)| rest.as_str()).collect()
+    };
+    let known = [
+        "FROM",
+        "WORKDIR",
+        "COPY",
+        "RUN",
+        "VOLUME",
+        "EXPOSE",
+        "ENTRYPOINT",
+        "CMD",
+    ];
+    assert!(
+        all.iter().all(|(name, _)| known.contains(&name.as_str())),
+        "{all:?}"
+    );
+    assert_eq!(all[0].0, "FROM");
+
+    // Built with the compiler that the project asks for, and what the lock names.
+    let manifest = include_str!("../Cargo.toml");
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "));
+    let version = version.expect("a version").trim_matches('"');
+    let [build, image] = of("FROM")[..] else {
+        panic!("two stages: {all:?}");
+    };
+    assert!(
+        build.contains(&format!("rust:{version}")) && build.ends_with("AS build"),
+        "{build}"
+    );
+    assert!(image.ends_with(":nonroot"), "no root: {image}");
+    let run = of("RUN").concat();
+    for word in ["cargo build", "--release", "--locked", "--bin entente"] {
+        assert!(run.contains(word), "{word}: {run}");
+    }
+    // What is copied out of the first stage was made in it.
+    for copied in of("COPY")
+        .iter()
+        .filter(|copied| copied.contains("--from="))
+    {
+        let words: Vec<&str> = copied
+            .split(' ')
+            .filter(|word| !word.starts_with("--"))
+            .collect();
+        let [from, _] = words[..] else {
+            panic!("from and to: {copied}");
+        };
+        assert!(copied.contains("--from=build"), "{copied}");
+        let made = from == "/src/target/release/entente" || run.contains(&format!("mkdir {from}"));
+        assert!(made, "{copied}");
+    }
+    assert!(of("COPY").contains(&". ."));
+    let words = |name: &str| -> Vec<String> {
+        let all = of(name);
+        serde_json::from_str(all[0]).expect("a list in JSON")
+    };
+    assert_eq!(words("ENTRYPOINT"), ["/usr/local/bin/entente"]);
+    // The program takes it: it misses the configuration, and nothing else.
+    let output = Command::new(PROGRAM)
+        .args(words("CMD"))
+        .output()
+        .expect("it ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("/etc/entente/broker.toml"), "{said}");
+    let broker = entente::broker::Config::load(&example("broker.toml")).expect("a configuration");
+    let port = broker.listen.port();
+    assert_eq!(of("EXPOSE"), [format!("{port}/udp")]);
+
+    // What the build needs is let in; what is built here, and what is secret, is not.
+    let ignored = fs::read_to_string(example("Containerfile.containerignore")).expect("a list");
+    let ignored: Vec<&str> = ignored
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    for kept in ["src", "proto", "build.rs", "Cargo.toml", "Cargo.lock"] {
+        assert!(!ignored.contains(&kept), "{kept}");
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(kept).exists());
+    }
+    assert!(
+        ignored
+            .iter()
+            .any(|line| line.trim_matches('/') == "target"),
+        "{ignored:?}"
+    );
+}
+
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("deploy")
