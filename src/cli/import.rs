@@ -54,9 +54,9 @@ impl Import {
         })
     }
 
-    /// Reads a STIX bundle. What is no object of STIX 2.1 is left out.
+    /// Reads a STIX bundle. What is no object of STIX 2.1, and cannot be upgraded to one, is left out.
     pub(super) fn stix(&mut self, file: &Path) -> Result<stix::Bundle, CliError> {
-        let bundle = stix::read_bundle(&read(file)?).map_err(|error| wrong(file)(&error))?;
+        let bundle = stix::read_any_bundle(&read(file)?).map_err(|error| wrong(file)(&error))?;
         let refused = bundle.refused.iter();
         self.left_out
             .extend(refused.map(|one| (file.to_owned(), one.to_string())));

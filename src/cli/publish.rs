@@ -37,7 +37,7 @@ const PAGE: usize = 256;
 pub(super) struct PublishArgs {
     /// Bulletin files in TOML or JSON.
     files: Vec<PathBuf>,
-    /// STIX 2.1 bundles: each object becomes a part, kept byte for byte. A newer version takes the place of
+    /// STIX 2.1 bundles: each object becomes a part, kept byte for byte; STIX 2.0 is upgraded. A newer version takes the place of
     /// what was published of it before, what is revoked is taken back, and the same is not published again.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     stix: Vec<PathBuf>,
@@ -163,7 +163,14 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     // Before anything is published it is known that all of them can be read.
     let mut bundles = Vec::new();
     for file in &args.stix {
-        bundles.push((file, import.stix(file)?));
+        let bundle = import.stix(file)?;
+        if bundle.upgraded > 0 {
+            let (name, count) = (file.display(), bundle.upgraded);
+            report.note(&format!(
+                "{name}: {count} objects of STIX 2.0 are upgraded to 2.1"
+            ));
+        }
+        bundles.push((file, bundle));
     }
     for file in &args.cap {
         drafts.push(import.cap(file)?);

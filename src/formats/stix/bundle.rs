@@ -11,6 +11,7 @@ use super::class::class_of;
 use super::json::Strict;
 use super::marking::Markings;
 use super::rules::{self, Violation};
+use super::upgrade::{is_older, upgraded};
 use crate::bulletin::{MAX_PART_BYTES, PartClass, Tlp};
 
 /// The largest bundle that is read.
@@ -27,6 +28,8 @@ pub struct Bundle {
     pub objects: Vec<Object>,
     /// Those that are not, with the reason.
     pub refused: Vec<RefusedObject>,
+    /// How many of the valid ones are upgraded from STIX 2.0.
+    pub upgraded: usize,
 }
 
 /// A valid object.
@@ -36,7 +39,7 @@ pub struct Object {
     pub id: String,
     /// Its type.
     pub kind: String,
-    /// The exact text.
+    /// The exact text; of what was upgraded, that of the upgraded object.
     pub json: String,
     /// Under which agreements withhold it.
     pub class: PartClass,
@@ -100,8 +103,18 @@ struct RawBundle<'a> {
     objects: Vec<&'a RawValue>,
 }
 
-/// Reads a bundle, or a single object. An object that breaks a rule is refused by itself.
+/// Reads a bundle of STIX 2.1, or a single object. An object that breaks a rule is refused by itself, one of STIX 2.0
+/// by that name.
 pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
+    read(bytes, false)
+}
+
+/// As [`read_bundle`]; objects of STIX 2.0 are upgraded where the rules have it.
+pub fn read_any_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
+    read(bytes, true)
+}
+
+fn read(bytes: &[u8], upgrade: bool) -> Result<Bundle, BundleError> {
     if bytes.len() > MAX_BUNDLE_BYTES {
         return Err(BundleError::TooLarge { bytes: bytes.len() });
     }
@@ -136,6 +149,7 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
         id,
         objects: Vec::new(),
         refused: Vec::new(),
+        upgraded: 0,
     };
     for (index, (raw, parsed)) in objects.iter().zip(parsed).enumerate() {
         let named = parsed
@@ -143,7 +157,18 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
             .ok()
             .and_then(|value| value.get("id")?.as_str());
         let named = named.map(|id| id.chars().take(200).collect());
-        match parsed.and_then(|value| object(raw, &value, &markings)) {
+        let read = match parsed {
+            Ok(Value::Object(map)) if upgrade && is_older(&map) => upgraded(map).and_then(|map| {
+                let value = Value::Object(map);
+                let text = value.to_string();
+                check_size(&text)?;
+                let one = object(&text, &value, &markings)?;
+                bundle.upgraded += 1;
+                Ok(one)
+            }),
+            parsed => parsed.and_then(|value| object(raw.get(), &value, &markings)),
+        };
+        match read {
             Ok(object) => bundle.objects.push(object),
             Err(Violation { property, reason }) => {
                 bundle.refused.push(RefusedObject {
@@ -158,22 +183,24 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Bundle, BundleError> {
     Ok(bundle)
 }
 
-fn parse(raw: &RawValue) -> Result<Value, Violation> {
+fn check_size(text: &str) -> Result<(), Violation> {
     let limit = MAX_PART_BYTES - MARGIN;
-    if raw.get().len() > limit {
-        let reason = format!(
-            "it has {} bytes; at most {limit} fit in a part",
-            raw.get().len()
-        );
+    if text.len() > limit {
+        let reason = format!("it has {} bytes; at most {limit} fit in a part", text.len());
         return Err(Violation::of("", reason));
     }
+    Ok(())
+}
+
+fn parse(raw: &RawValue) -> Result<Value, Violation> {
+    check_size(raw.get())?;
     let strict: Result<Strict, _> = serde_json::from_str(raw.get());
     strict
         .map(|strict| strict.0)
         .map_err(|error| Violation::of("", error.to_string()))
 }
 
-fn object(raw: &RawValue, value: &Value, markings: &Markings) -> Result<Object, Violation> {
+fn object(text: &str, value: &Value, markings: &Markings) -> Result<Object, Violation> {
     let map = value
         .as_object()
         .ok_or_else(|| Violation::of("", "it is no JSON object"))?;
@@ -183,6 +210,6 @@ fn object(raw: &RawValue, value: &Value, markings: &Markings) -> Result<Object, 
         tlp: markings.tlp_of(map),
         id: id.to_owned(),
         kind: kind.to_owned(),
-        json: raw.get().to_owned(),
+        json: text.to_owned(),
     })
 }

@@ -15,13 +15,16 @@ mod marking;
 mod registries;
 mod rules;
 mod tables;
+mod upgrade;
 mod values;
 mod versions;
 
 pub mod pattern;
 
 pub use super::Labels;
-pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_bundle};
+pub use bundle::{
+    Bundle, BundleError, MAX_BUNDLE_BYTES, Object, RefusedObject, read_any_bundle, read_bundle,
+};
 pub use drafts::drafts;
 pub use indicator::{TypedIndicator, typed_indicator};
 pub use marking::is_standard as is_standard_marking;

@@ -86,7 +86,7 @@ fn check_version(object: &Properties, category: Category) -> Checked {
         None if category == Category::Observable => Ok(()),
         Some(Some("2.0")) | None => Err(Violation::of(
             "spec_version",
-            "this is STIX 2.0; upgrade it to 2.1 first, for instance with the STIX elevator",
+            "this is STIX 2.0, and not upgraded here: see docs/stix.md",
         )),
         Some(_) => Err(Violation::of("spec_version", "it must be \"2.1\"")),
     }
