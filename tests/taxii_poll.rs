@@ -206,7 +206,7 @@ async fn what_comes_back_of_its_own_is_not_published_again() {
         .to_string();
     let exported = scratch.path().join("exported.json");
     let back = until("what was published", PATIENCE, || async {
-        let (out, _) = (exported.display().to_string(), ());
+        let out = exported.display().to_string();
         let (code, said) = entente(&["export", "stix", "--out", &out, "-c", &estmark]);
         assert_eq!(code, 0, "{said}");
         let bundle = fs::read_to_string(&exported).expect("a bundle");

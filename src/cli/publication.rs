@@ -17,7 +17,7 @@ use super::report::Report;
 use crate::bulletin::{BulletinId, Draft, Relation};
 use crate::clock::random;
 use crate::formats::stix::ObjectVersion;
-use crate::node::{Command, NoticeDraft, Response};
+use crate::node::{Command, NEVER_GIVEN, NoticeDraft, Response};
 use crate::proof::Digest;
 use crate::store::{OutboxState, OutboxStatus};
 
@@ -25,8 +25,6 @@ use crate::store::{OutboxState, OutboxStatus};
 const PAGE: usize = 256;
 /// Bulletins that one can name; nodes act on notices, of which there is one for each.
 pub(super) const MAX_REFERENCES: usize = 64;
-/// Codes of what will be no other tomorrow.
-const FOR_GOOD: [&str; 4] = ["invalid", "unknown_bulletin", "damaged", "bad_request"];
 
 /// What was made of something.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -356,7 +354,7 @@ impl<'a> Publication<'a> {
                     continue;
                 };
                 report.note(&format!("{about}: no notice could be given: {error}"));
-                if !FOR_GOOD.contains(&error.code()) {
+                if !NEVER_GIVEN.contains(&error.code()) {
                     left.push(owed);
                 }
             }

@@ -187,12 +187,13 @@ impl<'a> Bridge<'a> {
         new.sort_by_key(|one| std::cmp::Reverse(one.precedence));
         for one in new {
             self.carry(into, one.bulletin).await?;
-            self.see_to_notices(into).await?;
+            self.see_to_notices(into, None).await?;
         }
         if up_to > 0 {
             // What was carried just now may have its notice among what was read before it was.
-            self.noticed = 0;
-            self.see_to_notices(into).await?;
+            let ahead = std::mem::take(&mut self.noticed);
+            self.see_to_notices(into, Some(up_to)).await?;
+            self.noticed = ahead.max(self.noticed);
             self.first(CarryAct::Advance { into, to: up_to }).await?;
         }
         Ok(())
@@ -214,9 +215,9 @@ impl<'a> Bridge<'a> {
 
     /// Sees to what came meanwhile and has to stop something: it waits for nothing that is carried. Says whether
     /// anything came.
-    async fn see_to_notices(&mut self, into: Digest) -> Result<bool, BridgeError> {
+    async fn see_to_notices(&mut self, into: Digest, to: Option<u64>) -> Result<bool, BridgeError> {
         let after = self.noticed;
-        let asked = CarryAct::Notices { into, after };
+        let asked = CarryAct::Notices { into, after, to };
         let CarryAnswer::Next {
             items,
             up_to,
@@ -443,7 +444,7 @@ impl<'a> Bridge<'a> {
             if fate != Fate::Pending {
                 return Ok(Some(fate));
             }
-            let came = self.see_to_notices(into).await?;
+            let came = self.see_to_notices(into, None).await?;
             let look = looked.elapsed() >= every.min(LOOK);
             if look {
                 self.stop_meanwhile(into, true).await?;

@@ -42,7 +42,7 @@ pub use federation::OriginView;
 pub use hook::{DeadLetter, ExecConfig, LetterAct, WebhookConfig};
 pub use inbox::{InboxItem, Verdict};
 pub use local::{Command, FollowedView, Response};
-pub use notices::NoticeDraft;
+pub use notices::{NEVER_GIVEN, NoticeDraft};
 pub use onward::{AskingView, HoldView, PassOnDraft};
 pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
 

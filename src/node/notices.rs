@@ -29,6 +29,8 @@ const PAGE: usize = 64;
 const MAX_NAMED: usize = 64;
 /// The code of what was taken back before the broker answered for it.
 pub(super) const TAKEN_BACK: &str = "taken_back";
+/// Codes with which a notice is refused that can never be given; with any other it may be given later.
+pub const NEVER_GIVEN: [&str; 4] = ["invalid", "unknown_bulletin", "damaged", "bad_request"];
 /// A notice is valid for at least so long.
 const VALIDITY: Duration = Duration::from_hours(720);
 

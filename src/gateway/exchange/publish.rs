@@ -21,7 +21,7 @@ use crate::formats::stix::{
 use crate::gateway::taxii::{
     AddError, Fault, Status, StatusDetails, Version, identifier, timestamp,
 };
-use crate::node::{Applications, LabelsConfig, NoticeDraft, Outcome};
+use crate::node::{Applications, LabelsConfig, NEVER_GIVEN, NoticeDraft, Outcome};
 
 /// How long a settled status is kept; TAXII asks for 24 hours (section 4.3).
 const KEPT: Duration = Duration::from_hours(7 * 24);
@@ -91,7 +91,7 @@ pub(in crate::gateway) fn add(
             newer: notice.about,
             notice,
         };
-        put.push((rows::notice(now, &owed.notice.about), json(&owed)?));
+        put.push(to_give(node, now, owed)?);
     }
     for (id, draft, carried) in &drafts {
         for (object, version) in &carried.objects {
@@ -100,7 +100,7 @@ pub(in crate::gateway) fn add(
         }
         put.push((rows::carried(collection, id), json(carried)?));
         for owed in owed(*id, draft, &before.replaced) {
-            put.push((rows::notice(now, &owed.notice.about), json(&owed)?));
+            put.push(to_give(node, now, owed)?);
         }
     }
     let mut request = Request {
@@ -247,7 +247,18 @@ fn owed(newer: BulletinId, draft: &Draft, replaced: &BTreeSet<BulletinId>) -> Ve
     all.map(notice).collect()
 }
 
-/// Gives the notices that are owed, also those that a crash left. Twice says nothing else than once.
+/// The row of a notice that has to be given. It has its id from here on: given twice it is the same bulletin.
+fn to_give(
+    node: &Applications,
+    now: Timestamp,
+    mut owed: Owed,
+) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+    let drawn = random(node.entropy().as_ref()).map_err(Fault::new)?;
+    owed.notice.id = Some(BulletinId::from_random(drawn));
+    Ok((rows::notice(now, &owed.notice.about), json(&owed)?))
+}
+
+/// Gives the notices that are owed, also those that a crash left, or that could not be given before.
 fn give_notices(node: &Applications) -> Result<(), Fault> {
     for (key, row) in node.rows(rows::NOTICES, &[], REMOVED)? {
         let owed: Owed = serde_json::from_slice(&row).map_err(Fault::new)?;
@@ -257,6 +268,9 @@ fn give_notices(node: &Applications) -> Result<(), Fault> {
             if let Err(trouble) = node.give(owed.notice) {
                 let reason = trouble.message;
                 tracing::warn!(bulletin = %about, reason, "no notice could be given");
+                if !NEVER_GIVEN.contains(&trouble.code.as_str()) {
+                    continue;
+                }
             }
         }
         node.keep(&[], &[key])?;

@@ -86,12 +86,18 @@ pub(super) async fn next(
     }
 }
 
-/// The notices about what was carried that came after a number, as far as there are any now.
-pub(super) fn notices(shared: &Shared, into: &Digest, after: u64) -> Result<CarryAnswer, Trouble> {
+/// The notices about what was carried that came after a number, up to another or as far as there are any now.
+pub(super) fn notices(
+    shared: &Shared,
+    into: &Digest,
+    after: u64,
+    to: Option<u64>,
+) -> Result<CarryAnswer, Trouble> {
     let mut up_to = shared.store.consumer(&reader(into))?.max(after);
     let known = evidence::trusted(shared).size;
     let mut items = Vec::new();
     while items.len() < PAGE
+        && to.is_none_or(|to| up_to < to)
         && let (page, Some(last)) = arrivals(shared, into, up_to)?
     {
         items.extend(page.into_iter().filter(|one| one.notice.is_some()));

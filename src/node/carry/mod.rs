@@ -45,8 +45,10 @@ pub enum CarryAct {
     Notices {
         /// The ledger that their bulletins were carried into.
         into: Digest,
-        /// The number; nothing is looked at twice that was advanced past.
+        /// The number; nothing is looked at again that was advanced past.
         after: u64,
+        /// None beyond this number.
+        to: Option<u64>,
     },
     /// Everything up to a number was seen to.
     Advance {
@@ -247,8 +249,8 @@ pub(super) async fn act(shared: Arc<Shared>, act: CarryAct) -> Result<Response, 
             }
         }
         CarryAct::Next { into, wait, known } => leave::next(shared, into, wait, known).await?,
-        CarryAct::Notices { into, after } => {
-            blocking(move || leave::notices(&shared, &into, after)).await?
+        CarryAct::Notices { into, after, to } => {
+            blocking(move || leave::notices(&shared, &into, after, to)).await?
         }
         CarryAct::Advance { into, to } => {
             blocking(move || Ok(shared.store.advance(&leave::reader(&into), to)?)).await?;
