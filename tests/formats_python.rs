@@ -165,12 +165,31 @@ fn write(directory: &Path) {
         let path = bundles.join(format!("{number:03}.json"));
         fs::write(path, bundle(&objects)).expect("a bundle");
     }
+    // STIX 2.0 that was upgraded.
+    for (number, (_, bytes)) in files("stix2/unit42-playbooks").iter().take(3).enumerate() {
+        let Ok(mut read) = stix::read_any_bundle(bytes) else {
+            continue;
+        };
+        read.objects.truncate(400);
+        let path = bundles.join(format!("upgraded-{number}.json"));
+        fs::write(path, bundle(&read.objects)).expect("a bundle");
+    }
     let around = around_stix();
     if !around.is_empty() {
         fs::write(bundles.join("around.json"), bundle(&around)).expect("a bundle");
     }
     let feed = misp::feed(&all);
-    fs::write(feeds.join("manifest.json"), feed.manifest).expect("a manifest");
+    let mut manifest: Value = serde_json::from_str(&feed.manifest).expect("JSON");
+    // And what stands in the place of an event that is there no more.
+    let everything = Draft::from_toml(EVERYTHING).expect("a draft");
+    let event = misp::feed_event(&disclosed(everything, 254)).expect("an event");
+    let now = "2026-11-26T00:00:00Z".parse().expect("a time");
+    let empty = misp::tombstone(&event.event, now).expect("an event");
+    assert_eq!(empty.uuid, event.uuid);
+    manifest[&empty.uuid] = serde_json::from_str(&empty.manifest).expect("JSON");
+    let path = feeds.join(format!("{}.json", empty.uuid));
+    fs::write(path, empty.event).expect("an event");
+    fs::write(feeds.join("manifest.json"), manifest.to_string()).expect("a manifest");
     fs::write(feeds.join("hashes.csv"), feed.hashes).expect("hashes");
     for (uuid, event) in feed.events {
         fs::write(feeds.join(format!("{uuid}.json")), event).expect("an event");
@@ -197,6 +216,7 @@ fn independent_tools_take_what_is_exported() {
         "{} objects, {} bundles converted to MISP, {} events of the feed",
         told["objects"], told["converted"], told["events"]
     );
+    assert_eq!(told["emptied"], 1, "an event without contents");
     for tool in ["validator", "stix2", "misp_stix", "pymisp"] {
         assert_eq!(told[tool], json!({}), "{tool} finds fault");
     }

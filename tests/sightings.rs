@@ -501,7 +501,7 @@ async fn sightings_in_an_event_that_was_received_go_back_and_the_event_does_not(
     let (code, said) = entente(&publish);
     assert_eq!(code, 0, "{said}");
     assert!(
-        said.contains("One event is as it was published before"),
+        said.contains("One event or object is as it was published before"),
         "{said}"
     );
     assert_eq!(inbox(&cluster, "norland").await.len(), 1);
