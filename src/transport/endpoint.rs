@@ -136,6 +136,8 @@ fn open(
 ) -> Result<(Endpoint, BufferReport), EndpointError> {
     let failed = |error| EndpointError { address, error };
     let (socket, report) = bind(address).map_err(failed)?;
+    // Of Ethernet: with 8,952 for jumbo frames a bulletin costs 3 % more on loopback, and a handshake half as much again,
+    // because quinn's buffer grows with it.
     config
         .max_udp_payload_size(1472)
         .map_err(|error| failed(io::Error::other(error)))?;
