@@ -16,6 +16,8 @@ use crate::proof::{Checkpoint, Digest, NoteKey};
 
 /// Records read at once.
 const READ: usize = 256;
+/// And about so many bytes of them.
+const READ_BYTES: usize = 8 * 1024 * 1024;
 /// Pages read ahead.
 const PAGES: usize = 8;
 
@@ -301,7 +303,7 @@ fn read_page(
     mentioning: &mut bool,
 ) -> (Vec<Decoded>, Option<Finding>) {
     let mut page = Vec::with_capacity(READ);
-    let stored = match engine.stored(from, READ) {
+    let stored = match engine.stored(from, READ, READ_BYTES) {
         Ok(stored) => stored,
         Err(error) => return (page, Some(missing(from, error))),
     };

@@ -78,7 +78,7 @@ pub(super) struct Inner {
     pub(super) engine: Arc<LogEngine>,
     pub(super) shelf: Shelf,
     /// Turns to read old bulletins, of those that are not urgent.
-    pub(super) reading: Semaphore,
+    pub(super) reading: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     /// What goes along with whatever is written next.
     along: Mutex<VecDeque<Job>>,
@@ -140,9 +140,9 @@ impl Log {
             state: RwLock::new(state),
             engine: Arc::new(engine),
             shelf: shelf(config.body_cache),
-            reading: Semaphore::new(
+            reading: Arc::new(Semaphore::new(
                 (thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
-            ),
+            )),
             jobs,
             along: Mutex::default(),
             governance: watch::Sender::new(0),

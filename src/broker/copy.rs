@@ -41,7 +41,7 @@ pub fn copy(
     let (mut records, mut bytes) = (0, 0);
     let mut next = target.size();
     while next < size {
-        for one in source.stored(next, READ)? {
+        for one in source.stored(next, READ, MAX_GROUP_BYTES)? {
             let body = one.bodies.as_ref().map_or(0, bytes::Bytes::len);
             let full = group.len() >= MAX_GROUP_RECORDS
                 || records + one.record.len() > most

@@ -174,7 +174,12 @@ impl Engine for LogEngine {
         self.engine().bodies(position)
     }
 
-    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
-        self.engine().stored(from, limit)
+    fn stored(
+        &self,
+        from: u64,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<StoredRecord>, EngineError> {
+        self.engine().stored(from, limit, bytes)
     }
 }

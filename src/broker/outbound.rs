@@ -62,16 +62,33 @@ pub(super) async fn run(
         precedence,
         sender: lane,
     };
+    let is_urgent = precedence >= Precedence::Immediate;
+    let mut behind = 0;
     // What there is to do is found in the fold and the window; waiting is only for what changes them.
     loop {
-        while let Some((batch, waiting)) = lane.batch().await? {
+        loop {
+            let turn = pacing.pace.turn(if is_urgent { 0 } else { behind }).await;
+            let Some((batch, waiting)) = lane.batch().await? else {
+                break;
+            };
+            behind = waiting;
+            if is_urgent {
+                pacing.pace.is_urgent();
+            }
             let mut written = std::pin::pin!(stream.write_chunk(batch));
             let taken = tokio::time::timeout(TAKES, &mut written).await;
             // One that does not take what there is holds up nobody.
             pace.has(if taken.is_ok() { waiting } else { 0 });
-            let written = match taken {
-                Ok(written) => written,
-                Err(_) => written.await,
+            let written = match (taken, turn) {
+                (Ok(written), Some(turn)) => {
+                    turn.end().await;
+                    written
+                }
+                (Ok(written), None) => written,
+                (Err(_), turn) => {
+                    drop(turn);
+                    written.await
+                }
             };
             written.map_err(std::io::Error::from)?;
         }

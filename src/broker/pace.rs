@@ -3,11 +3,18 @@
 //!
 //! A lane that is close behind, because its recipient reads and the broker is busy, lets publishers wait a
 //! moment. One whose recipient does not read, or that has much to catch up with, holds up nobody.
+//!
+//! While something urgent is delivered, lanes that catch up with what is not take turns, with pauses: otherwise they
+//! fill every processor, and each step of what is urgent waits for theirs.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// A lane with more than this to deliver is behind.
 const BEHIND: usize = 512;
@@ -16,14 +23,59 @@ const FAR_BEHIND: usize = 4_096;
 /// The longest that a publisher's next bulletins wait: a bound to what others can do to it.
 const LONGEST: Duration = Duration::from_millis(10);
 
+/// So long after something urgent was delivered, more of it is expected.
+const URGENT: Duration = Duration::from_secs(1);
+/// How long a lane that catches up then leaves the processor to others after each batch.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// How many lanes are close behind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
     close_behind: AtomicUsize,
     caught_up: Notify,
+    /// When something urgent was delivered last.
+    urgent: Mutex<Option<Instant>>,
+    turns: Semaphore,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            close_behind: AtomicUsize::default(),
+            caught_up: Notify::default(),
+            urgent: Mutex::default(),
+            turns: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
+}
+
+/// A turn of a lane that catches up.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(#[expect(dead_code, reason = "others wait for it")] SemaphorePermit<'a>);
+
+impl Turn<'_> {
+    /// Ends the turn, after a pause.
+    pub(super) async fn end(self) {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 impl Pace {
+    /// Something urgent is delivered.
+    pub(super) fn is_urgent(&self) {
+        *self.urgent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// The turn of a lane that has so much to deliver of what is not urgent; `None` where it need not wait for one.
+    pub(super) async fn turn(&self, waiting: usize) -> Option<Turn<'_>> {
+        if waiting < FAR_BEHIND {
+            return None;
+        }
+        let urgent = *self.urgent.lock().unwrap_or_else(PoisonError::into_inner);
+        urgent.filter(|at| at.elapsed() < URGENT)?;
+        self.turns.acquire().await.ok().map(Turn)
+    }
+
     /// Waits while lanes are close behind, but not for long.
     pub(super) async fn wait(&self) {
         if self.close_behind.load(Ordering::Relaxed) == 0 {
@@ -83,6 +135,25 @@ impl Drop for LanePace<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lanes_that_catch_up_take_turns_while_something_is_urgent() {
+        let pace = Pace::default();
+        assert!(pace.turn(FAR_BEHIND).await.is_none());
+        pace.is_urgent();
+        assert!(pace.turn(FAR_BEHIND - 1).await.is_none());
+        let mut turns = Vec::new();
+        while pace.turns.available_permits() > 0 {
+            turns.extend(pace.turn(FAR_BEHIND).await);
+        }
+        // The next waits until one of them has made its pause.
+        let before = Instant::now();
+        let first = turns.pop().expect("one processor at least");
+        let (_, next) = tokio::join!(first.end(), pace.turn(FAR_BEHIND));
+        assert!(next.is_some() && before.elapsed() >= PAUSE);
+        tokio::time::advance(URGENT).await;
+        assert!(pace.turn(FAR_BEHIND).await.is_none());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_lane_that_is_close_behind_holds_publishers_up_and_not_for_long() {

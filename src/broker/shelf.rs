@@ -157,12 +157,17 @@ impl Log {
             return Ok(found);
         }
         let inner = Arc::clone(&self.inner);
-        let _turn = if precedence < Precedence::Immediate {
-            Some(self.inner.reading.acquire().await)
+        let turn = if precedence < Precedence::Immediate {
+            let turns = Arc::clone(&self.inner.reading);
+            Some(turns.acquire_owned().await)
         } else {
             None
         };
-        let read = tokio::task::spawn_blocking(move || inner.read_shelved(&positions, bytes));
+        let read = tokio::task::spawn_blocking(move || {
+            // The turn lasts as long as the reading does, also where nobody waits for it any more.
+            let _turn = turn;
+            inner.read_shelved(&positions, bytes)
+        });
         read.await.map_err(|_| BrokerError::Closed)?
     }
 
@@ -212,7 +217,7 @@ impl Inner {
             };
             let limit = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
             // A neighbour that cannot be read is no reason not to read those that are wanted.
-            let stored = self.engine.stored(*first, limit).unwrap_or_default();
+            let stored = self.engine.stored(*first, limit, bytes).unwrap_or_default();
             let mut stored: Vec<_> = stored.into_iter().map(Some).collect();
             for position in run {
                 if !all.is_empty() && size >= bytes {
@@ -244,7 +249,7 @@ impl Inner {
             Some(stored) => stored,
             None => self
                 .engine
-                .stored(position, 1)?
+                .stored(position, 1, 0)?
                 .pop()
                 .ok_or_else(|| missing(position))?,
         };

@@ -327,11 +327,15 @@ fn each_of_files(
     mut take: impl FnMut(Stored) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     const PAGE: usize = 1_024;
+    const PAGE_BYTES: usize = 8 * 1024 * 1024;
     let size = engine.size().min(limit);
     let bar = report.progress(what, size);
     let mut next = 0;
     while next < size {
-        for one in engine.stored(next, PAGE).map_err(CliError::failed)? {
+        for one in engine
+            .stored(next, PAGE, PAGE_BYTES)
+            .map_err(CliError::failed)?
+        {
             if next < size {
                 take(Stored {
                     record: one.record,

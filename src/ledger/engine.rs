@@ -24,6 +24,18 @@ pub struct StoredRecord {
     pub erases: Vec<u64>,
 }
 
+impl StoredRecord {
+    /// Bytes of the record with its bodies.
+    pub fn len(&self) -> usize {
+        self.record.len() + self.bodies.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Why an engine did not do what was asked.
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -115,19 +127,29 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// were erased.
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError>;
 
-    /// Up to `limit` records from a position on as they are stored, in order: for who reads a whole log, in
-    /// which an engine need not look for each.
-    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+    /// Up to `limit` records from a position on as they are stored, in order, where an engine need not look for each:
+    /// fewer where they have more than `bytes` with their bodies, but one at least.
+    fn stored(
+        &self,
+        from: u64,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<StoredRecord>, EngineError> {
         let (records, entries) = (self.read(from, limit)?, self.entries(from, limit)?);
-        let all = (from..).zip(records).zip(entries);
-        all.map(|((position, record), entry)| {
-            Ok(StoredRecord {
+        let (mut stored, mut size) = (Vec::new(), 0);
+        for ((position, record), entry) in (from..).zip(records).zip(entries) {
+            if size >= bytes && !stored.is_empty() {
+                break;
+            }
+            let one = StoredRecord {
                 record,
                 bodies: self.bodies(position)?,
                 entry,
                 erases: Vec::new(),
-            })
-        })
-        .collect()
+            };
+            size += one.len();
+            stored.push(one);
+        }
+        Ok(stored)
     }
 }

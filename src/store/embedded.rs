@@ -1,6 +1,5 @@
 //! The embedded ledger engine: one database file set, one synced batch for each group.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -409,27 +408,50 @@ impl Engine for EmbeddedEngine {
         }
     }
 
-    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
+    fn stored(
+        &self,
+        from: u64,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<StoredRecord>, EngineError> {
         let (records, entries) = (self.read(from, limit)?, self.entries(from, limit)?);
         let unreadable = |error: &dyn std::fmt::Display| EngineError::Unreadable {
             position: from,
             reason: error.to_string(),
         };
         let until = from + records.len() as u64;
-        let mut kept = BTreeMap::new();
-        for found in self.bodies.range(from.to_be_bytes()..until.to_be_bytes()) {
+        let mut kept = self.bodies.range(from.to_be_bytes()..until.to_be_bytes());
+        // Bodies may be large: the next are looked at when they are wanted.
+        let mut next = || -> Result<Option<(u64, Bytes)>, EngineError> {
+            let Some(found) = kept.next() else {
+                return Ok(None);
+            };
             let (key, value) = found.into_inner().map_err(|error| unreadable(&error))?;
             let position = position(&key).map_err(|error| unreadable(&error))?;
-            kept.insert(position, Bytes::copy_from_slice(&value));
+            Ok(Some((position, Bytes::copy_from_slice(&value))))
+        };
+        let (mut stored, mut size) = (Vec::with_capacity(records.len()), 0);
+        let mut ahead = next()?;
+        for ((position, record), entry) in (from..).zip(records).zip(entries) {
+            if size >= bytes && !stored.is_empty() {
+                break;
+            }
+            let is_its = ahead.as_ref().is_some_and(|(at, _)| *at == position);
+            let bodies = if is_its {
+                std::mem::replace(&mut ahead, next()?).map(|(_, bodies)| bodies)
+            } else {
+                None
+            };
+            let one = StoredRecord {
+                record,
+                bodies,
+                entry,
+                erases: Vec::new(),
+            };
+            size += one.len();
+            stored.push(one);
         }
-        let all = (from..).zip(records).zip(entries);
-        let stored = all.map(|((position, record), entry)| StoredRecord {
-            record,
-            bodies: kept.remove(&position),
-            entry,
-            erases: Vec::new(),
-        });
-        Ok(stored.collect())
+        Ok(stored)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

@@ -285,8 +285,21 @@ impl Engine for LedgerExport {
         Ok(range.into_iter().map(|one| one.entry).collect())
     }
 
-    fn stored(&self, from: u64, limit: usize) -> Result<Vec<StoredRecord>, EngineError> {
-        self.range(from, limit, true)
+    fn stored(
+        &self,
+        from: u64,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<StoredRecord>, EngineError> {
+        let (mut stored, mut size) = (Vec::new(), 0);
+        while stored.len() < limit && (size < bytes || stored.is_empty()) {
+            let Some(one) = self.range(from + stored.len() as u64, 1, true)?.pop() else {
+                break;
+            };
+            size += one.len();
+            stored.push(one);
+        }
+        Ok(stored)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {
