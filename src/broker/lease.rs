@@ -39,6 +39,11 @@ impl Lease {
         self.length
     }
 
+    /// How long after a record no broker delivers upon what was before it.
+    pub(super) fn outlasted(&self) -> Option<Duration> {
+        self.length.map(|length| length + silence_of(length))
+    }
+
     /// The end of the log was as this broker knows it at some moment after this one.
     pub(super) fn renew(&self, sent: Instant) {
         if let Some(length) = self.length {
@@ -100,8 +105,8 @@ impl Log {
     /// What was permitted in the last moment of a lease may be under way for as long as nothing need be heard on a
     /// connection.
     async fn outlasted(&self) {
-        if let Some(length) = self.lease().length() {
-            tokio::time::sleep(length + silence_of(length)).await;
+        if let Some(length) = self.lease().outlasted() {
+            tokio::time::sleep(length).await;
         }
     }
 }

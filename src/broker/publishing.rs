@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use quinn::{RecvStream, SendStream};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::commit::Answer;
@@ -30,10 +31,13 @@ const BATCH: usize = 32;
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// A submission on its way, with its number on the stream.
+#[derive(Clone, Copy)]
 struct Open {
     sequence: u64,
     bulletin: BulletinId,
     header: Digest,
+    /// It is a notice: what it is about is not delivered any more.
+    narrows: bool,
 }
 
 /// Submissions that go to the log together.
@@ -192,6 +196,7 @@ impl Submissions {
             sequence,
             bulletin: submission.bulletin().header().id,
             header: submission.bulletin().header_hash(),
+            narrows: submission.bulletin().header().notice,
         };
         // It is decided upon once: what may not be shared yet waits at its originator.
         let valid_from = submission.labels().valid_from;
@@ -255,7 +260,11 @@ impl Submissions {
     }
 }
 
-/// Answers submissions in order; those that one group recorded share one signature.
+/// Notices that are recorded, in order, and when each is promised.
+type Late = VecDeque<(Instant, Open, Answer)>;
+
+/// Answers submissions in order; those that one group recorded share one signature. Where brokers share the log a
+/// notice is promised later than what came after it: when no broker delivers any more what it is about.
 async fn promise(
     shared: Arc<Shared>,
     partner: PartnerId,
@@ -264,16 +273,21 @@ async fn promise(
     window: Arc<Mutex<PublishWindow>>,
 ) -> Result<(), End> {
     let ledger = shared.log.state().ledger().ok_or(BrokerError::Closed)?;
-    let mut queue = VecDeque::new();
+    let (mut queue, mut late) = (VecDeque::new(), Late::new());
+    let outlasted = shared.log.lease().outlasted();
     loop {
         if queue.is_empty() {
-            let Some(first) = waiting.recv().await else {
-                break;
-            };
-            queue.push_back(first);
+            let due = late.front().map(|(due, ..)| *due);
+            tokio::select! {
+                first = waiting.recv() => match first {
+                    Some(first) => queue.push_back(first),
+                    None => break,
+                },
+                () = until(due) => {}
+            }
         }
         let mut batch = Batch::default();
-        let mut answered = 0;
+        let mut answered = batch.add_late(&mut late, Instant::now());
         // The first is waited for; whatever else has come by then is answered with it.
         while let Some(due) = queue.pop_front() {
             match due {
@@ -294,9 +308,15 @@ async fn promise(
                             }
                         }
                     };
-                    answered += open.len();
                     for (open, answer) in open.into_iter().zip(answers) {
-                        batch.add(open.sequence, open.bulletin, open.header, answer);
+                        if let (true, Some(after), Answer::Recorded { .. }) =
+                            (open.narrows, outlasted, &answer)
+                        {
+                            late.push_back((Instant::now() + after, open, answer));
+                            continue;
+                        }
+                        answered += 1;
+                        batch.add(open, answer);
                     }
                 }
             }
@@ -307,8 +327,23 @@ async fn promise(
         batch.write(&shared, ledger, &partner, &mut send).await?;
         lock(&window).answered(answered);
     }
+    // The node submits no more, and waits for these.
+    while let Some((due, open, answer)) = late.pop_front() {
+        until(Some(due)).await;
+        let mut batch = Batch::default();
+        batch.add(open, answer);
+        batch.write(&shared, ledger, &partner, &mut send).await?;
+    }
     let _ = send.finish();
     Ok(())
+}
+
+/// Waits for a moment; for ever where there is none.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[derive(Default)]
@@ -320,7 +355,23 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, sequence: u64, bulletin: BulletinId, header: Digest, answer: Answer) {
+    /// Takes the notices that may be promised now; how many.
+    fn add_late(&mut self, late: &mut Late, now: Instant) -> usize {
+        let mut added = 0;
+        while let Some((_, open, answer)) = late.pop_front_if(|(due, ..)| *due <= now) {
+            self.add(open, answer);
+            added += 1;
+        }
+        added
+    }
+
+    fn add(&mut self, open: Open, answer: Answer) {
+        let Open {
+            sequence,
+            bulletin,
+            header,
+            ..
+        } = open;
         let rejected = |code: &str, message: String, retry| Rejected {
             sequence,
             refusal: Refusal::new(code, message),
