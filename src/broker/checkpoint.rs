@@ -596,7 +596,7 @@ fn seconds(now: Timestamp) -> u64 {
     u64::try_from(now.micros() / 1_000_000).unwrap_or(0).max(1)
 }
 
-fn read_policy(config: &super::config::WitnessConfig) -> Result<Policy, BrokerError> {
+pub(super) fn read_policy(config: &super::config::WitnessConfig) -> Result<Policy, BrokerError> {
     let path = &config.policy;
     let text = std::fs::read_to_string(path).map_err(|error| BrokerError::File {
         path: path.clone(),

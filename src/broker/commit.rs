@@ -23,6 +23,7 @@ use crate::decision::RULES_VERSION;
 use crate::ledger::{Engine, EngineError, NotRecorded, Proposal, Record, State, first_due};
 use crate::proof::Signer;
 use crate::store::{Disk, StoreError};
+use crate::stream::each;
 
 /// Jobs waiting for the writer, from all sessions together: bounds memory when the disk is slow.
 const QUEUE: usize = 256;
@@ -432,10 +433,9 @@ fn fold(engine: &LogEngine, head: &checkpoint::Head) -> Result<(State, u64), Bro
     let spared = state.size();
     while state.size() < engine.size() {
         let from = state.size();
-        for bytes in engine.read(from, READ)? {
+        for record in each(&engine.read(from, READ)?, Record::from_bytes) {
             let position = state.size();
-            let record = Record::from_bytes(&bytes)
-                .map_err(|error| BrokerError::Record { position, error })?;
+            let record = record.map_err(|error| BrokerError::Record { position, error })?;
             state.apply(&record);
             if state.size() == signed {
                 head.check_root(signed, || state.root())?;

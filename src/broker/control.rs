@@ -4,6 +4,7 @@
 //! Every act arrives signed, by an operator or a party: this socket adds no right to what the
 //! signatures give.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -97,6 +98,8 @@ pub enum Request {
         /// The signed decision.
         decision: String,
     },
+    /// Writes a snapshot from which another broker begins.
+    Snapshot,
     /// What is decided upon now, page by page.
     Policy {
         /// Agreements in force from after this position on.
@@ -151,6 +154,15 @@ pub enum Reply {
     Records(Vec<RecordView>),
     /// To `explain`.
     Explanation(String),
+    /// To `snapshot`.
+    Snapshot {
+        /// Where it is.
+        file: PathBuf,
+        /// How many records it has.
+        records: u64,
+        /// How many of them its checkpoint covers.
+        covered: u64,
+    },
     /// An act was recorded at this position.
     Recorded(u64),
     /// It could not be done.
@@ -205,6 +217,7 @@ async fn answer(
                 clock.now(),
             ))));
         }
+        Request::Snapshot => return snapshot(log).await,
         Request::Policy { after } => return Ok(Reply::Policy(Box::new(view::policy(log, after)))),
         Request::Partners => return Ok(Reply::Partners(view::partners(log))),
         Request::Agreements => return Ok(Reply::Agreements(view::agreements(log))),
@@ -234,6 +247,28 @@ async fn answer(
         act => fact(log, clock, act)?,
     };
     record(log, Proposal::Fact(fact)).await
+}
+
+/// Writes a snapshot beside the broker's copy of the stream, under the last checkpoint that has its quorum.
+async fn snapshot(log: &Log) -> Result<Reply, Trouble> {
+    let stream = log.engine().stream().cloned();
+    let stream = stream.ok_or_else(|| {
+        let what = BrokerError::NotShared("this ledger".into());
+        Trouble::new("not_shared", what)
+    })?;
+    let shown = Arc::clone(&log.head().published().borrow());
+    if shown.note.is_empty() || shown.size > shown.witnessed {
+        return Err(Trouble::new("unwitnessed", BrokerError::NotWitnessed));
+    }
+    let covered = shown.size;
+    let writing = tokio::task::spawn_blocking(move || stream.snapshot(&shown.note, covered));
+    let written = writing.await.map_err(|_| BrokerError::Closed)?;
+    let (file, records) = written.map_err(BrokerError::from)?;
+    Ok(Reply::Snapshot {
+        file,
+        records,
+        covered,
+    })
 }
 
 async fn record(log: &Log, proposal: Proposal) -> Result<Reply, Trouble> {

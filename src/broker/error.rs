@@ -94,6 +94,18 @@ pub enum BrokerError {
     /// The place that a ledger is to be copied to has another.
     #[error("record {0} is another in the place that is to be copied to; copy to an empty one")]
     OtherLedger(u64),
+    /// What only brokers do that share a log.
+    #[error(
+        "{} is no stream: a snapshot is of a ledger that several brokers share; for this one, use entente backup",
+        .0.display()
+    )]
+    NotShared(PathBuf),
+    /// No checkpoint vouches for a snapshot.
+    #[error(
+        "no checkpoint is shown yet that has its quorum of witnesses, and a snapshot needs one: run the broker, and try \
+         again"
+    )]
+    NotWitnessed,
     /// The log's key is another.
     #[error("the key in {} is not the one that the ledger's genesis names", .0.display())]
     OtherLogKey(PathBuf),

@@ -179,6 +179,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Some(HeardNews::Fork(text)) => shared.log.head().take_fork(&text),
             Some(HeardNews::Witness(heard)) => shared.log.head().overheard(&heard),
             Some(HeardNews::Alive(broker)) => shared.holders.saw(broker),
+            Some(HeardNews::Reads(reads)) => shared.holders.reads(reads),
             Some(HeardNews::Holder(partner, holder)) => {
                 holders::moved(&shared, &partner, &holder);
             }

@@ -10,7 +10,7 @@ use super::Shared;
 use super::error::BrokerError;
 use crate::partner::SpiffeId;
 use crate::session::Refusal;
-use crate::stream::{HeadBucket, Holder};
+use crate::stream::{HeadBucket, Holder, OLDEST, Reads};
 
 /// A broker that is not heard of for so many leases does not live.
 const LEASES: u32 = 2;
@@ -21,6 +21,8 @@ pub(super) struct Holders {
     since: Instant,
     sessions: AtomicU64,
     seen: Mutex<HashMap<String, Instant>>,
+    /// The newest format of messages that each reads.
+    reads: Mutex<HashMap<String, u32>>,
 }
 
 impl Default for Holders {
@@ -29,6 +31,7 @@ impl Default for Holders {
             since: Instant::now(),
             sessions: AtomicU64::new(0),
             seen: Mutex::default(),
+            reads: Mutex::default(),
         }
     }
 }
@@ -50,6 +53,25 @@ impl Holders {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let last = seen.get(broker).copied().unwrap_or(self.since);
         last.elapsed() < patience
+    }
+
+    /// A broker said what it reads.
+    pub(super) fn reads(&self, reads: Reads) {
+        let mut all = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(reads.broker, reads.format);
+    }
+
+    /// The newest format of messages that all brokers read which live. One that did not say reads the oldest; so do
+    /// all until every one that lives could be heard of.
+    fn common_format(&self, own: u32, patience: Duration) -> u32 {
+        if self.since.elapsed() < patience {
+            return OLDEST;
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = seen.iter().filter(|(_, last)| last.elapsed() < patience);
+        let formats = live.map(|(broker, _)| reads.get(broker).copied().unwrap_or(OLDEST));
+        formats.fold(own, u32::min)
     }
 }
 
@@ -114,7 +136,7 @@ pub(super) fn moved(shared: &Shared, partner: &str, holder: &Holder) {
     }
 }
 
-/// Says again and again that this broker lives.
+/// Says again and again that this broker lives and what it reads, and heeds what the others read.
 pub(super) async fn beat(shared: Arc<Shared>) {
     let lease = shared.log.lease().length();
     let Some((bucket, lease)) = shared.log.head().place().bucket().zip(lease) else {
@@ -125,7 +147,12 @@ pub(super) async fn beat(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            _ = ticks.tick() => bucket.beat(&broker),
+            _ = ticks.tick() => {
+                bucket.beat(&broker);
+                bucket.reads(&broker);
+                let own = bucket.format();
+                bucket.write_format(shared.holders.common_format(own, lease * LEASES));
+            }
         }
     }
 }
@@ -141,5 +168,33 @@ mod tests {
         assert!(!holders.lives("a", Duration::ZERO));
         holders.saw("a".into());
         assert!(holders.lives("a", Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn a_newer_format_is_written_when_all_who_live_read_it() {
+        let holders = Holders::default();
+        let reads = |broker: &str, format| {
+            holders.reads(Reads {
+                broker: broker.to_owned(),
+                format,
+            });
+        };
+        // Nobody could be heard of yet.
+        assert_eq!(holders.common_format(3, Duration::from_hours(1)), OLDEST);
+        while holders.since.elapsed() < Duration::from_millis(1) {
+            std::thread::yield_now();
+        }
+        // Of nobody was heard; then of one that does not say.
+        assert_eq!(holders.common_format(3, Duration::from_millis(1)), 3);
+        holders.saw("a".into());
+        let long = holders.since.elapsed();
+        assert_eq!(holders.common_format(3, long), OLDEST);
+        reads("a", 2);
+        assert_eq!(holders.common_format(3, long), 2);
+        reads("a", 9);
+        assert_eq!(holders.common_format(3, long), 3);
+        // Who does not live any more keeps nobody.
+        reads("a", 1);
+        assert_eq!(holders.common_format(3, Duration::ZERO), 3);
     }
 }

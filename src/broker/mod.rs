@@ -25,6 +25,7 @@ mod holders;
 mod http;
 mod inbound;
 mod init;
+mod join;
 mod lease;
 mod metrics;
 mod outbound;
@@ -47,6 +48,7 @@ pub use copy::copy;
 pub use engine::LogEngine;
 pub use error::BrokerError;
 pub use init::init;
+pub use join::{Joined, join};
 pub use view::{
     AgreementView, BulletinView, DeliveryView, PartnerView, PolicyView, RecordView, RefusalView,
     StatusView,

@@ -7,9 +7,9 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
-use super::files::{BrokerFile, clock, entropy};
+use super::files::{BrokerFile, clock, entropy, unexpected};
 use super::report::Report;
-use crate::broker::{Broker, copy, init};
+use crate::broker::{Broker, Config, Reply, Request, copy, init, join};
 use crate::clock::{Clock, SkewedClock};
 use crate::identity::read_secret_key;
 use crate::ledger::Operator;
@@ -43,6 +43,27 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// Has a running broker write a snapshot of its stream into a file, from which a new broker begins.
+    ///
+    /// The file lies beside its copy of the stream and replaces the one before; it is as confidential as the ledger.
+    ///
+    /// Example: entente broker snapshot --config broker.toml
+    Snapshot {
+        #[command(flatten)]
+        file: BrokerFile,
+    },
+    /// Begins a new broker of a stream from a snapshot, instead of reading the whole stream.
+    ///
+    /// Every record is verified against the snapshot's checkpoint, which needs the quorum of the witness policy in the
+    /// configuration. What came since then is read from the stream.
+    ///
+    /// Example: entente broker join cache.snapshot --config broker-2.toml
+    Join {
+        /// The snapshot.
+        snapshot: PathBuf,
+        #[command(flatten)]
+        file: BrokerFile,
+    },
     /// Runs the broker until it is interrupted.
     Run {
         #[command(flatten)]
@@ -50,6 +71,9 @@ pub(super) enum Command {
         /// Milliseconds by which its clock is ahead: for tests of what a wrong clock does.
         #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
         clock_ahead: i64,
+        /// The newest format of a stream's messages that it passes for reading: for tests of upgrades.
+        #[arg(long, hide = true, value_name = "N")]
+        stream_format: Option<u32>,
     },
 }
 
@@ -88,16 +112,62 @@ pub(super) async fn run(command: Command, report: &Report) -> Result<(), CliErro
             let value = json!({"records": records, "ledger": place});
             report.show(&value, || format!("{records} records are in {place}"))
         }
-        Command::Run { file, clock_ahead } => serve(&file, clock_ahead).await,
+        Command::Snapshot { file } => {
+            let Reply::Snapshot {
+                file,
+                records,
+                covered,
+            } = file.ask(Request::Snapshot).await?
+            else {
+                return Err(unexpected());
+            };
+            let shown = file.display().to_string();
+            let value = json!({"file": shown, "records": records, "covered": covered});
+            report.show(&value, || {
+                format!("{records} records are in {shown}; its checkpoint is over {covered}")
+            })
+        }
+        Command::Join { snapshot, file } => {
+            let config = file.load()?;
+            let bar = report.progress("verifying", 1);
+            let joined = join(&config, &snapshot, clock(), entropy(), |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            });
+            bar.finish_and_clear();
+            let joined = joined?;
+            let value = json!({
+                "snapshot": joined.snapshot,
+                "covered": joined.covered,
+                "witnesses": joined.witnesses,
+                "records": joined.records,
+            });
+            report.show(&value, || {
+                format!(
+                    "{} records, of which {} are from the snapshot; {} are under a checkpoint that {} witnesses of \
+                     the policy cosigned",
+                    joined.records, joined.snapshot, joined.covered, joined.witnesses
+                )
+            })
+        }
+        Command::Run {
+            file,
+            clock_ahead,
+            stream_format,
+        } => {
+            let mut config = file.load()?;
+            config.stream.format = stream_format.unwrap_or(config.stream.format);
+            serve(config, clock_ahead).await
+        }
     }
 }
 
-async fn serve(file: &BrokerFile, clock_ahead: i64) -> Result<(), CliError> {
+async fn serve(config: Config, clock_ahead: i64) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = match clock_ahead {
         0 => clock(),
         millis => Arc::new(SkewedClock::ahead(millis)),
     };
-    let broker = Broker::start(file.load()?, clock, entropy()).await?;
+    let broker = Broker::start(config, clock, entropy()).await?;
     tokio::select! {
         () = interrupted()? => {
             broker.shutdown().await;

@@ -35,8 +35,8 @@ pub struct Alliance {
     layout: Layout,
     runner: Runner,
     brokers: BTreeMap<usize, Host<Broker>>,
-    /// Milliseconds by which the clocks of brokers are ahead.
-    ahead: BTreeMap<usize, i64>,
+    /// What brokers are started with, by the argument's name.
+    arguments: BTreeMap<usize, BTreeMap<&'static str, i64>>,
     nodes: BTreeMap<PartnerId, Host<Node>>,
 }
 
@@ -54,7 +54,7 @@ impl Alliance {
             layout,
             runner,
             brokers: BTreeMap::new(),
-            ahead: BTreeMap::new(),
+            arguments: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
     }
@@ -80,7 +80,15 @@ impl Alliance {
 
     /// Has a broker's clock be ahead by so many milliseconds, from its next start as a process on.
     pub fn set_clock_ahead(&mut self, number: usize, millis: i64) {
-        self.ahead.insert(number, millis);
+        let arguments = self.arguments.entry(number).or_default();
+        arguments.insert("--clock-ahead", millis);
+    }
+
+    /// Has a broker pass for one of a version that reads messages of the stream up to this format, from its next start
+    /// as a process on.
+    pub fn set_stream_format(&mut self, number: usize, format: u32) {
+        let arguments = self.arguments.entry(number).or_default();
+        arguments.insert("--stream-format", format.into());
     }
 
     /// Starts one of several brokers without waiting for it.
@@ -88,11 +96,11 @@ impl Alliance {
         let config = self.layout.broker_config_at(number);
         let broker = match &self.runner {
             Runner::Processes(program) => {
-                let ahead = self.ahead.get(&number).copied().unwrap_or_default();
-                let broker = match ahead {
-                    0 => Process::broker(program, &config)?,
-                    millis => Process::broker_ahead(program, &config, millis)?,
-                };
+                let more = self.arguments.get(&number).into_iter().flatten();
+                let more: Vec<String> = more
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                let broker = Process::broker_with(program, &config, &more)?;
                 Host::Process(Box::new(broker))
             }
             Runner::Tasks => {

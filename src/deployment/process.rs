@@ -36,14 +36,14 @@ impl Process {
         Self::start("broker", program, config, &[])
     }
 
-    /// The same with a clock that is ahead by so many milliseconds, for tests.
-    pub fn broker_ahead(
+    /// The same with more arguments, for tests.
+    pub fn broker_with(
         program: &Path,
         config: &Path,
-        millis: i64,
+        more: &[String],
     ) -> Result<Self, DeploymentError> {
-        let ahead = format!("--clock-ahead={millis}");
-        Self::start("broker", program, config, &[&ahead])
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        Self::start("broker", program, config, &more)
     }
 
     /// Starts `entente node run` with a configuration.

@@ -50,6 +50,8 @@ pub enum PayloadType {
     Pseudonym,
     /// Records appended together to a shared log, by a broker.
     StreamGroup,
+    /// A snapshot of a shared log, by a broker.
+    StreamSnapshot,
 }
 
 impl PayloadType {
@@ -72,6 +74,7 @@ impl PayloadType {
             Self::Consent => "application/vnd.entente.consent.v1",
             Self::Pseudonym => "application/vnd.entente.pseudonym.v1",
             Self::StreamGroup => "application/vnd.entente.stream-group.v1",
+            Self::StreamSnapshot => "application/vnd.entente.stream-snapshot.v1",
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::FORMAT;
+
 /// `[stream]` in `broker.toml`. Paths are relative to the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +40,9 @@ pub struct StreamConfig {
     /// of an agreement is confirmed after so long.
     #[serde(default = "default_lease")]
     pub lease_seconds: u64,
+    /// The newest format of messages that this broker reads; not in the file, because the program knows.
+    #[serde(skip, default = "default_format")]
+    pub format: u32,
 }
 
 impl Default for StreamConfig {
@@ -52,6 +57,7 @@ impl Default for StreamConfig {
             credentials: None,
             monitors: Vec::new(),
             lease_seconds: default_lease(),
+            format: default_format(),
         }
     }
 }
@@ -111,6 +117,10 @@ fn default_cache() -> PathBuf {
 
 const fn default_lease() -> u64 {
     5
+}
+
+const fn default_format() -> u32 {
+    FORMAT
 }
 
 /// Whether a ledger's place is a stream: `nats://10.0.0.1:4222,10.0.0.2:4222`.

@@ -15,6 +15,7 @@ use data_encoding::HEXLOWER;
 use tokio_stream::StreamExt;
 
 use super::error::StreamError;
+use super::leader::Leader;
 use super::nats::{Stream, unavailable};
 use super::wire::{Piece, join, pieces, pieces_from_bytes, pieces_to_bytes};
 
@@ -32,15 +33,18 @@ const ON_ITS_WAY: Duration = Duration::from_mins(10);
 pub(super) struct Contents {
     context: Context,
     stream: Stream,
+    leader: Leader,
     /// The beginning of its subjects, before a name.
     subject: String,
 }
 
 impl Contents {
     pub(super) fn new(context: Context, stream: Stream, subject: String) -> Self {
+        let leader = Leader::of(&context, stream.cached_info().config.name.clone());
         Self {
             context,
             stream,
+            leader,
             subject,
         }
     }
@@ -68,7 +72,7 @@ impl Contents {
             sent.push(publish.map_err(unavailable)?);
         }
         for one in sent {
-            one.await.map_err(unavailable)?;
+            one.await.map_err(|error| self.leader.refused(error))?;
         }
         Ok(())
     }

@@ -4,8 +4,9 @@
 //! shows which; after it, this broker's copy lacks it and takes it on at the next start. The copy is written
 //! with the place in the stream that it reaches, so the two never disagree.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,19 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use tokio::sync::mpsc;
 
 use super::catalogue::{Catalogue, subject};
 use super::config::StreamConfig;
 use super::contents::{Contents, Name};
 use super::error::StreamError;
-use super::follow::{self, Arrived};
-use super::local::{LocalCopy, RECENT};
+use super::follow;
+use super::leader::Leader;
+use super::local::{Kept, LocalCopy, RECENT};
 use super::monitor;
 use super::nats::{Nats, unavailable};
-use super::wire::{InvalidMessage, StreamMessage};
+use super::snapshot;
+use super::taking::Tail;
+use super::wire::{InvalidMessage, OLDEST, StreamMessage};
 use crate::clock::{Entropy, random};
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 use crate::proof::{Digest, PublicKey, Signer, TilePath};
@@ -45,14 +48,20 @@ const ENVELOPE: usize = 16 * 1024;
 
 /// The log in a stream that several brokers share.
 pub struct StreamEngine {
-    local: Arc<LocalCopy>,
-    nats: Nats,
-    catalogue: Catalogue,
+    pub(super) local: Arc<LocalCopy>,
+    pub(super) nats: Nats,
+    pub(super) catalogue: Catalogue,
     subject: String,
+    leader: Leader,
     broker: String,
-    key: PublicKey,
+    pub(super) key: PublicKey,
     signer: Arc<dyn Signer>,
     entropy: Arc<dyn Entropy>,
+    /// The newest format of messages that is read, and the one that is written.
+    pub(super) reads: u32,
+    writes: AtomicU32,
+    /// Where a snapshot is written to.
+    snapshot: PathBuf,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
@@ -64,22 +73,6 @@ impl std::fmt::Debug for StreamEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "StreamEngine({} records)", self.size())
     }
-}
-
-/// Where this broker's copy ends in the stream.
-#[derive(Debug)]
-struct Tail {
-    /// The last message taken on; 0: none.
-    sequence: u64,
-    /// Its hash.
-    hash: Digest,
-    arrived: mpsc::Receiver<Arrived>,
-    /// The stream reaches so far, as somebody said.
-    seen: u64,
-    /// Hashes of the last messages before that one.
-    chain: VecDeque<Digest>,
-    /// What was sent and is not known to be stored: after which message, and the name of its bodies.
-    unresolved: Vec<(u64, Name)>,
 }
 
 /// What became of a message that was sent.
@@ -132,15 +125,25 @@ impl StreamEngine {
         monitor::check(&config.monitors)?;
         let local = Arc::new(LocalCopy::open(&config.cache)?);
         let (sequence, hash) = local.tail()?;
-        let news = Arc::default();
+        let (found, reads) = (local.format()?, config.format);
+        if found > reads {
+            // A newer version's copy, or its stream.
+            let error = InvalidMessage::Newer { found, reads };
+            return Err(StreamError::Message { sequence, error });
+        }
+        let (news, most) = (Arc::default(), nats.max_message());
         let (arrived, following) =
-            follow::follow(catalogue.stream.clone(), sequence, Arc::clone(&news));
+            follow::follow(catalogue.stream.clone(), sequence, most, Arc::clone(&news));
         let engine = Self {
             subject: subject(config),
+            leader: Leader::of(nats.context(), config.name.clone()),
             broker: broker.to_owned(),
             key: signer.public_key(),
             signer,
             entropy,
+            reads: config.format,
+            writes: AtomicU32::new(OLDEST),
+            snapshot: config.cache.with_added_extension("snapshot"),
             tail: Mutex::new(Tail {
                 sequence,
                 hash,
@@ -192,9 +195,49 @@ impl StreamEngine {
         }
     }
 
+    /// Writes a snapshot into a file beside this broker's copy: all up to the group in which the records that a
+    /// checkpoint covers end. Returns the file, and how many records.
+    pub fn snapshot(&self, checkpoint: &str, covered: u64) -> Result<(PathBuf, u64), StreamError> {
+        let last = self.lock().sequence;
+        let mut place = None;
+        for sequence in (last.saturating_sub(RECENT)..=last).rev() {
+            let Some(Kept::Message(bytes)) = self.local.message(sequence)? else {
+                continue;
+            };
+            let opened = StreamMessage::open_up_to(&bytes, &self.key, self.reads);
+            let message = opened.map_err(|error| StreamError::Message { sequence, error })?;
+            if message.until() < covered {
+                break;
+            }
+            if message.first < covered {
+                place = Some((sequence, message));
+            }
+        }
+        let (sequence, message) = place.ok_or(StreamError::NotCovered(covered))?;
+        let (path, place) = (self.snapshot.clone(), (sequence, &message));
+        let records = snapshot::write(&self.local, &path, checkpoint, place, self.signer.as_ref())?;
+        Ok((path, records))
+    }
+
     /// Whom to tell when something arrives; once.
     pub fn on_news(&self, news: News) {
         let _ = self.news.set(news);
+    }
+
+    /// The newest format of messages that this broker reads.
+    pub fn reads(&self) -> u32 {
+        self.reads
+    }
+
+    /// Has messages written in a format from now on: one that all brokers read.
+    pub fn write_format(&self, format: u32) {
+        let format = format.clamp(OLDEST, self.reads);
+        if self.writes.swap(format, Ordering::Relaxed) != format {
+            tracing::info!(
+                format,
+                "messages of the stream are written in another format"
+            );
+        }
     }
 
     /// This broker's copy.
@@ -236,124 +279,9 @@ impl StreamEngine {
             .run(async move { follow::message(&stream, sequence).await })
     }
 
-    /// Takes on what has arrived.
-    fn drain(&self, tail: &mut Tail) -> Result<(), StreamError> {
-        while let Ok((sequence, bytes)) = tail.arrived.try_recv() {
-            tail.seen = tail.seen.max(sequence);
-            if sequence <= tail.sequence {
-                self.local.recognise(sequence, &bytes)?;
-                continue;
-            }
-            if sequence > tail.sequence + 1 {
-                self.take_on_until(tail, sequence - 1)?;
-            }
-            self.take_on(tail, &[bytes])?;
-        }
-        Ok(())
-    }
-
-    /// Takes on the messages up to a sequence, from the stream's leader.
-    fn take_on_until(&self, tail: &mut Tail, until: u64) -> Result<(), StreamError> {
-        while tail.sequence < until {
-            let (stream, first) = (self.catalogue.stream.clone(), tail.sequence + 1);
-            let messages = self
-                .nats
-                .run(async move { follow::messages(&stream, first, until).await })?;
-            if messages.is_empty() {
-                let reason = format!("message {first} is missing, and {until} is there");
-                return Err(StreamError::Unavailable(reason));
-            }
-            self.take_on(tail, &messages)?;
-        }
-        Ok(())
-    }
-
-    /// Takes on the messages after the tail.
-    ///
-    /// What is not signed by the log's key, or was taken on before, is passed over: by every broker alike, and
-    /// nobody who may write to the stream can stop them. What is signed and follows something else is a fork.
-    fn take_on(&self, tail: &mut Tail, messages: &[Bytes]) -> Result<(), StreamError> {
-        // Those that follow one another are kept with one write.
-        let mut run: Vec<StreamMessage> = Vec::new();
-        for bytes in messages {
-            let sequence = tail.sequence + run.len() as u64 + 1;
-            let opened = match StreamMessage::open(bytes, &self.key) {
-                Err(error @ (InvalidMessage::Unreadable | InvalidMessage::Unsigned)) => {
-                    self.keep(tail, &mut run)?;
-                    tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
-                    self.pass_over(tail, bytes)?;
-                    continue;
-                }
-                opened => opened.map_err(|error| StreamError::Message { sequence, error })?,
-            };
-            let (hash, size) = run.last().map_or_else(
-                || (tail.hash, self.size()),
-                |last| (last.hash, last.first + last.records.len() as u64),
-            );
-            if opened.follows(&hash, size).is_ok() {
-                run.push(opened);
-                continue;
-            }
-            self.keep(tail, &mut run)?;
-            // What lost a race, or was there before, follows something earlier of this chain.
-            if !self.local.has(&opened)? && !tail.chain.contains(&opened.previous) {
-                return Err(StreamError::Forked { sequence });
-            }
-            tracing::error!(
-                sequence,
-                "a message of the stream was there before: it is passed over"
-            );
-            self.pass_over(tail, bytes)?;
-        }
-        self.keep(tail, &mut run)
-    }
-
-    /// Notes that the next message says nothing.
-    fn pass_over(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
-        let sequence = tail.sequence + 1;
-        self.local.pass_over(sequence, &tail.hash, bytes)?;
-        tail.sequence = sequence;
-        tail.seen = tail.seen.max(sequence);
-        self.settle(tail, sequence, None);
-        Ok(())
-    }
-
-    /// What was sent for a place and is not what came to it is not in the stream: its bodies go.
-    fn settle(&self, tail: &mut Tail, sequence: u64, came: Option<Name>) {
-        for (after, name) in std::mem::take(&mut tail.unresolved) {
-            if after >= sequence {
-                tail.unresolved.push((after, name));
-            } else if came != Some(name) {
-                self.forget(name);
-            }
-        }
-    }
-
-    /// Keeps messages that are in the stream after the tail, and moves it behind them.
-    fn keep(&self, tail: &mut Tail, messages: &mut Vec<StreamMessage>) -> Result<(), StreamError> {
-        let first = tail.sequence + 1;
-        let erases = self.local.keep(messages, first)?;
-        for (sequence, message) in (first..).zip(messages.drain(..)) {
-            let (broker, records) = (message.broker, message.records.len());
-            tracing::trace!(sequence, broker, records, "taken on");
-            self.settle(tail, sequence, Some(message.id));
-            if tail.chain.len() as u64 == RECENT {
-                tail.chain.pop_front();
-            }
-            tail.chain.push_back(tail.hash);
-            tail.sequence = sequence;
-            tail.hash = message.hash;
-        }
-        tail.seen = tail.seen.max(tail.sequence);
-        if erases {
-            self.finish_erasures();
-        }
-        Ok(())
-    }
-
     /// Removes from the servers what is erased, also what a crash left; again and again where it
     /// fails.
-    fn finish_erasures(&self) {
+    pub(super) fn finish_erasures(&self) {
         let (local, turn) = (Arc::clone(&self.local), Arc::clone(&self.erasing));
         let store = self.catalogue.contents.clone();
         self.nats.handle().spawn(async move {
@@ -382,7 +310,7 @@ impl StreamEngine {
     }
 
     /// Removes bodies that no group names.
-    fn forget(&self, name: Name) {
+    pub(super) fn forget(&self, name: Name) {
         let store = self.catalogue.contents.clone();
         self.nats.handle().spawn(async move {
             if let Err(error) = store.remove(name).await {
@@ -403,7 +331,7 @@ impl StreamEngine {
                 let reason = format!("message {last} is not shown");
                 return Err(StreamError::Unavailable(reason));
             };
-            return self.local.recognise(last, &found);
+            return self.local.recognise(last, &found, &self.key);
         }
         let shorter = || StreamError::Shorter {
             found: end,
@@ -413,22 +341,25 @@ impl StreamEngine {
             return Err(shorter());
         }
         let last = self.message(end)?.ok_or_else(shorter)?;
-        self.local.recognise(end, &last)?;
+        self.local.recognise(end, &last, &self.key)?;
         tracing::error!(
             end,
             known = tail.sequence,
             "the servers lost messages that they had acknowledged; they are given to them again"
         );
         for sequence in end + 1..=tail.sequence {
-            let bytes = self.local.message(sequence)?;
-            let bytes = bytes.ok_or_else(shorter)?;
-            let id = Digest::of(&bytes).to_string();
+            let kept = self.local.message(sequence)?;
+            let (bytes, id) = match kept.ok_or_else(shorter)? {
+                Kept::Message(bytes) => (bytes.clone(), Digest::of(&bytes).to_string()),
+                // One that says nothing holds its place.
+                Kept::Nothing(_) => (Bytes::new(), format!("nothing-{sequence}")),
+            };
             match self.publish(&bytes, &id, sequence - 1)? {
                 Sent::Stored => {}
                 // Another broker gives it again, too, or something else is there now.
                 Sent::Behind => {
                     let found = self.message(sequence)?.ok_or_else(shorter)?;
-                    self.local.recognise(sequence, &found)?;
+                    self.local.recognise(sequence, &found, &self.key)?;
                 }
             }
         }
@@ -469,7 +400,7 @@ impl StreamEngine {
         loop {
             match self.message(after) {
                 Ok(Some(found)) => {
-                    self.local.recognise(after, &found)?;
+                    self.local.recognise(after, &found, &self.key)?;
                     return Ok(Sent::Stored);
                 }
                 Ok(None) => {
@@ -492,6 +423,7 @@ impl StreamEngine {
     /// Sends a message once.
     fn send(&self, bytes: &Bytes, id: &str, after: u64) -> Result<Sent, StreamError> {
         let (context, subject) = (self.nats.context().clone(), self.subject.clone());
+        let leader = self.leader.clone();
         let publish = PublishMessage::build()
             .payload(bytes.clone())
             .message_id(id)
@@ -504,7 +436,7 @@ impl StreamEngine {
             match sent {
                 Ok(stored) => Ok(Some((stored.sequence, stored.duplicate))),
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-                Err(error) => Err(unavailable(error)),
+                Err(error) => Err(leader.refused(error)),
             }
         })?;
         match sent {
@@ -532,6 +464,7 @@ impl StreamEngine {
         self.local().check_room(group)?;
         let id = random(self.entropy.as_ref())?;
         let message = StreamMessage::seal(
+            self.writes.load(Ordering::Relaxed),
             id,
             expected,
             tail.hash,
@@ -560,7 +493,7 @@ impl StreamEngine {
         let after = tail.sequence;
         let sent = self.publish(&message.bytes, &HEXLOWER.encode(&id), after);
         if matches!(sent, Ok(Sent::Stored)) {
-            self.keep(&mut tail, &mut vec![message])?;
+            self.keep(&mut tail, &mut vec![message], after + 1)?;
             return Ok(self.size());
         }
         // Something else is in its place, or it itself, sent before: what is taken on tells.

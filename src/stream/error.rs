@@ -1,5 +1,7 @@
 //! What goes wrong with a stream.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use super::wire::InvalidMessage;
@@ -81,6 +83,20 @@ pub enum StreamError {
         /// What was taken on.
         known: u64,
     },
+    /// A snapshot from which no broker begins.
+    #[error("the snapshot {}: {what}", path.display())]
+    Snapshot {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// No snapshot can be made.
+    #[error(
+        "a checkpoint over {0} records covers none of the last messages: no snapshot can be made before a newer one \
+         has its witnesses; try again"
+    )]
+    NotCovered(u64),
     /// It could not be reached in time.
     #[error("the stream does not answer: {0}")]
     Unavailable(String),

@@ -10,6 +10,7 @@ use tokio_stream::StreamExt;
 
 use super::engine::StreamEngine;
 use super::error::StreamError;
+use super::leader::Leader;
 use super::nats::unavailable;
 use crate::proof::Digest;
 
@@ -23,6 +24,8 @@ const HEARD: &str = "heard.";
 const HOLDER: &str = "holder.";
 /// Keys of brokers that live, before the broker's number.
 const ALIVE: &str = "alive.";
+/// Keys of what brokers read, before the broker's number.
+const READS: &str = "reads.";
 /// The pause before the bucket is watched again, where that failed.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -50,6 +53,15 @@ pub struct Holder {
     pub session: u64,
 }
 
+/// What a broker reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// Its SPIFFE ID.
+    pub broker: String,
+    /// The newest format of messages.
+    pub format: u32,
+}
+
 /// What changed in the bucket.
 #[derive(Clone, Debug)]
 pub enum HeardNews {
@@ -61,6 +73,8 @@ pub enum HeardNews {
     Witness(Heard),
     /// A broker lives.
     Alive(String),
+    /// What a broker reads.
+    Reads(Reads),
     /// Another node or broker holds a partner's lanes.
     Holder(String, Holder),
 }
@@ -118,11 +132,12 @@ impl HeadBucket {
         }
         let revision = found.map_or(0, |(_, revision)| revision);
         let (heads, value) = (self.heads(), Bytes::copy_from_slice(new.as_bytes()));
+        let leader = Leader::of(self.engine.nats().context(), heads.stream_name.clone());
         let put = self.engine.nats().run(async move {
             match heads.update(CHECKPOINT, value, revision).await {
                 Ok(_) => Ok(true),
                 Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(false),
-                Err(error) => Err(unavailable(error)),
+                Err(error) => Err(leader.refused(error)),
             }
         });
         match put {
@@ -204,6 +219,34 @@ impl HeadBucket {
         });
     }
 
+    /// Says what this broker reads.
+    pub fn reads(&self, broker: &str) {
+        let reads = Reads {
+            broker: broker.to_owned(),
+            format: self.engine.reads(),
+        };
+        let Ok(value) = serde_json::to_vec(&reads) else {
+            return;
+        };
+        let key = format!("{READS}{}", Digest::of(broker.as_bytes()));
+        let heads = self.heads();
+        self.engine.nats().handle().spawn(async move {
+            if let Err(error) = heads.put(key, value.into()).await {
+                tracing::debug!(%error, "other brokers were not told what this one reads");
+            }
+        });
+    }
+
+    /// The newest format of messages that this broker reads.
+    pub fn format(&self) -> u32 {
+        self.engine.reads()
+    }
+
+    /// Has messages written in a format from now on.
+    pub fn write_format(&self, format: u32) {
+        self.engine.write_format(format);
+    }
+
     /// Says that a broker lives.
     pub fn beat(&self, broker: &str) {
         let key = format!("{ALIVE}{}", Digest::of(broker.as_bytes()));
@@ -253,6 +296,9 @@ fn news(entry: &kv::Entry) -> Option<HeardNews> {
     match entry.key.as_str() {
         CHECKPOINT => Some(HeardNews::Checkpoint(text())),
         FORK => Some(HeardNews::Fork(text())),
+        key if key.starts_with(READS) => serde_json::from_slice(&entry.value)
+            .ok()
+            .map(HeardNews::Reads),
         key if key.starts_with(ALIVE) => Some(HeardNews::Alive(text())),
         key if key.starts_with(HOLDER) => {
             let holder = serde_json::from_slice(&entry.value).ok()?;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::contents::Name;
 use super::error::StreamError;
-use super::wire::StreamMessage;
+use super::wire::{BEGINNING, OLDEST, StreamMessage};
 use crate::ledger::{Engine, EngineError, Fact, Record, StoredRecord};
-use crate::proof::Digest;
+use crate::proof::{Digest, PublicKey};
 use crate::store::{EmbeddedEngine, StoreError};
 
 /// The last messages that are kept as they were sent: what the servers lose of these is given to them again.
@@ -23,9 +23,41 @@ const PAGE: usize = 4_096;
 
 /// Notes: the place reached, the last messages, the objects of bodies, those to be erased.
 const TAIL: &[u8] = b"t";
+/// The newest format of messages that were taken on.
+const FORMAT: &[u8] = b"f";
 const MESSAGE: u8 = b'm';
 const OBJECT: u8 = b'o';
 const ERASED: u8 = b'e';
+
+/// The first byte of a note about a message that says nothing, before its SHA-256: no message begins with it.
+const NOTHING: u8 = 0;
+
+/// What is kept of one of the last messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It, as it was sent.
+    Message(Bytes),
+    /// That it says nothing, and its hash: whoever sends what is no broker's may send much.
+    Nothing(Digest),
+}
+
+impl Kept {
+    fn to_note(&self) -> Bytes {
+        match self {
+            Self::Message(bytes) => bytes.clone(),
+            Self::Nothing(hash) => [&[NOTHING], hash.as_bytes().as_slice()].concat().into(),
+        }
+    }
+}
+
+/// The name of a record's bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedBodies {
+    /// They can be had.
+    Kept(Name),
+    /// They are erased, and may still be on the servers.
+    Erased(Name),
+}
 
 /// The copy.
 #[derive(Debug)]
@@ -55,7 +87,7 @@ impl LocalCopy {
                 let what = "copy of a stream: it has records and no place; delete the directory";
                 return Err(StoreError::Damaged(what).into());
             }
-            return Ok((0, Digest([0; 32])));
+            return Ok((0, BEGINNING));
         };
         let damaged = || StoreError::Damaged("place in the stream");
         let (sequence, hash) = bytes.split_at_checked(8).ok_or_else(damaged)?;
@@ -64,34 +96,71 @@ impl LocalCopy {
         Ok((u64::from_be_bytes(sequence), hash))
     }
 
-    /// A message as it was sent, where it is one of the last.
-    pub(super) fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
-        Ok(self.engine.note(&key(MESSAGE, sequence))?)
+    /// The newest format of messages that were taken on.
+    pub(super) fn format(&self) -> Result<u32, StreamError> {
+        let Some(note) = self.engine.note(FORMAT)? else {
+            return Ok(OLDEST);
+        };
+        let format = note.as_ref().try_into().map(u32::from_be_bytes);
+        Ok(format.map_err(|_| StoreError::Damaged("format"))?)
     }
 
-    /// The hashes of the last messages before this one, as far as they say something.
-    pub(super) fn chain(&self, tail: u64) -> Result<VecDeque<Digest>, StreamError> {
-        let from = tail.saturating_sub(RECENT);
+    /// A message, where it is one of the last.
+    pub(super) fn message(&self, sequence: u64) -> Result<Option<Kept>, StreamError> {
+        let note = self.engine.note(&key(MESSAGE, sequence))?;
+        Ok(note.map(|note| match note.as_ref() {
+            [NOTHING, hash @ ..] => {
+                Digest::try_from(hash).map_or(Kept::Message(note), Kept::Nothing)
+            }
+            _ => Kept::Message(note),
+        }))
+    }
+
+    /// The hashes of the last messages up to this one, as far as they say something, by sequence.
+    pub(super) fn chain(&self, tail: u64) -> Result<VecDeque<(u64, Digest)>, StreamError> {
+        let from = tail.saturating_sub(RECENT) + 1;
         let mut chain = VecDeque::new();
-        for sequence in from..tail {
-            let message = self.message(sequence)?;
-            chain.extend(message.and_then(|bytes| StreamMessage::hash_of(&bytes)));
+        for sequence in from..=tail {
+            if let Some(Kept::Message(bytes)) = self.message(sequence)? {
+                let hash = StreamMessage::hash_of(&bytes);
+                chain.extend(hash.map(|hash| (sequence, hash)));
+            }
         }
         Ok(chain)
     }
 
-    /// A message that was taken on must be what it was.
-    pub(super) fn recognise(&self, sequence: u64, bytes: &Bytes) -> Result<(), StreamError> {
-        match self.message(sequence)? {
-            Some(kept) if kept != *bytes => Err(StreamError::Forked { sequence }),
+    /// A message that was taken on must be what it was. Of those that say nothing, one is like the other.
+    pub(super) fn recognise(
+        &self,
+        sequence: u64,
+        bytes: &Bytes,
+        key: &PublicKey,
+    ) -> Result<(), StreamError> {
+        let is_known = match self.message(sequence)? {
+            Some(Kept::Message(kept)) => kept == *bytes,
+            Some(Kept::Nothing(hash)) => {
+                let opened = StreamMessage::open(bytes, key);
+                Digest::of(bytes) == hash || opened.is_err_and(|error| error.is_nobodys())
+            }
             // Older ones are not kept; the chain holds them.
-            _ => Ok(()),
+            None => true,
+        };
+        if is_known {
+            Ok(())
+        } else {
+            Err(StreamError::Forked { sequence })
         }
     }
 
     /// Keeps messages that follow one another, from a sequence on, with the places they have; whether they erase
-    /// something. One write: many that are missing come at once.
-    pub(super) fn keep(&self, messages: &[StreamMessage], first: u64) -> Result<bool, StreamError> {
+    /// something. One write: many that are missing come at once. Of a stream that reaches to a sequence, the last are
+    /// kept as they are.
+    pub(super) fn keep(
+        &self,
+        messages: &[StreamMessage],
+        first: u64,
+        until: u64,
+    ) -> Result<bool, StreamError> {
         let (Some(start), Some(last)) = (messages.first(), messages.last()) else {
             return Ok(false);
         };
@@ -100,12 +169,20 @@ impl LocalCopy {
         let mut notes = vec![(Bytes::from_static(TAIL), Some(tail))];
         let mut objects: BTreeMap<u64, Bytes> = BTreeMap::new();
         for (sequence, message) in (first..).zip(messages) {
-            notes.push((key(MESSAGE, sequence), Some(message.bytes.clone())));
+            if sequence + RECENT > until {
+                notes.push((key(MESSAGE, sequence), Some(message.bytes.clone())));
+            }
             if let Some(old) = sequence.checked_sub(RECENT) {
                 notes.push((key(MESSAGE, old), None));
             }
             let name = Bytes::copy_from_slice(&message.id);
             objects.extend(message.with_bodies.iter().map(|at| (*at, name.clone())));
+        }
+        let newest = messages.iter().map(|message| message.format).max();
+        if let Some(newest) = newest.filter(|newest| *newest > OLDEST) {
+            let newest = newest.max(self.format()?);
+            let note = Bytes::copy_from_slice(&newest.to_be_bytes());
+            notes.push((Bytes::from_static(FORMAT), Some(note)));
         }
         let named = objects.iter();
         notes.extend(named.map(|(at, name)| (key(OBJECT, *at), Some(name.clone()))));
@@ -138,9 +215,10 @@ impl LocalCopy {
         hash: &Digest,
         bytes: &Bytes,
     ) -> Result<(), StreamError> {
+        let note = Kept::Nothing(Digest::of(bytes)).to_note();
         let mut notes = vec![
             (Bytes::from_static(TAIL), Some(place(sequence, hash))),
-            (key(MESSAGE, sequence), Some(bytes.clone())),
+            (key(MESSAGE, sequence), Some(note)),
         ];
         if let Some(old) = sequence.checked_sub(RECENT) {
             notes.push((key(MESSAGE, old), None));
@@ -182,6 +260,73 @@ impl LocalCopy {
             }
         }
         Ok(names)
+    }
+
+    /// The names of bodies of records from one on up to another, without it.
+    pub(super) fn named(
+        &self,
+        from: u64,
+        until: u64,
+    ) -> Result<BTreeMap<u64, NamedBodies>, StreamError> {
+        let mut named = BTreeMap::new();
+        let limit = usize::try_from(until - from).unwrap_or(usize::MAX);
+        // One that is erased meanwhile is erased.
+        for kind in [OBJECT, ERASED] {
+            for (key, name) in self.engine.notes(&[kind], &key(kind, from), limit)? {
+                let position = position(&key)?;
+                if let (true, Ok(name)) = (position < until, Name::try_from(name.as_ref())) {
+                    let one = match kind {
+                        ERASED => NamedBodies::Erased(name),
+                        _ => NamedBodies::Kept(name),
+                    };
+                    named.insert(position, one);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Keeps records of a snapshot, with the names of their bodies. It is a copy when it has a place, too.
+    pub(super) fn fill(
+        &self,
+        first: u64,
+        records: &[StoredRecord],
+        named: &[(u64, NamedBodies)],
+    ) -> Result<(), StreamError> {
+        let notes = named.iter().map(|(position, named)| match named {
+            NamedBodies::Kept(name) => (key(OBJECT, *position), name),
+            NamedBodies::Erased(name) => (key(ERASED, *position), name),
+        });
+        let notes: Vec<(Bytes, Option<Bytes>)> = notes
+            .map(|(key, name)| (key, Some(Bytes::copy_from_slice(name))))
+            .collect();
+        self.engine.append_beside(first, records, &notes)?;
+        Ok(())
+    }
+
+    /// Keeps one of the last messages before the place that a snapshot reaches.
+    pub(super) fn note(&self, sequence: u64, kept: &Kept) -> Result<(), StreamError> {
+        let notes = [(key(MESSAGE, sequence), Some(kept.to_note()))];
+        self.engine.append_beside(self.engine.size(), &[], &notes)?;
+        Ok(())
+    }
+
+    /// Notes that one of these says nothing.
+    pub(super) fn say_nothing(&self, sequence: u64) -> Result<(), StreamError> {
+        match self.message(sequence)? {
+            Some(Kept::Message(bytes)) => self.note(sequence, &Kept::Nothing(Digest::of(&bytes))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes the place that a snapshot reaches.
+    pub(super) fn begin(&self, sequence: u64, last: &StreamMessage) -> Result<(), StreamError> {
+        let notes = [
+            (Bytes::from_static(TAIL), Some(place(sequence, &last.hash))),
+            (key(MESSAGE, sequence), Some(last.bytes.clone())),
+        ];
+        self.engine.append_beside(self.engine.size(), &[], &notes)?;
+        Ok(())
     }
 
     /// Positions from one on whose bodies are kept, in order.

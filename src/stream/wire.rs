@@ -14,6 +14,15 @@ use crate::partner::{signature_from_wire, signature_to_wire};
 use crate::proof::{Digest, PayloadType, PublicKey, SignError, Signer, verify};
 use crate::proto;
 
+/// The newest format of messages that this version reads. A change of [`proto::StreamGroup`] that older versions must
+/// not pass by is another one; its envelope, bytes and a signature, stays as it is.
+pub const FORMAT: u32 = 1;
+/// The format that all versions read.
+pub const OLDEST: u32 = 1;
+
+/// What the first message is chained to.
+pub(super) const BEGINNING: Digest = Digest([0; 32]);
+
 /// A group as a message: its bytes, and what they say.
 #[derive(Clone, Debug)]
 pub struct StreamMessage {
@@ -25,6 +34,8 @@ pub struct StreamMessage {
     pub(super) id: [u8; 16],
     /// Log position of the first record.
     pub(super) first: u64,
+    /// Its format.
+    pub(super) format: u32,
     /// The hash of the message before.
     pub(super) previous: Digest,
     /// SPIFFE ID of the broker that appended it.
@@ -44,6 +55,17 @@ pub enum InvalidMessage {
     /// It is signed, and this version cannot read something in it: a newer broker appended it.
     #[error("its {0} cannot be read: a newer version appended it; upgrade this broker")]
     Malformed(&'static str),
+    /// It is signed, and of a newer format.
+    #[error(
+        "it has format {found}, and this version reads formats up to {reads}: a newer version appended it; upgrade \
+         this broker"
+    )]
+    Newer {
+        /// Its format.
+        found: u32,
+        /// What is read.
+        reads: u32,
+    },
     /// Not the log key's signature.
     #[error("it is not signed by this log's key")]
     Unsigned,
@@ -65,9 +87,18 @@ pub enum InvalidMessage {
 
 use InvalidMessage::Malformed;
 
+impl InvalidMessage {
+    /// Whether no broker sent it: it is passed over. All else is signed by one, and to be heeded.
+    pub(super) fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Unreadable | Self::Unsigned)
+    }
+}
+
 impl StreamMessage {
-    /// Makes and signs the message of a group.
-    pub(super) fn seal(
+    /// Makes and signs the message of a group: in a format, under a random id, after the first records and the message
+    /// with this hash.
+    pub fn seal(
+        format: u32,
         id: [u8; 16],
         first: u64,
         previous: Digest,
@@ -87,6 +118,8 @@ impl StreamMessage {
             previous: Bytes::copy_from_slice(previous.as_bytes()),
             broker: broker.to_owned(),
             records: records.iter().map(record).collect(),
+            // The first format does not say so.
+            format: if format == OLDEST { 0 } else { format },
         };
         let group: Bytes = group.encode_to_vec().into();
         let signature = signer.sign(PayloadType::StreamGroup, &group)?;
@@ -105,6 +138,7 @@ impl StreamMessage {
             hash,
             id,
             first,
+            format,
             previous,
             broker: broker.to_owned(),
             records: records.to_vec(),
@@ -118,8 +152,28 @@ impl StreamMessage {
         Some(Digest::of(&message.group))
     }
 
+    /// The message, as it is sent.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What the next message is chained to.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// Position of the first record after it.
+    pub fn until(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
     /// Reads a message, whose signature must be of this key, and whose records must be what they commit to.
     pub fn open(bytes: &Bytes, key: &PublicKey) -> Result<Self, InvalidMessage> {
+        Self::open_up_to(bytes, key, FORMAT)
+    }
+
+    /// The same of formats up to this one.
+    pub fn open_up_to(bytes: &Bytes, key: &PublicKey, reads: u32) -> Result<Self, InvalidMessage> {
         let message = proto::StreamMessage::decode(bytes.clone());
         let message = message.map_err(|_| InvalidMessage::Unreadable)?;
         let signature = message.signature.as_ref().and_then(signature_from_wire);
@@ -129,6 +183,10 @@ impl StreamMessage {
         let hash = Digest::of(&message.group);
         let group = proto::StreamGroup::decode(message.group);
         let group = group.map_err(|_| Malformed("group"))?;
+        let found = group.format.max(OLDEST);
+        if found > reads {
+            return Err(InvalidMessage::Newer { found, reads });
+        }
         let id = <[u8; 16]>::try_from(group.id.as_ref()).map_err(|_| Malformed("id"))?;
         let previous = Digest::try_from(group.previous.as_ref());
         let (mut records, mut with_bodies) = (Vec::new(), Vec::new());
@@ -155,6 +213,7 @@ impl StreamMessage {
             hash,
             id,
             first: group.first,
+            format: found,
             previous: previous.map_err(|_| Malformed("previous hash"))?,
             broker: group.broker,
             records,

@@ -1,0 +1,197 @@
+//! Taking on what is in the stream: where this broker's copy ends, and how it goes on.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::contents::Name;
+use super::engine::StreamEngine;
+use super::error::StreamError;
+use super::follow::{self, AHEAD, Arrived, TOGETHER};
+use super::local::RECENT;
+use super::parallel::each;
+use super::wire::{BEGINNING, StreamMessage};
+use crate::ledger::Engine;
+use crate::proof::Digest;
+
+/// Where this broker's copy ends in the stream.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// The last message taken on; 0: none.
+    pub(super) sequence: u64,
+    /// Its hash.
+    pub(super) hash: Digest,
+    pub(super) arrived: mpsc::Receiver<Arrived>,
+    /// The stream reaches so far, as somebody said.
+    pub(super) seen: u64,
+    /// Hashes of the last messages that said something, by sequence.
+    pub(super) chain: VecDeque<(u64, Digest)>,
+    /// What was sent and is not known to be stored: after which message, and the name of its bodies.
+    pub(super) unresolved: Vec<(u64, Name)>,
+}
+
+impl Tail {
+    /// Whether a message with this hash, one of the last, was taken on before the tail. All chains begin with the
+    /// same: another beginning comes after this one's.
+    fn had(&self, hash: &Digest) -> bool {
+        let mut chain = self.chain.iter();
+        *hash != self.hash && (*hash == BEGINNING || chain.any(|(_, one)| one == hash))
+    }
+}
+
+impl StreamEngine {
+    /// Takes on what has arrived.
+    pub(super) fn drain(&self, tail: &mut Tail) -> Result<(), StreamError> {
+        while let Ok(Arrived {
+            sequence, payload, ..
+        }) = tail.arrived.try_recv()
+        {
+            tail.seen = tail.seen.max(sequence);
+            if sequence <= tail.sequence {
+                self.local.recognise(sequence, &payload, &self.key)?;
+                continue;
+            }
+            if sequence > tail.sequence + 1 {
+                self.take_on_until(tail, sequence - 1)?;
+            }
+            self.take_on(tail, &[payload], sequence)?;
+        }
+        Ok(())
+    }
+
+    /// Takes on the messages up to a sequence: many as they are read, the last ones from the stream's leader.
+    pub(super) fn take_on_until(&self, tail: &mut Tail, until: u64) -> Result<(), StreamError> {
+        if until.saturating_sub(tail.sequence) > TOGETHER {
+            self.take_on_ahead(tail, until)?;
+        }
+        while tail.sequence < until {
+            let (stream, first) = (self.catalogue.stream.clone(), tail.sequence + 1);
+            let messages = self
+                .nats
+                .run(async move { follow::messages(&stream, first, until).await })?;
+            if messages.is_empty() {
+                let reason = format!("message {first} is missing, and {until} is there");
+                return Err(StreamError::Unavailable(reason));
+            }
+            self.take_on(tail, &messages, until)?;
+        }
+        Ok(())
+    }
+
+    /// Takes on messages up to a sequence while the next ones are read.
+    fn take_on_ahead(&self, tail: &mut Tail, until: u64) -> Result<(), StreamError> {
+        let (first, most) = (tail.sequence + 1, self.nats.max_message());
+        let (read, reading) = follow::ahead(self.catalogue.stream.clone(), first, until, most);
+        self.nats.handle().spawn(reading);
+        while let Ok(one) = read.recv() {
+            let (mut together, mut failed) = (vec![one?], Ok(()));
+            while together.len() < AHEAD
+                && failed.is_ok()
+                && let Ok(next) = read.try_recv()
+            {
+                match next {
+                    Ok(one) => together.push(one),
+                    Err(error) => failed = Err(error),
+                }
+            }
+            let messages: Vec<Bytes> = together.iter().map(|one| one.payload.clone()).collect();
+            self.take_on(tail, &messages, until)?;
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Takes on the messages after the tail, of a stream that reaches to a sequence.
+    ///
+    /// What is not signed by the log's key, or was taken on before, is passed over: by every broker alike, and
+    /// nobody who may write to the stream can stop them. What is signed and follows something else is a fork.
+    fn take_on(&self, tail: &mut Tail, messages: &[Bytes], until: u64) -> Result<(), StreamError> {
+        // Those that follow one another are kept with one write.
+        let mut run: Vec<StreamMessage> = Vec::new();
+        let open = |bytes: &Bytes| StreamMessage::open_up_to(bytes, &self.key, self.reads);
+        for (bytes, opened) in messages.iter().zip(each(messages, open)) {
+            let sequence = tail.sequence + run.len() as u64 + 1;
+            let opened = match opened {
+                Err(error) if error.is_nobodys() => {
+                    self.keep(tail, &mut run, until)?;
+                    tracing::error!(sequence, %error, "a message of the stream is no broker's: it is passed over");
+                    self.pass_over(tail, bytes)?;
+                    continue;
+                }
+                opened => opened.map_err(|error| StreamError::Message { sequence, error })?,
+            };
+            let (hash, size) = run.last().map_or_else(
+                || (tail.hash, self.size()),
+                |last| (last.hash, last.until()),
+            );
+            if opened.follows(&hash, size).is_ok() {
+                run.push(opened);
+                continue;
+            }
+            self.keep(tail, &mut run, until)?;
+            // What lost a race, or was there before, follows something earlier of this chain.
+            if !self.local.has(&opened)? && !tail.had(&opened.previous) {
+                return Err(StreamError::Forked { sequence });
+            }
+            tracing::error!(
+                sequence,
+                "a message of the stream was there before: it is passed over"
+            );
+            self.pass_over(tail, bytes)?;
+        }
+        self.keep(tail, &mut run, until)
+    }
+
+    /// Notes that the next message says nothing.
+    fn pass_over(&self, tail: &mut Tail, bytes: &Bytes) -> Result<(), StreamError> {
+        let sequence = tail.sequence + 1;
+        self.local.pass_over(sequence, &tail.hash, bytes)?;
+        tail.sequence = sequence;
+        tail.seen = tail.seen.max(sequence);
+        self.settle(tail, sequence, None);
+        Ok(())
+    }
+
+    /// What was sent for a place and is not what came to it is not in the stream: its bodies go.
+    fn settle(&self, tail: &mut Tail, sequence: u64, came: Option<Name>) {
+        for (after, name) in std::mem::take(&mut tail.unresolved) {
+            if after >= sequence {
+                tail.unresolved.push((after, name));
+            } else if came != Some(name) {
+                self.forget(name);
+            }
+        }
+    }
+
+    /// Keeps messages that are in the stream after the tail, and moves it behind them; the stream reaches to a
+    /// sequence.
+    pub(super) fn keep(
+        &self,
+        tail: &mut Tail,
+        messages: &mut Vec<StreamMessage>,
+        until: u64,
+    ) -> Result<(), StreamError> {
+        let first = tail.sequence + 1;
+        let erases = self.local.keep(messages, first, until)?;
+        for (sequence, message) in (first..).zip(messages.drain(..)) {
+            let (broker, records) = (message.broker, message.records.len());
+            tracing::trace!(sequence, broker, records, "taken on");
+            self.settle(tail, sequence, Some(message.id));
+            tail.sequence = sequence;
+            tail.hash = message.hash;
+            tail.chain.push_back((sequence, message.hash));
+        }
+        let until = tail.sequence;
+        while let Some((first, _)) = tail.chain.front()
+            && first + RECENT <= until
+        {
+            tail.chain.pop_front();
+        }
+        tail.seen = tail.seen.max(tail.sequence);
+        if erases {
+            self.finish_erasures();
+        }
+        Ok(())
+    }
+}
