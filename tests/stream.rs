@@ -7,6 +7,15 @@ mod nats;
 #[path = "support/python.rs"]
 mod python;
 
+#[path = "stream/ends.rs"]
+mod ends;
+#[path = "stream/join.rs"]
+mod join;
+#[path = "stream/servers.rs"]
+mod servers;
+#[path = "stream/upgrade.rs"]
+mod upgrade;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -98,9 +107,19 @@ async fn started(
     pins: &[(&str, usize)],
     more: &str,
 ) -> Option<(Scratch, Nats, Alliance)> {
+    started_on(1, brokers, pins, more).await
+}
+
+/// The same on so many servers.
+async fn started_on(
+    servers: usize,
+    brokers: usize,
+    pins: &[(&str, usize)],
+    more: &str,
+) -> Option<(Scratch, Nats, Alliance)> {
     let scratch = Scratch::new().expect("a directory");
-    let nats = Nats::start_with(nats_server()?, scratch.path(), 1, more).await;
-    let plan = plan(vec![nats.url(); brokers], 1);
+    let nats = Nats::start_with(nats_server()?, scratch.path(), servers, more).await;
+    let plan = plan(vec![nats.url(); brokers], servers);
     let mut alliance = alliance(&scratch, &plan).await;
     for (who, number) in pins {
         pin(&alliance, &partner(who), *number);

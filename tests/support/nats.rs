@@ -145,6 +145,36 @@ impl Nats {
         server.child = Some(child.expect("a server"));
     }
 
+    /// Has a server lead a stream.
+    pub(crate) async fn lead(&self, name: &str, at: usize) {
+        let (context, wanted) = (self.context().await, format!("server-{at}"));
+        let until = tokio::time::Instant::now() + Duration::from_mins(1);
+        loop {
+            // While nobody leads, nobody may answer.
+            let stream = context.get_stream(name).await;
+            let cluster = stream
+                .ok()
+                .and_then(|stream| stream.cached_info().cluster.clone());
+            let cluster = cluster.unwrap_or_default();
+            if cluster.leader.as_ref() == Some(&wanted) {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < until,
+                "{wanted} does not lead: {cluster:?}"
+            );
+            // Only who has all can lead at once, and only who leads can be asked to give it up.
+            let mut others = cluster.replicas.iter();
+            if cluster.leader.is_some() && others.any(|one| one.name == wanted && one.current) {
+                let subject = format!("STREAM.LEADER.STEPDOWN.{name}");
+                let wish = serde_json::json!({"placement": {"preferred": wanted}});
+                let asked = context.request::<_, _, serde_json::Value>(subject, &wish);
+                let _ = asked.await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Copies a killed server's store.
     pub(crate) fn keep(&self, at: usize) {
         let home = self.servers[at].config.with_file_name("store");
@@ -159,7 +189,11 @@ impl Nats {
     }
 
     async fn context(&self) -> async_nats::jetstream::Context {
-        let client = async_nats::connect(self.url()).await.expect("a server");
+        let all = self.servers.iter();
+        let all = all.map(|server| format!("nats://127.0.0.1:{}", server.client));
+        let all: Vec<async_nats::ServerAddr> =
+            all.map(|one| one.parse().expect("an address")).collect();
+        let client = async_nats::connect(all).await.expect("a server");
         async_nats::jetstream::new(client)
     }
 
@@ -175,6 +209,40 @@ impl Nats {
         }
     }
 
+    /// Appends to a stream whatever it is.
+    pub(crate) async fn append(&self, name: &str, messages: Vec<bytes::Bytes>) {
+        let context = self.context().await;
+        for message in messages {
+            let sent = context.publish(format!("entente.{name}.log"), message);
+            sent.await.expect("sent").await.expect("stored");
+        }
+    }
+
+    /// Appends a message after a sequence, where nothing else is.
+    pub(crate) async fn append_after(
+        &self,
+        name: &str,
+        sequence: u64,
+        message: bytes::Bytes,
+    ) -> bool {
+        use async_nats::jetstream::message::PublishMessage;
+        let message = PublishMessage::build()
+            .payload(message)
+            .expected_last_sequence(sequence);
+        let context = self.context().await;
+        let sent = context.send_publish(format!("entente.{name}.log"), message);
+        sent.await.expect("sent").await.is_ok()
+    }
+
+    /// The last message of a stream, and its sequence.
+    pub(crate) async fn last(&self, name: &str) -> (u64, bytes::Bytes) {
+        let context = self.context().await;
+        let stream = context.get_stream(name).await.expect("a stream");
+        let last = stream.cached_info().state.last_sequence;
+        let message = stream.get_raw_message(last).await;
+        (last, message.expect("a message").payload)
+    }
+
     /// What a mistaken operator does.
     pub(crate) async fn delete_stream(&self, name: &str) {
         let context = self.context().await;
@@ -183,11 +251,17 @@ impl Nats {
 
     /// And what it does next.
     pub(crate) async fn create_empty(&self, name: &str) {
+        self.create_from(name, 0).await;
+    }
+
+    /// The same with a stream whose first message has this number.
+    pub(crate) async fn create_from(&self, name: &str, first: u64) {
         let config = async_nats::jetstream::stream::Config {
             name: name.to_owned(),
             subjects: vec![format!("entente.{name}.log")],
             deny_delete: true,
             deny_purge: true,
+            first_sequence: (first > 0).then_some(first),
             ..Default::default()
         };
         let context = self.context().await;
@@ -210,8 +284,13 @@ impl Nats {
 
     /// Stops a server from running, or lets it run on.
     pub(crate) fn pause(&self, at: usize, paused: bool) {
+        pause(self.process(at), paused);
+    }
+
+    /// A server's process.
+    pub(crate) fn process(&self, at: usize) -> u32 {
         let id = self.servers[at].child.as_ref().and_then(Child::id);
-        pause(id.expect("it runs"), paused);
+        id.expect("it runs")
     }
 
     /// Waits until all servers say that they are healthy, the cluster's streams among it.
