@@ -2,9 +2,9 @@
 //! message.
 //!
 //! ```text
-//! "entente-snapshot/v1\n" || u64 sequence || sized message || sized checkpoint || u64 records || record ... || sized signature
+//! "entente-snapshot/v1\n" || u64 sequence || sized message || sized checkpoint || u64 records || record ... || signature
 //! record = sized bytes || u8 bodies: 0 none, 1 kept, 2 erased || 16 bytes name, where there are some
-//! sized = u32 length || bytes                                                             integers big-endian
+//! sized = u32 length || bytes; signature = 32 bytes key id || 64 bytes                     integers big-endian
 //! ```
 //!
 //! `message` is the one at `sequence`, as the stream has it; its records are the last ones. `checkpoint` is over some
@@ -19,7 +19,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::catalogue::Catalogue;
 use super::config::StreamConfig;
@@ -31,10 +30,8 @@ use super::nats::{Nats, unavailable};
 use super::parallel::each;
 use super::wire::StreamMessage;
 use crate::ledger::{Engine, Record, StoredRecord};
-use crate::partner::{signature_from_wire, signature_to_wire};
 use crate::proof::merkle::{Frontier, leaf_hash};
-use crate::proof::{Digest, Hasher, PayloadType, PublicKey, Signer, verify};
-use crate::proto;
+use crate::proof::{Digest, Hasher, KeyId, PayloadType, PublicKey, Signature, Signer, verify};
 use crate::store::StoreError;
 
 const MAGIC: &[u8] = b"entente-snapshot/v1\n";
@@ -119,7 +116,8 @@ pub(super) fn write(
     }
     let digest = writer.hasher.clone().finish();
     let signature = signer.sign(PayloadType::StreamSnapshot, digest.as_bytes())?;
-    writer.put_sized(&signature_to_wire(&signature).encode_to_vec())?;
+    writer.put(signature.key_id.0.as_bytes())?;
+    writer.put(&signature.bytes)?;
     let Writer {
         path: part, file, ..
     } = writer;
@@ -310,16 +308,20 @@ impl Snapshot {
             ));
         }
         let digest = source.hasher.clone().finish();
-        let signature = proto::Signature::decode(source.sized()?).ok();
-        let signature = signature.as_ref().and_then(signature_from_wire);
-        let signed = signature.is_some_and(|signature| {
-            verify(
-                key,
-                PayloadType::StreamSnapshot,
-                digest.as_bytes(),
-                &signature,
-            )
-            .is_ok()
+        let (key_id, bytes) = (source.take(32)?, source.take(64)?);
+        let key_id = Digest::try_from(key_id.as_ref()).map(KeyId);
+        let signed = key_id.is_ok_and(|key_id| {
+            let signature = <[u8; 64]>::try_from(bytes.as_ref());
+            signature.is_ok_and(|bytes| {
+                let signature = Signature { key_id, bytes };
+                verify(
+                    key,
+                    PayloadType::StreamSnapshot,
+                    digest.as_bytes(),
+                    &signature,
+                )
+                .is_ok()
+            })
         });
         if !signed {
             let what =

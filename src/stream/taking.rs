@@ -11,7 +11,7 @@ use super::error::StreamError;
 use super::follow::{self, AHEAD, Arrived, TOGETHER};
 use super::local::RECENT;
 use super::parallel::each;
-use super::wire::{BEGINNING, StreamMessage};
+use super::wire::{BEGINNING, InvalidMessage, StreamMessage};
 use crate::ledger::Engine;
 use crate::proof::Digest;
 
@@ -109,8 +109,7 @@ impl StreamEngine {
     fn take_on(&self, tail: &mut Tail, messages: &[Bytes], until: u64) -> Result<(), StreamError> {
         // Those that follow one another are kept with one write.
         let mut run: Vec<StreamMessage> = Vec::new();
-        let open = |bytes: &Bytes| StreamMessage::open_up_to(bytes, &self.key, self.reads);
-        for (bytes, opened) in messages.iter().zip(each(messages, open)) {
+        for (bytes, opened) in messages.iter().zip(self.open_all(tail, messages, until)) {
             let sequence = tail.sequence + run.len() as u64 + 1;
             let opened = match opened {
                 Err(error) if error.is_nobodys() => {
@@ -141,6 +140,36 @@ impl StreamEngine {
             self.pass_over(tail, bytes)?;
         }
         self.keep(tail, &mut run, until)
+    }
+
+    /// Reads messages. Of those that all follow one another the last one's signature is enough: it is over the hash of
+    /// the one before, which is over that of the one before it. The last of the stream, which are kept as they are, have
+    /// each its own.
+    fn open_all(
+        &self,
+        tail: &Tail,
+        messages: &[Bytes],
+        until: u64,
+    ) -> Vec<Result<StreamMessage, InvalidMessage>> {
+        let open = |bytes: &Bytes| StreamMessage::open_up_to(bytes, &self.key, self.reads);
+        let read = |bytes: &Bytes| StreamMessage::read_unsigned(bytes, self.reads);
+        let are_old = tail.sequence + messages.len() as u64 + RECENT <= until;
+        let last = messages.last().filter(|_| are_old);
+        if last.is_some_and(|last| open(last).is_ok()) {
+            let all: Result<Vec<_>, _> = each(messages, read).into_iter().collect();
+            if let Ok(all) = all {
+                let (mut hash, mut size) = (tail.hash, self.size());
+                let is_chain = all.iter().all(|message| {
+                    let follows = message.follows(&hash, size).is_ok();
+                    (hash, size) = (message.hash, message.until());
+                    follows
+                });
+                if is_chain {
+                    return all.into_iter().map(Ok).collect();
+                }
+            }
+        }
+        each(messages, open)
     }
 
     /// Notes that the next message says nothing.

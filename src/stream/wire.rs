@@ -174,12 +174,23 @@ impl StreamMessage {
 
     /// The same of formats up to this one.
     pub fn open_up_to(bytes: &Bytes, key: &PublicKey, reads: u32) -> Result<Self, InvalidMessage> {
+        Self::read(bytes, Some(key), reads)
+    }
+
+    /// Reads a message whose signature another vouches for: one that is signed, and chained to it.
+    pub(super) fn read_unsigned(bytes: &Bytes, reads: u32) -> Result<Self, InvalidMessage> {
+        Self::read(bytes, None, reads)
+    }
+
+    fn read(bytes: &Bytes, key: Option<&PublicKey>, reads: u32) -> Result<Self, InvalidMessage> {
         let message = proto::StreamMessage::decode(bytes.clone());
         let message = message.map_err(|_| InvalidMessage::Unreadable)?;
-        let signature = message.signature.as_ref().and_then(signature_from_wire);
-        let signature = signature.ok_or(InvalidMessage::Unsigned)?;
-        verify(key, PayloadType::StreamGroup, &message.group, &signature)
-            .map_err(|_| InvalidMessage::Unsigned)?;
+        if let Some(key) = key {
+            let signature = message.signature.as_ref().and_then(signature_from_wire);
+            let signature = signature.ok_or(InvalidMessage::Unsigned)?;
+            verify(key, PayloadType::StreamGroup, &message.group, &signature)
+                .map_err(|_| InvalidMessage::Unsigned)?;
+        }
         let hash = Digest::of(&message.group);
         let group = proto::StreamGroup::decode(message.group);
         let group = group.map_err(|_| Malformed("group"))?;
