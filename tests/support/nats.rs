@@ -212,9 +212,15 @@ impl Nats {
     /// Appends to a stream whatever it is.
     pub(crate) async fn append(&self, name: &str, messages: Vec<bytes::Bytes>) {
         let context = self.context().await;
-        for message in messages {
-            let sent = context.publish(format!("entente.{name}.log"), message);
-            sent.await.expect("sent").await.expect("stored");
+        for some in messages.chunks(1_000) {
+            let mut sent = Vec::new();
+            for message in some {
+                let one = context.publish(format!("entente.{name}.log"), message.clone());
+                sent.push(one.await.expect("sent"));
+            }
+            for one in sent {
+                one.await.expect("stored");
+            }
         }
     }
 
