@@ -1,6 +1,7 @@
 //! Lets partners in: handshake, identity, registration, and then the session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Endpoint, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +17,8 @@ use crate::transport::PeerIdentity;
 const HANDSHAKES: usize = 256;
 /// Peers that own their address and wait for their handshake; with as many, further ones are refused.
 const WAITING: usize = 4_096;
+/// Whoever waited longer is let be: a node that is still there says so again, and one that is not would only hold up others.
+const LONGEST: Duration = Duration::from_secs(4);
 
 /// Accepts connections until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTracker) {
@@ -39,10 +42,12 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
                 Ok(place) => {
                     let (shared, handshakes) = (Arc::clone(&shared), Arc::clone(&handshakes));
                     tasks.spawn(async move {
-                        let permit = handshakes.acquire_owned().await;
+                        let turn = tokio::time::timeout(LONGEST, handshakes.acquire_owned());
+                        let turn = turn.await;
                         drop(place);
-                        if let Ok(permit) = permit {
-                            handshake(shared, incoming, permit).await;
+                        match turn {
+                            Ok(Ok(permit)) => handshake(shared, incoming, permit).await,
+                            _ => incoming.ignore(),
                         }
                     });
                 }

@@ -193,6 +193,20 @@ impl Log {
         confirmed.await.map_err(|_| BrokerError::Closed)
     }
 
+    /// Has everything written that was proposed so far; the reason where that cannot be.
+    pub(super) async fn settle(&self) -> Result<(), String> {
+        let closed = || BrokerError::Closed.to_string();
+        loop {
+            let (answer, confirmed) = oneshot::channel();
+            let sent = self.inner.jobs.send(Job::Confirm(Some(answer))).await;
+            sent.map_err(|_| closed())?;
+            confirmed.await.map_err(|_| closed())??;
+            if self.inner.lock_along().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Has that done, without waiting for it.
     pub(super) fn confirm_soon(&self) {
         self.inner.tell(Job::Confirm(None));
@@ -226,6 +240,9 @@ impl Log {
     /// own holds up nothing that is urgent. Where nothing comes within [`ALONG`], it is written alone.
     pub(super) fn submit_along(&self, proposals: Vec<Proposal>) -> oneshot::Receiver<Vec<Answer>> {
         let (answer, receiver) = oneshot::channel();
+        if self.inner.jobs.is_closed() {
+            return receiver;
+        }
         let is_first = {
             let mut along = self.inner.lock_along();
             along.push_back(Job::Propose { proposals, answer });
@@ -235,7 +252,7 @@ impl Log {
             let jobs = self.inner.jobs.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(ALONG).await;
-                // A log that is closed has told those who wait.
+                // A log that is closed tells those who wait.
                 let _ = jobs.send(Job::Along).await;
             });
         }
@@ -384,6 +401,11 @@ impl Inner {
     fn lock_along(&self) -> MutexGuard<'_, VecDeque<Job>> {
         // Every change is one step: a panic elsewhere leaves the queue whole.
         self.along.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who wait for what goes along that the log is not written any more.
+    pub(super) fn forget_along(&self) {
+        self.lock_along().clear();
     }
 
     /// Some of what goes along with the next group.

@@ -57,6 +57,7 @@ pub use view::{
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -76,6 +77,9 @@ use metrics::Metrics;
 use pace::Pace;
 use quota::Quotas;
 use sessions::Sessions;
+
+/// How long a broker that stops waits for its log.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What all tasks of a broker share.
 #[derive(Debug)]
@@ -255,6 +259,8 @@ impl Broker {
         self.shared.sessions.close_all("the broker stops");
         self.tasks.close();
         self.tasks.wait().await;
+        // What goes along is written before the last checkpoint. Where the log takes too long, whoever said it says it again.
+        let _ = tokio::time::timeout(SETTLE, self.shared.log.settle()).await;
         let now = self.shared.clock.now();
         let closed = match &self.shared.covering {
             Some(covering) => match covering::seal(&self.shared, covering).await {
@@ -292,8 +298,8 @@ fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
 
 /// Takes up a renewed certificate without a restart, and warns before the present one expires.
 async fn watch_certificate(shared: Arc<Shared>, credentials: Arc<Credentials>) {
-    const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
-    const WARN: std::time::Duration = std::time::Duration::from_hours(336);
+    const LOOK: Duration = Duration::from_secs(5);
+    const WARN: Duration = Duration::from_hours(336);
     let mut last = None;
     loop {
         let modified = std::fs::metadata(&shared.config.tls.certificate)

@@ -149,7 +149,7 @@ mod tests {
         // The next waits until one of them has made its pause.
         let before = Instant::now();
         let first = turns.pop().expect("one processor at least");
-        let (_, next) = tokio::join!(first.end(), pace.turn(FAR_BEHIND));
+        let ((), next) = tokio::join!(first.end(), pace.turn(FAR_BEHIND));
         assert!(next.is_some() && before.elapsed() >= PAUSE);
         tokio::time::advance(URGENT).await;
         assert!(pace.turn(FAR_BEHIND).await.is_none());
@@ -161,12 +161,12 @@ mod tests {
         let mut lane = pace.lane();
         for (waiting, waits) in [(0, false), (600, true), (5_000, false), (600, true)] {
             lane.has(waiting);
-            let before = tokio::time::Instant::now();
+            let before = Instant::now();
             pace.wait().await;
             assert_eq!(before.elapsed() >= LONGEST, waits, "{waiting}");
         }
         drop(lane);
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         pace.wait().await;
         assert_eq!(before.elapsed(), Duration::ZERO);
     }

@@ -128,6 +128,7 @@ impl Writer {
                 // starts again from what is there.
                 tracing::error!(%error, "the log cannot be written; stopping");
                 log.failure.send_replace(Some(error.to_string()));
+                log.forget_along();
                 return;
             }
         }
