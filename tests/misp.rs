@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use corpus::{corpus, misp_events};
 use entente::bulletin::{Content, Draft, PartClass, Precedence, Tlp};
 use entente::formats::misp::{
-    Labels, LeftOut, MispError, drafts, event_of, feed, is_of, read_event,
+    Labels, LeftOut, MispError, drafts, event_of, feed, feed_event, is_of, read_event, tombstone,
 };
 use serde_json::{Value, json};
 use support::disclosed;
@@ -418,4 +418,59 @@ fn what_was_superseded_is_deleted_and_not_for_detection() {
     assert!(is_of(&whole.to_string(), uuid));
     let other = json!({"Event": {"uuid": uuid, "Orgc": {"name": "CIRCL", "uuid": uuid}}});
     assert!(!is_of(&other.to_string(), uuid), "another's is not ours");
+}
+
+/// The UUIDs of an event's attributes, those in objects too.
+fn uuids(event: &Value) -> Vec<String> {
+    let objects = event["Object"].as_array().into_iter().flatten();
+    let holders = std::iter::once(event).chain(objects);
+    let all = holders.flat_map(|one| one["Attribute"].as_array().into_iter().flatten());
+    all.map(|one| one["uuid"].as_str().expect("a UUID").to_owned())
+        .collect()
+}
+
+#[test]
+fn what_stands_in_the_place_of_an_event_says_nothing_of_its_values() {
+    let mut bulletin = disclosed(Draft::from_toml(CLASSIFIED).expect("a draft"), 1);
+    let event = event_of(&bulletin).expect("an event")["Event"].take();
+    // The same leaf with another value: what is left of it is the same.
+    let text = CLASSIFIED.replace("open.example", "quite-another.example");
+    let other = disclosed(Draft::from_toml(&text).expect("a draft"), 1);
+    for (part, other) in bulletin.parts.iter_mut().zip(other.parts) {
+        part.content = other.content;
+    }
+    let changed = event_of(&bulletin).expect("an event")["Event"].take();
+    assert!(changed.to_string().contains("quite-another.example"));
+    assert_eq!(uuids(&event), uuids(&changed), "a value could be guessed");
+    assert_eq!(
+        uuids(&event).iter().collect::<BTreeSet<_>>().len(),
+        uuids(&event).len()
+    );
+}
+
+#[test]
+fn a_title_alone_empties_no_event() {
+    let bulletin = disclosed(Draft::from_toml(CLASSIFIED).expect("a draft"), 1);
+    let event = feed_event(&bulletin).expect("an event").event;
+    let now = "2026-11-26T00:00:00Z".parse().expect("a time");
+    let empty = tombstone(&event, now).expect("an event").event;
+    let later = "2026-11-27T00:00:00Z".parse().expect("a time");
+    assert_eq!(
+        tombstone(&empty, later).expect("an event").event,
+        empty,
+        "it stays as it is"
+    );
+    // An originator gives an event of contents the same title.
+    let mut titled: Value = serde_json::from_str(&event).expect("JSON");
+    let title = serde_json::from_str::<Value>(&empty).expect("JSON")["Event"]["info"].take();
+    titled["Event"]["info"] = title;
+    for tags in [titled["Event"]["Tag"].clone(), json!([])] {
+        titled["Event"]["Tag"] = tags;
+        let emptied = tombstone(&titled.to_string(), now).expect("an event").event;
+        let emptied: Value = serde_json::from_str(&emptied).expect("JSON");
+        assert_eq!(
+            emptied,
+            serde_json::from_str::<Value>(&empty).expect("JSON")
+        );
+    }
 }

@@ -186,14 +186,8 @@ impl Export<'_> {
         let bulletin = self.bulletin.id.to_string();
         self.count += 1;
         let number = self.count.to_string();
-        let words = [
-            "misp-attribute",
-            &bulletin,
-            &part.leaf,
-            kind,
-            value,
-            &number,
-        ];
+        // Nothing of the value: the UUID stays where the value is gone, and who guesses values could check them by it.
+        let words = ["misp-attribute", &bulletin, &part.leaf, kind, &number];
         let uuid = derived(&words).to_string();
         self.made.push((uuid.clone(), part.leaf.clone()));
         let comment = context.and_then(|context| context.comment.as_ref());

@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 
 /// The title of an event that was emptied.
 const INFO: &str = "Withdrawn: its contents are not here any more";
+/// What MISP itself puts in the place of a value.
+const DELETED: &str = "deleted";
 /// How long an emptied event stays in a feed: who has not looked for so long does not read it any more.
 const KEPT: Duration = Duration::from_hours(365 * 24);
 
@@ -119,8 +121,19 @@ fn renew(value: &mut Value, at: &str) {
     }
 }
 
+/// Whether an event was emptied. The title alone says nothing: originators may choose the same. An event with contents
+/// has tags, its TLP at the least.
 fn is_empty(event: &Map<String, Value>) -> bool {
+    fn all<'a>(of: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a Value> {
+        let all = of.get(name).and_then(Value::as_array);
+        all.into_iter().flatten()
+    }
+    let objects = all(event, "Object").filter_map(Value::as_object);
+    let in_objects = objects.flat_map(|object| all(object, "Attribute"));
+    let mut attributes = all(event, "Attribute").chain(in_objects);
     event.get("info").is_some_and(|info| info == INFO)
+        && all(event, "Tag").next().is_none()
+        && attributes.all(|one| one["deleted"] == true && one["value"] == DELETED)
 }
 
 fn seconds(event: &Map<String, Value>) -> i64 {
@@ -141,7 +154,7 @@ fn emptied(attributes: Option<&Value>, at: &str) -> Vec<Value> {
         let mut left = picked(attribute, &["uuid", "object_relation"]);
         left.insert("type".into(), "comment".into());
         left.insert("category".into(), "Other".into());
-        left.insert("value".into(), "deleted".into());
+        left.insert("value".into(), DELETED.into());
         left.insert("comment".into(), "".into());
         left.insert("to_ids".into(), false.into());
         left.insert("deleted".into(), true.into());
