@@ -73,6 +73,23 @@ fn what_is_typed_is_not_shown_and_the_terminal_is_as_it_was() {
 }
 
 #[test]
+fn whoever_breaks_off_has_the_terminal_as_it_was() {
+    let scratch = Scratch::new().expect("a directory");
+    // ^C and ^\\ at once, ^Z with the line.
+    for typed in ["corr\x03", "\x1c", "corr\x1a\n", "correct\ncorr\x03"] {
+        let file = scratch.path().join("secret");
+        let (mut child, mut terminal) = at_terminal(&file);
+        wait_for("that it shows nothing", || !echoes(&terminal));
+        write!(terminal, "{typed}").expect("typed");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(1), "{typed:?}");
+        assert!(!file.exists(), "{typed:?}");
+        let modes = tcgetattr(&terminal).expect("a terminal").local_modes;
+        assert!(modes.contains(LocalModes::ECHO | LocalModes::ISIG));
+    }
+}
+
+#[test]
 fn a_script_says_it_in_one_line() {
     let scratch = Scratch::new().expect("a directory");
     let file = scratch.path().join("secret");
