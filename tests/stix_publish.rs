@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use alliance::{PATIENCE, entente, partner, plan, prepared, start};
-use entente::bulletin::{Content, Relation, Tlp};
+use entente::bulletin::{Content, Header, Relation, Tlp};
 use entente::deployment::until;
 use entente::node::{Command, ItemView, Response};
 use entente::testing::{Cluster, Scratch};
@@ -102,6 +102,21 @@ async fn hold(cluster: &Cluster, expected: &[&str], tlp: Tlp) {
     );
 }
 
+/// The notices that the publisher gave.
+async fn given(cluster: &Cluster) -> usize {
+    let asked = Command::Outbox {
+        ids: Vec::new(),
+        wait: 0,
+    };
+    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner("norland"), &asked).await else {
+        panic!("no outbox");
+    };
+    let headers = all
+        .iter()
+        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
+    headers.filter(|header| header.notice).count()
+}
+
 fn notices(items: &[ItemView]) -> usize {
     let headers = items.iter().filter_map(|item| item.header.as_ref());
     headers.filter(|header| header.notice).count()
@@ -170,5 +185,53 @@ async fn newer_versions_take_the_place_of_what_was_published_and_the_same_is_not
     let before = notices(&items);
     assert_eq!(publish(&cluster, &scratch, &revoked, &[]), [0, 2, 0]);
     assert_eq!(notices(&received(&cluster).await), before);
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_replaces_nothing_and_goes_again_under_other_labels() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let first = [tool(1, 1, "one", false)];
+    assert_eq!(publish(&cluster, &scratch, &first, &[]), [1, 0, 0]);
+    hold(&cluster, &["one"], Tlp::Amber).await;
+
+    // The node signs with a key that is no longer its partner's: what would replace it is refused.
+    let root = cluster.layout().root().to_owned();
+    let shell = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_entente"))
+            .args(args)
+            .current_dir(&root)
+            .output();
+        let output = output.expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    };
+    shell(&["pki", "rotate", "norland.example", "--grace", "0"]);
+    let set = "certs/norland.example/key-set.pem";
+    shell(&["partner", "rotate", set, "-c", "broker/broker.toml"]);
+    let newer = [tool(1, 2, "one, newer", false)];
+    assert_eq!(publish(&cluster, &scratch, &newer, &[]), [1, 0, 0]);
+    assert_eq!(publish(&cluster, &scratch, &newer, &[]), [0, 0, 1]);
+    assert_eq!(given(&cluster).await, 0, "what was to be replaced holds");
+
+    // It has the new key now. Other labels are a change: it goes, and takes the place of the first.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    assert_eq!(publish(&cluster, &scratch, &newer, &[]), [0, 0, 1]);
+    let green = ["--tlp", "TLP:GREEN"];
+    assert_eq!(publish(&cluster, &scratch, &newer, &green), [1, 0, 0]);
+    hold(&cluster, &["one, newer"], Tlp::Green).await;
+    assert_eq!(given(&cluster).await, 1);
+    // On request it goes under the first labels, too, and is not refused any more then.
+    assert_eq!(publish(&cluster, &scratch, &newer, &["--again"]), [1, 0, 0]);
+    assert_eq!(publish(&cluster, &scratch, &newer, &[]), [0, 1, 0]);
+    hold(&cluster, &["one, newer"], Tlp::Amber).await;
+    assert_eq!(given(&cluster).await, 2);
     cluster.stop().await.expect("stopped");
 }

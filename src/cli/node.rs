@@ -6,6 +6,7 @@ use super::broker::interrupted;
 use super::error::CliError;
 use super::files::{NodeFile, clock};
 use super::taxii;
+use crate::gateway::exchange::give_owed;
 use crate::node::{Node, PollConfig, TaxiiConfig};
 
 #[derive(Debug, clap::Subcommand)]
@@ -45,7 +46,11 @@ async fn open_doors(
 ) -> Result<TaskTracker, CliError> {
     let doors = TaskTracker::new();
     let polls: Result<Vec<_>, _> = polls.iter().map(|poll| taxii::poll(node, poll)).collect();
-    for poll in polls? {
+    let polls = polls?;
+    if server.is_some() || !polls.is_empty() {
+        doors.spawn(give_owed(node.applications()));
+    }
+    for poll in polls {
         doors.spawn(poll.run());
     }
     if let Some(config) = server {

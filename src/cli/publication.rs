@@ -3,8 +3,9 @@
 //!
 //! Whether a bulletin holds, the outbox says: it keeps each for good, with why the broker refused it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ pub(super) struct Owed {
     id: BulletinId,
     pub(super) about: BulletinId,
     relation: Relation,
+    /// The bulletin that it follows from: given only where the broker took that. Absent in notes of an earlier
+    /// version: the first bulletin of the note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newer: Option<BulletinId>,
 }
 
 impl Owed {
@@ -73,7 +78,12 @@ impl Owed {
             id: BulletinId::from_random(id),
             about,
             relation,
+            newer: Some(*newer),
         }
+    }
+
+    fn follows(&self, note: &Remembered) -> Option<BulletinId> {
+        self.newer.or_else(|| note.bulletins.first().copied())
     }
 }
 
@@ -105,6 +115,10 @@ pub(super) struct Publication<'a> {
     node: &'a NodeFile,
     /// What the broker refused is published again.
     again: bool,
+    /// How long the broker's answers are waited for yet, before notices that follow from them.
+    wait: Duration,
+    /// Notices that were given: of several that say the same, one is enough.
+    given: HashSet<(BulletinId, Relation)>,
     rules: Option<String>,
     ready: Vec<Ready>,
     /// What was published.
@@ -116,10 +130,13 @@ pub(super) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    pub(super) const fn new(node: &'a NodeFile, again: bool) -> Self {
+    /// `wait`: how long the broker's answers are waited for, in all.
+    pub(super) fn new(node: &'a NodeFile, again: bool, wait: Duration) -> Self {
         Self {
             node,
             again,
+            wait,
+            given: HashSet::new(),
             rules: None,
             ready: Vec::new(),
             published: Vec::new(),
@@ -157,12 +174,12 @@ impl<'a> Publication<'a> {
         let mut fates = HashMap::new();
         for page in ids.chunks(PAGE) {
             // Nearly always all of them are there, which is one question.
-            if let Some(statuses) = self.statuses(page).await? {
+            if let Some(statuses) = self.statuses(page, Duration::ZERO).await? {
                 fates.extend(statuses.into_iter().map(fate));
                 continue;
             }
             for id in page {
-                let statuses = self.statuses(&[*id]).await?;
+                let statuses = self.statuses(&[*id], Duration::ZERO).await?;
                 let lost = statuses.is_none().then_some((*id, Fate::Lost));
                 fates.extend(lost);
                 fates.extend(statuses.into_iter().flatten().map(fate));
@@ -171,10 +188,15 @@ impl<'a> Publication<'a> {
         Ok(fates)
     }
 
-    async fn statuses(&self, ids: &[BulletinId]) -> Result<Option<Vec<OutboxStatus>>, CliError> {
+    /// Waits so long at most for the broker's answers.
+    async fn statuses(
+        &self,
+        ids: &[BulletinId],
+        wait: Duration,
+    ) -> Result<Option<Vec<OutboxStatus>>, CliError> {
         let outbox = Command::Outbox {
             ids: ids.to_vec(),
-            wait: 0,
+            wait: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         };
         match self.node.ask(&outbox).await {
             Ok(Response::Outbox(statuses)) => Ok(Some(statuses)),
@@ -321,23 +343,70 @@ impl<'a> Publication<'a> {
             self.send(from, to, import).await?;
             from = to;
         }
-        if self.give_notices(report).await {
+        if self.give_notices(report).await? {
             self.note().await?;
         }
         self.ready.clear();
         Ok(())
     }
 
-    /// Gives what is owed; what the node cannot give now stays so, for the next run. Says whether anything was.
-    async fn give_notices(&mut self, report: &Report) -> bool {
+    /// What became of the bulletins from which notices follow, after a while in which the broker may answer. What
+    /// is in no outbox is not among them.
+    async fn answers(&mut self) -> Result<HashMap<BulletinId, OutboxState>, CliError> {
+        let follow = |one: &Ready| -> Vec<BulletinId> {
+            let owed = one.note.owed.iter();
+            owed.filter_map(|owed| owed.follows(&one.note)).collect()
+        };
+        let newer: BTreeSet<BulletinId> = self.ready.iter().flat_map(follow).collect();
+        let newer: Vec<BulletinId> = newer.into_iter().collect();
+        let mut answers = HashMap::new();
+        for page in newer.chunks(PAGE) {
+            let asked = tokio::time::Instant::now();
+            let mut statuses = self.statuses(page, self.wait).await?;
+            if statuses.is_none() {
+                let mut some = Vec::new();
+                for id in page {
+                    some.extend(
+                        self.statuses(&[*id], self.wait)
+                            .await?
+                            .into_iter()
+                            .flatten(),
+                    );
+                }
+                statuses = Some(some);
+            }
+            self.wait = self.wait.saturating_sub(asked.elapsed());
+            let statuses = statuses.into_iter().flatten();
+            answers.extend(statuses.map(|status| (status.id, status.state)));
+        }
+        Ok(answers)
+    }
+
+    /// Gives what is owed, where the broker took what it follows from. Where it has not answered, or the node cannot
+    /// give it now, it stays so, for the next run; where it refused, what was to be replaced holds. Says whether
+    /// anything was owed.
+    async fn give_notices(&mut self, report: &Report) -> Result<bool, CliError> {
+        let answers = self.answers().await?;
         let mut any = false;
         for one in &mut self.ready {
             let mut left = Vec::new();
             for owed in std::mem::take(&mut one.note.owed) {
                 any = true;
                 let (about, relation) = (owed.about, owed.relation);
-                let newer = one.note.bulletins.first();
-                let newer = newer.map(ToString::to_string).unwrap_or_default();
+                let Some(newer) = owed.follows(&one.note) else {
+                    continue;
+                };
+                match answers.get(&newer) {
+                    None | Some(OutboxState::Rejected { .. }) => continue,
+                    Some(OutboxState::Pending) => {
+                        left.push(owed);
+                        continue;
+                    }
+                    Some(OutboxState::Promised { .. }) => {}
+                }
+                if self.given.contains(&(about, relation)) {
+                    continue;
+                }
                 let notice = NoticeDraft {
                     id: Some(owed.id),
                     about,
@@ -351,6 +420,7 @@ impl<'a> Publication<'a> {
                     classification: None,
                 };
                 let Err(error) = self.node.ask(&Command::Notice { notice }).await else {
+                    self.given.insert((about, relation));
                     continue;
                 };
                 report.note(&format!("{about}: no notice could be given: {error}"));
@@ -358,10 +428,14 @@ impl<'a> Publication<'a> {
                     left.push(owed);
                 }
             }
-            self.owing += left.len();
             one.note.owed = left;
         }
-        any
+        for one in &mut self.ready {
+            let owed = &mut one.note.owed;
+            owed.retain(|owed| !self.given.contains(&(owed.about, owed.relation)));
+            self.owing += owed.len();
+        }
+        Ok(any)
     }
 }
 

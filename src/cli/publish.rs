@@ -1,6 +1,7 @@
 //! `entente publish`: bulletins from files, of this program and of other tools.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -196,7 +197,7 @@ pub(super) async fn publish(args: PublishArgs, report: &Report) -> Result<(), Cl
     ids.extend(batch.publish(&args.node).await?);
     bar.finish_and_clear();
     published.tell(&mut import, report);
-    let mut publication = Publication::new(&args.node, args.again);
+    let mut publication = Publication::new(&args.node, args.again, Duration::from_secs(args.wait));
     for (file, bundle) in bundles {
         super::stix::publish(&mut publication, &mut import, file, bundle, report).await?;
     }
@@ -303,7 +304,7 @@ impl Published {
         report: &Report,
     ) -> Result<(), CliError> {
         self.count = ids.len();
-        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(wait);
+        let end = tokio::time::Instant::now() + Duration::from_secs(wait);
         let bar = report.progress("waiting for the broker", ids.len() as u64);
         for page in ids.chunks(PAGE) {
             let left = end.saturating_duration_since(tokio::time::Instant::now());
@@ -377,7 +378,8 @@ impl Published {
         }
         if self.owing > 0 {
             let message = format!(
-                "{} notices could not be given: run the command again",
+                "{} notices are not given yet, since the broker has not answered or the node could not: run the \
+                 command again",
                 self.owing
             );
             return Err(CliError::refused("owing", message));

@@ -28,7 +28,7 @@ struct Before {
     others: BTreeMap<BulletinId, Vec<(String, ObjectVersion)>>,
     /// Those in whose place others of them were put.
     replaced: BTreeSet<BulletinId>,
-    /// Versions that the broker refused, and would refuse again: why.
+    /// Versions that the broker refused under the labels of now, and would refuse again: why.
     refused: HashMap<(String, [u8; 32]), String>,
 }
 
@@ -122,12 +122,20 @@ async fn look(
         let Some(note) = note else { continue };
         match fates.get(id) {
             Some(Fate::Holds) => holding.push((*id, note)),
-            Some(Fate::Refused(reason)) if publication.stays_refused(&note).await? => {
+            Some(Fate::Refused(reason))
+                if note.labels == labels && publication.stays_refused(&note).await? =>
+            {
                 let versions = note.objects.into_iter();
                 let keys = versions.map(|(id, version)| (id, version.digest()));
                 refused.extend(keys.map(|key| (key, reason.clone())));
             }
             _ => {}
+        }
+    }
+    // It was refused once, and taken since.
+    for (_, note) in holding.iter().filter(|(_, note)| note.labels == labels) {
+        for (id, version) in &note.objects {
+            refused.remove(&(id.clone(), version.digest()));
         }
     }
     // What was noted and never published is nowhere.

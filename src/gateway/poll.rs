@@ -177,13 +177,24 @@ impl Poll {
                 "own objects are passed over"
             );
         }
+        let adding = self.node.adding();
         if objects.is_empty() {
+            publish::give_notices(&self.node, &adding)?;
             return Ok(());
         }
         let labels = &self.config.labels;
         let by = publish::By::Poll(&collection);
         let find = |id: &str| sightings::anywhere(&self.node, id);
-        let status = publish::add(&self.node, by, &collection, labels, &objects, &find)?;
+        let status = publish::add(
+            &self.node,
+            &adding,
+            by,
+            &collection,
+            labels,
+            &objects,
+            &find,
+        )?;
+        drop(adding);
         let mut told = self.told()?;
         let before = told.len();
         for one in &status.failures {

@@ -1,7 +1,7 @@
 //! What a door of the same process may do with a running node: read the inbox, publish, and keep rows of
 //! its own in the node's store. The local socket gives other processes the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -21,6 +21,12 @@ use crate::transport::Trouble;
 #[derive(Clone, Debug)]
 pub struct Applications {
     shared: Arc<Shared>,
+}
+
+/// While one adds, no other does.
+#[derive(Debug)]
+pub struct Adding<'a> {
+    _turn: MutexGuard<'a, ()>,
 }
 
 /// What became of a bulletin that was published here.
@@ -50,6 +56,19 @@ impl Applications {
     pub fn item(&self, number: u64) -> Result<Option<ItemView>, Trouble> {
         let found = local::page(&self.shared, number.saturating_sub(1), 1)?;
         Ok(found.into_iter().find(|item| item.number == number))
+    }
+
+    /// Waits until no other door of this node adds, and keeps them from it.
+    pub fn adding(&self) -> Adding<'_> {
+        let adding = self.shared.adding.lock();
+        Adding {
+            _turn: adding.unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Counts changes of the outbox.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.shared.settled.subscribe()
     }
 
     /// Counts what is added to the inbox.

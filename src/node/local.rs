@@ -26,8 +26,8 @@ use crate::transport::{LocalListener, Trouble};
 
 /// Items and statuses in one answer: larger inboxes are read in pages.
 const MAX_PAGE: usize = 256;
-/// The longest name of a note.
-const MAX_NOTE_NAME: usize = 256;
+/// The longest name of a note, in bytes.
+pub const MAX_NOTE_NAME: usize = 256;
 /// The longest a request waits.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 

@@ -31,7 +31,7 @@ mod view;
 mod witness;
 mod witness_http;
 
-pub use applications::{Applications, Outcome};
+pub use applications::{Adding, Applications, Outcome};
 pub use carry::{Arrival, Carriage, CarryAct, CarryAnswer, Fate, Given, NOT_CARRIED, Package};
 pub use config::{
     Config, FederationConfig, LabelsConfig, PollConfig, PublishConfig, TaxiiClientConfig,
@@ -41,7 +41,7 @@ pub use error::NodeError;
 pub use federation::OriginView;
 pub use hook::{DeadLetter, ExecConfig, LetterAct, WebhookConfig};
 pub use inbox::{InboxItem, Verdict};
-pub use local::{Command, FollowedView, Response};
+pub use local::{Command, FollowedView, MAX_NOTE_NAME, Response};
 pub use notices::{NEVER_GIVEN, NoticeDraft};
 pub use onward::{AskingView, HoldView, PassOnDraft};
 pub use view::{HeaderView, ItemView, PartView, StatusView, TrustedView};
@@ -122,6 +122,9 @@ pub(crate) struct Shared {
     /// Counts changes of outbox and inbox, for whoever waits for one.
     settled: watch::Sender<u64>,
     inbox: watch::Sender<u64>,
+    /// One door adds at a time: what two add at once is published once, and what one has noted and not yet published
+    /// is not taken for lost by the other. It guards nothing that could be half done.
+    adding: Mutex<()>,
     /// Counts requests to try dead letters again.
     replayed: watch::Sender<u64>,
     /// The largest checkpoint that this node believes.
@@ -207,6 +210,7 @@ impl Node {
             asking: watch::Sender::new(Asking::default()),
             settled: watch::Sender::new(0),
             inbox: watch::Sender::new(0),
+            adding: Mutex::default(),
             replayed: watch::Sender::new(0),
             believed: watch::Sender::new(None),
             proved: watch::Sender::new(0),

@@ -32,6 +32,11 @@ use super::taxii::{Access, Client, InvalidAccess, Secret, Taxii, serve};
 use crate::node::{Applications, TaxiiConfig};
 use crate::transport::{Tls, Trouble};
 
+/// Gives the notices that follow from what doors published, as the broker takes it; until the node stops.
+pub async fn give_owed(node: Applications) {
+    publish::give_owed(node).await;
+}
+
 /// The one API root.
 const ROOT: &str = "entente";
 

@@ -14,16 +14,23 @@ use super::rows::{self, Carried};
 use crate::bulletin::BulletinId;
 use crate::formats::stix::{ObjectVersion, export};
 use crate::gateway::taxii::Fault;
-use crate::node::{Applications, Outcome};
+use crate::node::{Applications, MAX_NOTE_NAME, Outcome};
+use crate::proof::Digest;
 
 /// Collections of this node that are looked through for one object.
 const MAX_COLLECTIONS: usize = 1_000;
 /// Bulletins that are looked at for one object.
 const MAX_CARRIERS: usize = 256;
 
-/// Under this name it is noted which bulletins carry a STIX object that a command published: their ids, in JSON.
+/// Under this name it is noted which bulletins carry a STIX object that a command published: their ids, in JSON. It
+/// names the object, by a hash where its id is too long for a name.
 pub fn note_of_object(id: &str) -> String {
-    format!("stix/{id}")
+    let name = format!("stix/{id}");
+    if name.len() <= MAX_NOTE_NAME {
+        return name;
+    }
+    // No id has this form: it has no type.
+    format!("stix/--{}", Digest::of(id.as_bytes()))
 }
 
 /// Under this name it is noted what such a bulletin carries: a JSON object with `objects`.
@@ -125,8 +132,8 @@ fn is_published(
     Ok(false)
 }
 
-/// Observables, places and markings have nobody who made them: they come back where what names them does, and nothing
-/// that stays names them.
+/// Observables, markings and the places that Entente writes have nobody who made them: they come back where what names
+/// them does, and nothing that stays names them. Others' objects may leave out who made them, and stay.
 fn with_what_they_name(objects: &[Map<String, Value>], mut back: Vec<bool>) -> Vec<bool> {
     let mut named: BTreeMap<String, (bool, bool)> = BTreeMap::new();
     for (object, back) in objects.iter().zip(&back) {
@@ -144,7 +151,10 @@ fn with_what_they_name(objects: &[Map<String, Value>], mut back: Vec<bool>) -> V
         }
     }
     for (object, back) in objects.iter().zip(&mut back) {
-        let anonymous = !object.contains_key("created_by_ref");
+        let nobodys = !object.contains_key("created")
+            || text(object, "type") == "marking-definition"
+            || export::is_place(object);
+        let anonymous = nobodys && !object.contains_key("created_by_ref");
         let about = named.get(text(object, "id"));
         *back |= anonymous && about.is_some_and(|(by_back, by_kept)| *by_back && !by_kept);
     }
@@ -183,5 +193,38 @@ mod tests {
         let back = vec![true, true, false, false, false, false];
         let found = with_what_they_name(&objects, back);
         assert_eq!(found, [true, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn what_others_made_stays_though_only_own_objects_name_it() {
+        let read = |text: &str| serde_json::from_str(text).unwrap();
+        let mut objects: Vec<Map<String, Value>> = vec![
+            read(
+                r#"{"id":"relationship--1","created":"x","source_ref":"malware--1","target_ref":"location--1",
+                    "object_marking_refs":["marking-definition--1"]}"#,
+            ),
+            read(r#"{"type":"malware","id":"malware--1","created":"x"}"#),
+            read(r#"{"type":"location","id":"location--1","created":"x","country":"DE"}"#),
+            read(r#"{"type":"marking-definition","id":"marking-definition--1","created":"x"}"#),
+        ];
+        let back = vec![true, false, false, false];
+        let found = with_what_they_name(&objects, back.clone());
+        assert_eq!(found, [true, false, false, true]);
+        // The place that Entente writes for a region.
+        let place = export::place_id("DE".parse().unwrap());
+        objects[2].insert("id".into(), place.clone().into());
+        objects[0].insert("target_ref".into(), place.into());
+        let found = with_what_they_name(&objects, back);
+        assert_eq!(found, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_note_has_a_name_however_long_the_id_of_an_object_is() {
+        let short = "tool--00000000-0000-4000-8000-000000000001";
+        assert_eq!(note_of_object(short), format!("stix/{short}"));
+        let long = |kind: &str| format!("x-{}--{short}", kind.repeat(250));
+        let names = [note_of_object(&long("a")), note_of_object(&long("b"))];
+        assert!(names.iter().all(|name| name.len() <= MAX_NOTE_NAME));
+        assert_ne!(names[0], names[1]);
     }
 }

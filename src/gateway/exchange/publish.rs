@@ -21,7 +21,7 @@ use crate::formats::stix::{
 use crate::gateway::taxii::{
     AddError, Fault, Status, StatusDetails, Version, identifier, timestamp,
 };
-use crate::node::{Applications, LabelsConfig, NEVER_GIVEN, NoticeDraft, Outcome};
+use crate::node::{Adding, Applications, LabelsConfig, NEVER_GIVEN, NoticeDraft, Outcome};
 
 /// How long a settled status is kept; TAXII asks for 24 hours (section 4.3).
 const KEPT: Duration = Duration::from_hours(7 * 24);
@@ -39,10 +39,10 @@ pub(in crate::gateway) enum By<'a> {
 }
 
 /// Takes objects: see [`crate::gateway::taxii::Store::add`]. What was added before under the same
-/// `collection` is published once, where no two add to it at the same time; newer versions take the place of
-/// what they replace whole. Sightings of what `find` finds in the inbox go back to its originator.
+/// `collection` is published once; newer versions take the place of what they replace whole. Sightings of what `find` finds in the inbox go back to its originator.
 pub(in crate::gateway) fn add(
     node: &Applications,
+    adding: &Adding<'_>,
     by: By<'_>,
     collection: &str,
     labelling: &LabelsConfig,
@@ -50,7 +50,7 @@ pub(in crate::gateway) fn add(
     find: &Find<'_>,
 ) -> Result<Status, AddError> {
     let now = node.clock().now();
-    give_notices(node)?;
+    give_notices(node, adding)?;
     let text = bundle(objects.iter().map(|raw| raw.get()));
     let unreadable = |error: &dyn std::fmt::Display| AddError::Unprocessable(error.to_string());
     let mut bundle = read_bundle(text.as_bytes()).map_err(|error| unreadable(&error))?;
@@ -126,7 +126,7 @@ pub(in crate::gateway) fn add(
         .map(|(id, draft, carried)| ((id, draft), (id, carried)))
         .unzip();
     let failed = publish(node, drafts)?;
-    give_notices(node)?;
+    give_notices(node, adding)?;
     if !failed.is_empty() {
         for requested in &mut request.objects {
             if let Became::Bulletin(bulletin) = &requested.became
@@ -258,24 +258,57 @@ fn to_give(
     Ok((rows::notice(now, &owed.notice.about), json(&owed)?))
 }
 
-/// Gives the notices that are owed, also those that a crash left, or that could not be given before.
-fn give_notices(node: &Applications) -> Result<(), Fault> {
-    for (key, row) in node.rows(rows::NOTICES, &[], REMOVED)? {
-        let owed: Owed = serde_json::from_slice(&row).map_err(Fault::new)?;
-        // Never published: what it would have replaced still holds.
-        if node.outcome(&owed.newer)?.is_some() {
+/// Gives the notices that are owed as the broker takes what they follow from, until the node stops.
+pub(in crate::gateway) async fn give_owed(node: Applications) {
+    let (stop, mut settled) = (node.stop(), node.settled());
+    loop {
+        settled.borrow_and_update();
+        let one = node.clone();
+        let given = tokio::task::spawn_blocking(move || give_notices(&one, &one.adding())).await;
+        if let Ok(Err(error)) = given {
+            tracing::warn!(%error, "what is owed cannot be looked at");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = settled.changed() => {}
+        }
+    }
+}
+
+/// Gives the notices that are owed, also those that a crash left, or that could not be given before: where the
+/// broker took what they follow from. Until it has answered they stay owed; where it refused, what was to be replaced
+/// holds.
+pub(in crate::gateway) fn give_notices(
+    node: &Applications,
+    _adding: &Adding<'_>,
+) -> Result<(), Fault> {
+    let mut after = Vec::new();
+    loop {
+        let rows = node.rows(rows::NOTICES, &after, REMOVED)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
+        after.clone_from(last);
+        for (key, row) in rows {
+            let owed: Owed = serde_json::from_slice(&row).map_err(Fault::new)?;
             let about = owed.notice.about;
-            if let Err(trouble) = node.give(owed.notice) {
-                let reason = trouble.message;
-                tracing::warn!(bulletin = %about, reason, "no notice could be given");
-                if !NEVER_GIVEN.contains(&trouble.code.as_str()) {
-                    continue;
+            match node.outcome(&owed.newer)? {
+                // Never published, or by nobody taken: what it would have replaced still holds.
+                None | Some(Outcome::Rejected(_)) => {}
+                Some(Outcome::Pending) if owed.newer != about => continue,
+                Some(_) => {
+                    if let Err(trouble) = node.give(owed.notice) {
+                        let reason = trouble.message;
+                        tracing::warn!(bulletin = %about, reason, "no notice could be given");
+                        if !NEVER_GIVEN.contains(&trouble.code.as_str()) {
+                            continue;
+                        }
+                    }
                 }
             }
+            node.keep(&[], &[key])?;
         }
-        node.keep(&[], &[key])?;
     }
-    Ok(())
 }
 
 /// The status of an earlier request of this client.

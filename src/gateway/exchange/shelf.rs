@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -39,19 +39,12 @@ struct Shared {
     title: String,
     rights: BTreeMap<String, Rights>,
     /// By the names of their collections.
-    labellings: BTreeMap<String, Labelling>,
+    labellings: BTreeMap<String, LabelsConfig>,
     sight: Sight,
     /// Id of a collection -> its name, which never changes.
     known: Mutex<BTreeMap<String, String>>,
     /// By client and collection.
     looked: Mutex<BTreeMap<(String, String), Looked>>,
-}
-
-/// Of a collection that takes objects.
-struct Labelling {
-    labels: LabelsConfig,
-    /// One request at a time: what two add at once is published once.
-    adding: Mutex<()>,
 }
 
 /// Whether a client sees anything of a collection, and where that stands; else how far it was looked.
@@ -70,13 +63,7 @@ impl From<Trouble> for Fault {
 impl Shelf {
     pub(super) fn new(node: Applications, config: &TaxiiConfig) -> Self {
         let labellings = config.publish.iter();
-        let labellings = labellings.map(|one| {
-            let labelling = Labelling {
-                labels: one.labels.clone(),
-                adding: Mutex::default(),
-            };
-            (publishes(&one.name), labelling)
-        });
+        let labellings = labellings.map(|one| (publishes(&one.name), one.labels.clone()));
         Self(Arc::new(Shared {
             title: config.title.clone(),
             rights: rights::all(config),
@@ -398,15 +385,13 @@ impl Store for Shelf {
     ) -> Result<Status, AddError> {
         let name = self.name(at)?;
         let rights = self.rights(client).filter(|rights| rights.writes(&name));
-        let labelling = self.0.labellings.get(&name).zip(rights);
-        let (labelling, rights) =
-            labelling.ok_or_else(|| Fault::new("a client writes what it may not"))?;
-        // It guards nothing that could be half done.
-        let adding = labelling.adding.lock();
-        let _adding = adding.unwrap_or_else(PoisonError::into_inner);
+        let labels = self.0.labellings.get(&name).zip(rights);
+        let (labels, rights) =
+            labels.ok_or_else(|| Fault::new("a client writes what it may not"))?;
+        let adding = self.0.node.adding();
         // Somebody may have waited for the one before too long.
         waiting.check()?;
-        let (by, labels) = (publish::By::Client(&client.0), &labelling.labels);
+        let by = publish::By::Client(&client.0);
         let readable = OnceCell::new();
         let find = |id: &str| {
             if readable.get().is_none() {
@@ -415,7 +400,8 @@ impl Store for Shelf {
             let places: &[Place] = readable.get().map_or(&[], Vec::as_slice);
             self.received(client, places, id, waiting)
         };
-        publish::add(&self.0.node, by, &at.collection, labels, objects, &find)
+        let node = &self.0.node;
+        publish::add(node, &adding, by, &at.collection, labels, objects, &find)
     }
 
     fn status(&self, client: &Client, _root: &str, id: &str) -> Result<Option<Value>, Fault> {

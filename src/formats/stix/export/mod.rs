@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 pub use ids::observable_id;
-pub use report::identity_id;
+pub use report::{identity_id, is_place, place_id};
 
 use super::bundle::Object;
 use super::marking::standard_tlp;
@@ -70,12 +70,7 @@ pub fn object_ids(bulletin: &Disclosed) -> HashMap<String, String> {
 pub fn shared_ids(bulletin: &Disclosed) -> BTreeSet<String> {
     let mut shared = BTreeSet::new();
     shared.extend(bulletin.originator.as_deref().map(identity_id));
-    shared.extend(
-        bulletin
-            .regions
-            .iter()
-            .map(|region| report::place_id(*region)),
-    );
+    shared.extend(bulletin.regions.iter().map(|region| place_id(*region)));
     let parts = bulletin.parts.iter().map(Some);
     for part in parts.chain([None]) {
         shared.extend(marking_refs(bulletin, part).0);

@@ -67,8 +67,16 @@ fn identity(name: &str) -> Object {
 }
 
 /// The id of a place: the same in every bulletin.
-pub(super) fn place_id(region: Region) -> String {
+pub fn place_id(region: Region) -> String {
     ids::own_id("location", &["region", region.as_str()])
+}
+
+/// Whether an object is the place that Entente writes for a region.
+pub fn is_place(object: &Map<String, Value>) -> bool {
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let code = text("administrative_area").or_else(|| text("country"));
+    let region = code.and_then(|code| code.parse().ok());
+    region.is_some_and(|region| text("id") == Some(&place_id(region)))
 }
 
 fn place(region: Region) -> Map<String, Value> {
