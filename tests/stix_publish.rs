@@ -235,3 +235,29 @@ async fn what_was_refused_replaces_nothing_and_goes_again_under_other_labels() {
     assert_eq!(given(&cluster).await, 2);
     cluster.stop().await.expect("stopped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_bulletins_that_take_the_place_of_one_give_one_notice_of_it() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let green = ["--tlp", "TLP:GREEN"];
+    let both = [tool(1, 1, "one", false), tool(2, 1, "two", false)];
+    assert_eq!(publish(&cluster, &scratch, &both, &green), [1, 0, 0]);
+    hold(&cluster, &["one", "two"], Tlp::Green).await;
+    // One of them is TLP:AMBER by itself now: they are in two bulletins.
+    let mut stricter = tool(1, 2, "one", false);
+    let amber = "marking-definition--f88d31f6-486f-44da-b317-01333bde0b82";
+    stricter["object_marking_refs"] = json!([amber]);
+    // An object of a type whose name fills what a name may be long is one like others.
+    let mut long = tool(3, 1, "three", false);
+    let kind = format!("x-{}", "a".repeat(248));
+    long["id"] = format!("{kind}--00000000-0000-4000-8000-000000000003").into();
+    long["type"] = kind.into();
+    let newer = [stricter, tool(2, 2, "two", false), long];
+    assert_eq!(publish(&cluster, &scratch, &newer, &green), [2, 0, 0]);
+    assert_eq!(publish(&cluster, &scratch, &newer, &green), [0, 3, 0]);
+    assert_eq!(given(&cluster).await, 1);
+    cluster.stop().await.expect("stopped");
+}

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use alliance::{PATIENCE, entente, partner, plan, prepared, start};
+use entente::bulletin::Header;
 use entente::deployment::until;
 use entente::node::{Command, Response};
 use entente::testing::{Cluster, Scratch};
@@ -738,6 +739,74 @@ async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_bac
         asked.await.expect("it is revoked");
     }
     assert_eq!(third.len(), 1);
+    cluster.stop().await.expect("stopped");
+}
+
+/// The notices that a node has given, whatever became of them.
+async fn given(cluster: &Cluster, by: &str) -> usize {
+    let asked = Command::Outbox {
+        ids: Vec::new(),
+        wait: 0,
+    };
+    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner(by), &asked).await else {
+        panic!("no outbox");
+    };
+    let headers = all
+        .iter()
+        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
+    headers.filter(|header| header.notice).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_refuses_takes_the_place_of_nothing() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = "[[taxii.publish]]\nname = \"cyber-out\"\n[taxii.publish.labels]\nkinds = [\"cyber\"]\ntopics = \
+                   [\"cyber/malware\"]\ntlp = \"TLP:GREEN\"\n";
+    let analyst = ("analyst", "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\"]");
+    let writers = serve(&cluster, "norland", &[analyst], publish);
+    let analyst = &writers[0];
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = || async { std::net::TcpStream::connect(analyst.address).ok() };
+    let listens = until("a TAXII server", PATIENCE, listening).await;
+    listens.expect("it listens");
+    let as_it_was = json!({});
+    let first = add(analyst, &[version(INDICATOR, 15, &as_it_was)]).await;
+
+    // The node signs with a key that is no longer its partner's.
+    let root = cluster.layout().root().to_owned();
+    let shell = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_entente"))
+            .args(args)
+            .current_dir(&root)
+            .output();
+        let output = output.expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    };
+    shell(&["pki", "rotate", "norland.example", "--grace", "0"]);
+    let set = "certs/norland.example/key-set.pem";
+    shell(&["partner", "rotate", set, "-c", "broker/broker.toml"]);
+    let path = "/entente/collections/publish-cyber-out/objects/";
+    let newer = json!({"objects": [version(INDICATOR, 16, &as_it_was)]});
+    let said = analyst.send("POST", path, newer.to_string().as_bytes());
+    let status = complete(analyst, &said.json()).await;
+    assert_eq!(status["failure_count"], 1, "{status}");
+    // Nor by the next request, nor by the node when it starts again, with its new key.
+    cluster
+        .kill_node(&partner("norland"))
+        .await
+        .expect("killed");
+    start(&mut cluster, &["norland"]).await;
+    let listens = until("a TAXII server", PATIENCE, listening).await;
+    listens.expect("it listens");
+    add(analyst, &[version(SECOND, 15, &as_it_was)]).await;
+    assert_eq!(given(&cluster, "norland").await, 0);
+    // Added again it goes, and takes the place of the first.
+    add(analyst, &[version(INDICATOR, 16, &as_it_was)]).await;
+    marked(&cluster, first.first().expect("one"), "supersedes").await;
+    assert_eq!(given(&cluster, "norland").await, 1);
     cluster.stop().await.expect("stopped");
 }
 
