@@ -12,6 +12,7 @@ mod taxii;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alliance::{PATIENCE, entente, partner, plan, prepared, start};
 use entente::bulletin::Header;
@@ -739,6 +740,58 @@ async fn newer_versions_supersede_what_they_replace_and_revoked_ones_take_it_bac
         asked.await.expect("it is revoked");
     }
     assert_eq!(third.len(), 1);
+    cluster.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_notice_is_lost_while_others_add_elsewhere() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut cluster = prepared(&scratch, plan(&["norland", "estmark"])).await;
+    let publish = through("cyber-out", "TLP:GREEN") + &through("cyber-more", "TLP:GREEN");
+    let writes = "tlp = \"TLP:RED\"\nwrite = [\"cyber-out\", \"cyber-more\"]";
+    let writers = serve(&cluster, "norland", &[("analyst", writes)], &publish);
+    let analyst = &writers[0];
+    cluster.start_broker().await.expect("a broker");
+    start(&mut cluster, &["norland", "estmark"]).await;
+    let listening = until("a TAXII server", PATIENCE, || async {
+        std::net::TcpStream::connect(analyst.address).ok()
+    });
+    listening.await.expect("it listens");
+    let post = |collection: &str, object: Value| {
+        let body = json!({"objects": [object]}).to_string();
+        let path = format!("/entente/collections/publish-{collection}/objects/");
+        let said = analyst.send("POST", &path, body.as_bytes());
+        assert_eq!(said.status, 202, "{said:?}");
+        said.json()
+    };
+    // One collection gets newer and newer versions of an object, another one new ones all the time.
+    let ended = AtomicBool::new(false);
+    let statuses: Vec<Value> = std::thread::scope(|scope| {
+        for writer in 0..3_u32 {
+            let (post, ended) = (&post, &ended);
+            scope.spawn(move || {
+                for number in 0_u32.. {
+                    if ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let id = format!("indicator--0000000{writer}-0000-4000-8000-{number:012}");
+                    post("cyber-more", version(&id, 15, &json!({})));
+                }
+            });
+        }
+        let versions = (15..27).map(|day| post("cyber-out", version(INDICATOR, day, &json!({}))));
+        let statuses = versions.collect();
+        ended.store(true, Ordering::Relaxed);
+        statuses
+    });
+    let mut bulletins = Vec::new();
+    for status in &statuses {
+        let status = complete(analyst, status).await;
+        bulletins.push(bulletin(&status["successes"][0]).to_owned());
+    }
+    for id in &bulletins[..bulletins.len() - 1] {
+        marked(&cluster, id, "supersedes").await;
+    }
     cluster.stop().await.expect("stopped");
 }
 
