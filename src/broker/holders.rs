@@ -14,6 +14,14 @@ use crate::stream::{HeadBucket, Holder, OLDEST, Reads};
 
 /// A broker that is not heard of for so many leases does not live.
 const LEASES: u32 = 2;
+/// Brokers that are known, and the bytes of a name.
+const MOST_BROKERS: usize = 1_024;
+const MOST_NAME: usize = 2_048;
+
+/// Whether there is a place for a name: whoever may write to the bucket may write many.
+fn is_place<T>(known: &HashMap<String, T>, name: &str) -> bool {
+    known.contains_key(name) || (known.len() < MOST_BROKERS && name.len() <= MOST_NAME)
+}
 
 /// Which brokers live, as far as they were heard of.
 #[derive(Debug)]
@@ -45,7 +53,9 @@ impl Holders {
     /// A broker was heard of.
     pub(super) fn saw(&self, broker: String) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(broker, Instant::now());
+        if is_place(&seen, &broker) {
+            seen.insert(broker, Instant::now());
+        }
     }
 
     /// Whether a broker lives; one that could not be heard of yet does.
@@ -58,16 +68,20 @@ impl Holders {
     /// A broker said what it reads.
     pub(super) fn reads(&self, reads: Reads) {
         let mut all = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(reads.broker, reads.format);
+        if is_place(&all, &reads.broker) {
+            all.insert(reads.broker, reads.format);
+        }
     }
 
     /// The newest format of messages that all brokers read which live. One that did not say reads the oldest; so do
     /// all until every one that lives could be heard of.
-    fn common_format(&self, own: u32, patience: Duration) -> u32 {
-        if self.since.elapsed() < patience {
+    fn common_format(&self, broker: &str, own: u32, patience: Duration) -> u32 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who does not hear itself hears nobody.
+        let hears = seen.get(broker).is_some_and(|at| at.elapsed() < patience);
+        if self.since.elapsed() < patience || !hears {
             return OLDEST;
         }
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         let live = seen.iter().filter(|(_, last)| last.elapsed() < patience);
         let formats = live.map(|(broker, _)| reads.get(broker).copied().unwrap_or(OLDEST));
@@ -151,7 +165,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
                 bucket.beat(&broker);
                 bucket.reads(&broker);
                 let own = bucket.format();
-                bucket.write_format(shared.holders.common_format(own, lease * LEASES));
+                bucket.write_format(shared.holders.common_format(&broker, own, lease * LEASES));
             }
         }
     }
@@ -180,21 +194,45 @@ mod tests {
             });
         };
         // Nobody could be heard of yet.
-        assert_eq!(holders.common_format(3, Duration::from_hours(1)), OLDEST);
+        assert_eq!(
+            holders.common_format("own", 3, Duration::from_hours(1)),
+            OLDEST
+        );
         while holders.since.elapsed() < Duration::from_millis(1) {
             std::thread::yield_now();
         }
-        // Of nobody was heard; then of one that does not say.
-        assert_eq!(holders.common_format(3, Duration::from_millis(1)), 3);
+        // Nobody was heard of, not even this one; then of one that does not say.
+        let short = Duration::from_millis(1);
+        assert_eq!(holders.common_format("own", 3, short), OLDEST);
+        holders.saw("own".into());
+        reads("own", 3);
         holders.saw("a".into());
         let long = holders.since.elapsed();
-        assert_eq!(holders.common_format(3, long), OLDEST);
+        assert_eq!(holders.common_format("own", 3, long), OLDEST);
         reads("a", 2);
-        assert_eq!(holders.common_format(3, long), 2);
+        assert_eq!(holders.common_format("own", 3, long), 2);
         reads("a", 9);
-        assert_eq!(holders.common_format(3, long), 3);
+        assert_eq!(holders.common_format("own", 3, long), 3);
         // Who does not live any more keeps nobody.
         reads("a", 1);
-        assert_eq!(holders.common_format(3, Duration::ZERO), 3);
+        let last = holders.seen.lock().unwrap()["a"];
+        while last.elapsed() < Duration::from_millis(20) {
+            std::thread::yield_now();
+        }
+        holders.saw("own".into());
+        assert_eq!(
+            holders.common_format("own", 3, Duration::from_millis(20)),
+            3
+        );
+    }
+
+    #[test]
+    fn names_take_no_more_than_their_room() {
+        let holders = Holders::default();
+        holders.saw("x".repeat(MOST_NAME + 1));
+        (0..=MOST_BROKERS).for_each(|number| holders.saw(number.to_string()));
+        let seen = holders.seen.lock().unwrap();
+        assert_eq!(seen.len(), MOST_BROKERS);
+        assert!(seen.contains_key("0") && !seen.contains_key(&MOST_BROKERS.to_string()));
     }
 }

@@ -62,6 +62,8 @@ pub struct StreamEngine {
     writes: AtomicU32,
     /// Where a snapshot is written to.
     snapshot: PathBuf,
+    /// Whose turn it is to write one.
+    snapshotting: Mutex<()>,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
@@ -144,6 +146,7 @@ impl StreamEngine {
             reads: config.format,
             writes: AtomicU32::new(OLDEST),
             snapshot: config.cache.with_added_extension("snapshot"),
+            snapshotting: Mutex::default(),
             tail: Mutex::new(Tail {
                 sequence,
                 hash,
@@ -198,6 +201,8 @@ impl StreamEngine {
     /// Writes a snapshot into a file beside this broker's copy: all up to the group in which the records that a
     /// checkpoint covers end. Returns the file, and how many records.
     pub fn snapshot(&self, checkpoint: &str, covered: u64) -> Result<(PathBuf, u64), StreamError> {
+        let turn = self.snapshotting.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         let last = self.lock().sequence;
         let mut place = None;
         for sequence in (last.saturating_sub(RECENT)..=last).rev() {
@@ -209,8 +214,9 @@ impl StreamEngine {
             if message.until() < covered {
                 break;
             }
-            if message.first < covered {
+            if message.first <= covered {
                 place = Some((sequence, message));
+                break;
             }
         }
         let (sequence, message) = place.ok_or(StreamError::NotCovered(covered))?;

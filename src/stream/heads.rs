@@ -83,13 +83,16 @@ pub enum HeardNews {
 #[derive(Debug, Clone)]
 pub struct HeadBucket {
     engine: Arc<StreamEngine>,
+    leader: Leader,
 }
 
 impl HeadBucket {
     /// The bucket beside a stream.
     pub fn of(engine: &Arc<StreamEngine>) -> Self {
+        let stream = engine.catalogue().heads.stream_name.clone();
         Self {
             engine: Arc::clone(engine),
+            leader: Leader::of(engine.nats().context(), stream),
         }
     }
 
@@ -132,7 +135,7 @@ impl HeadBucket {
         }
         let revision = found.map_or(0, |(_, revision)| revision);
         let (heads, value) = (self.heads(), Bytes::copy_from_slice(new.as_bytes()));
-        let leader = Leader::of(self.engine.nats().context(), heads.stream_name.clone());
+        let leader = self.leader.clone();
         let put = self.engine.nats().run(async move {
             match heads.update(CHECKPOINT, value, revision).await {
                 Ok(_) => Ok(true),

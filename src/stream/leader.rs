@@ -20,6 +20,12 @@ pub(super) struct Leader {
     asked: Arc<Mutex<Option<Instant>>>,
 }
 
+impl std::fmt::Debug for Leader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leader({})", self.stream)
+    }
+}
+
 impl Leader {
     pub(super) fn of(context: &Context, stream: String) -> Self {
         Self {

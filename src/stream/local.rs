@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::contents::Name;
 use super::error::StreamError;
-use super::wire::{BEGINNING, OLDEST, StreamMessage};
+use super::wire::{BEGINNING, Link, OLDEST, StreamMessage};
 use crate::ledger::{Engine, EngineError, Fact, Record, StoredRecord};
 use crate::proof::{Digest, PublicKey};
 use crate::store::{EmbeddedEngine, StoreError};
@@ -116,14 +116,14 @@ impl LocalCopy {
         }))
     }
 
-    /// The hashes of the last messages up to this one, as far as they say something, by sequence.
-    pub(super) fn chain(&self, tail: u64) -> Result<VecDeque<(u64, Digest)>, StreamError> {
+    /// The last messages up to this one, as far as they say something, by sequence.
+    pub(super) fn chain(&self, tail: u64) -> Result<VecDeque<(u64, Link)>, StreamError> {
         let from = tail.saturating_sub(RECENT) + 1;
         let mut chain = VecDeque::new();
         for sequence in from..=tail {
             if let Some(Kept::Message(bytes)) = self.message(sequence)? {
-                let hash = StreamMessage::hash_of(&bytes);
-                chain.extend(hash.map(|hash| (sequence, hash)));
+                let link = StreamMessage::link_of(&bytes);
+                chain.extend(link.map(|link| (sequence, link)));
             }
         }
         Ok(chain)
@@ -319,12 +319,21 @@ impl LocalCopy {
         }
     }
 
-    /// Notes the place that a snapshot reaches.
-    pub(super) fn begin(&self, sequence: u64, last: &StreamMessage) -> Result<(), StreamError> {
-        let notes = [
+    /// Notes the place that a snapshot reaches, and the newest format of what leads to it.
+    pub(super) fn begin(
+        &self,
+        sequence: u64,
+        last: &StreamMessage,
+        format: u32,
+    ) -> Result<(), StreamError> {
+        let mut notes = vec![
             (Bytes::from_static(TAIL), Some(place(sequence, &last.hash))),
             (key(MESSAGE, sequence), Some(last.bytes.clone())),
         ];
+        if format > OLDEST {
+            let note = Bytes::copy_from_slice(&format.to_be_bytes());
+            notes.push((Bytes::from_static(FORMAT), Some(note)));
+        }
         self.engine.append_beside(self.engine.size(), &[], &notes)?;
         Ok(())
     }

@@ -83,15 +83,31 @@ pub(super) fn write(
     signer: &dyn Signer,
 ) -> Result<u64, StreamError> {
     let part = path.with_extension("part");
+    let written = write_part(local, path, &part, checkpoint, (sequence, message), signer);
+    if written.is_err() {
+        // It may be large, on the disk of which the copy needs the room.
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+fn write_part(
+    local: &LocalCopy,
+    path: &Path,
+    part: &Path,
+    checkpoint: &str,
+    (sequence, message): (u64, &StreamMessage),
+    signer: &dyn Signer,
+) -> Result<u64, StreamError> {
     let options = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&part);
+        .open(part);
     let mut writer = Writer {
-        file: BufWriter::new(options.map_err(StoreError::io(&part))?),
-        path: part,
+        file: BufWriter::new(options.map_err(StoreError::io(part))?),
+        path: part.to_owned(),
         hasher: Hasher::new(),
     };
     writer.put(&[MAGIC, &sequence.to_be_bytes()].concat())?;
@@ -118,14 +134,12 @@ pub(super) fn write(
     let signature = signer.sign(PayloadType::StreamSnapshot, digest.as_bytes())?;
     writer.put(signature.key_id.0.as_bytes())?;
     writer.put(&signature.bytes)?;
-    let Writer {
-        path: part, file, ..
-    } = writer;
+    let file = writer.file;
     let file = file
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error);
     let synced = file.and_then(|file| file.sync_all());
-    let placed = synced.and_then(|()| fs::rename(&part, path));
+    let placed = synced.and_then(|()| fs::rename(part, path));
     placed.map_err(StoreError::io(path))?;
     Ok(size)
 }
@@ -206,10 +220,13 @@ impl Snapshot {
         let nats = Nats::connect(servers, config)?;
         let first = self.compare(&nats, config)?;
         let (sequence, message) = (self.sequence, self.message.clone());
-        let filled = self.fill(cache, key, over, progress).and_then(|local| {
-            last_messages(&nats, config, &local, (first, sequence), &message, key)?;
+        // One that another process has open is nobody's to remove.
+        let local = LocalCopy::open(cache)?;
+        let filled = self.fill(local, key, over, progress).and_then(|local| {
+            let range = (first, sequence);
+            let format = last_messages(&nats, config, &local, range, &message, key)?;
             // Only now it is a copy.
-            local.begin(sequence, &message)
+            local.begin(sequence, &message, format)
         });
         if filled.is_err() {
             let _ = fs::remove_dir_all(cache);
@@ -244,12 +261,11 @@ impl Snapshot {
 
     fn fill(
         self,
-        cache: &Path,
+        local: LocalCopy,
         key: &PublicKey,
         (covered, root): (u64, Digest),
         mut progress: impl FnMut(u64, u64),
     ) -> Result<LocalCopy, StreamError> {
-        let local = LocalCopy::open(cache)?;
         let Self {
             path,
             file,
@@ -263,7 +279,7 @@ impl Snapshot {
             file,
             hasher,
         };
-        if covered > size || covered <= message.first {
+        if covered > size || covered < message.first {
             return Err(wrong(&path, "its checkpoint is not over its last records"));
         }
         let (mut tree, mut from) = (Frontier::new(), 0);
@@ -333,7 +349,7 @@ impl Snapshot {
 }
 
 /// Keeps the last messages before the one that a snapshot ends with, as who read the whole stream has them: those in
-/// its chain, and that the others say nothing.
+/// its chain, and that the others say nothing. Returns the newest format of them.
 fn last_messages(
     nats: &Nats,
     config: &StreamConfig,
@@ -341,29 +357,50 @@ fn last_messages(
     (first, sequence): (u64, u64),
     last: &StreamMessage,
     key: &PublicKey,
-) -> Result<(), StreamError> {
+) -> Result<u32, StreamError> {
     let first = first.max(sequence.saturating_sub(RECENT) + 1);
     let (context, wanted) = (nats.context().clone(), config.clone());
     let catalogue = nats.run(async move { Catalogue::open(&context, &wanted).await })?;
     let most = nats.max_message();
     let (read, reading) = follow::ahead(catalogue.stream, first, sequence - 1, most);
     nats.handle().spawn(reading);
-    let mut links: Vec<(u64, Option<(Digest, Digest)>)> = Vec::new();
+    let (mut links, mut format) = (Vec::new(), last.format);
     for at in first..sequence {
         let gone = |_| StreamError::Unavailable(format!("message {at} does not come"));
-        let one = read.recv().map_err(gone)??;
-        let opened = StreamMessage::open(&one.payload, key).ok();
-        local.note(at, &Kept::Message(one.payload.clone()))?;
-        links.push((at, opened.map(|message| (message.hash, message.previous))));
-    }
-    let mut due = last.previous;
-    for (at, link) in links.into_iter().rev() {
-        match link {
-            Some((hash, previous)) if hash == due => due = previous,
-            _ => local.say_nothing(at)?,
+        let payload = read.recv().map_err(gone)??.payload;
+        match StreamMessage::open_up_to(&payload, key, config.format) {
+            Ok(message) => {
+                local.note(at, &Kept::Message(payload))?;
+                format = format.max(message.format);
+                links.push((at, message.hash, message.previous));
+            }
+            Err(error) if error.is_nobodys() => {
+                local.note(at, &Kept::Nothing(Digest::of(&payload)))?;
+            }
+            Err(error) => {
+                return Err(StreamError::Message {
+                    sequence: at,
+                    error,
+                });
+            }
         }
     }
-    Ok(())
+    let (mut due, mut chain) = (last.previous, Vec::new());
+    for (_, hash, previous) in links.iter().rev() {
+        if *hash == due {
+            chain.push(due);
+            due = *previous;
+        }
+    }
+    // Of a message that was sent again the first is the one.
+    for (at, hash, _) in links {
+        if chain.last() == Some(&hash) {
+            chain.pop();
+        } else {
+            local.say_nothing(at)?;
+        }
+    }
+    Ok(format)
 }
 
 /// A snapshot's bytes, hashed as they are read.

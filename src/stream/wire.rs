@@ -146,10 +146,18 @@ impl StreamMessage {
         })
     }
 
-    /// What the next message is chained to, of one that was taken on; `None` where it is no message.
-    pub(super) fn hash_of(bytes: &Bytes) -> Option<Digest> {
+    /// What chains a message to others, whoever made it; `None` where it is no message. Its records are not looked
+    /// at: of a stranger's they may be many.
+    pub(super) fn link_of(bytes: &Bytes) -> Option<Link> {
         let message = proto::StreamMessage::decode(bytes.clone()).ok()?;
-        Some(Digest::of(&message.group))
+        let hash = Digest::of(&message.group);
+        let group = proto::StreamGroupPlace::decode(message.group).ok()?;
+        let previous = Digest::try_from(group.previous.as_ref()).ok()?;
+        Some(Link {
+            hash,
+            previous,
+            first: group.first,
+        })
     }
 
     /// The message, as it is sent.
@@ -201,6 +209,11 @@ impl StreamMessage {
         let id = <[u8; 16]>::try_from(group.id.as_ref()).map_err(|_| Malformed("id"))?;
         let previous = Digest::try_from(group.previous.as_ref());
         let (mut records, mut with_bodies) = (Vec::new(), Vec::new());
+        let count = group.records.len() as u64;
+        group
+            .first
+            .checked_add(count)
+            .ok_or(Malformed("position"))?;
         for (position, one) in (group.first..).zip(group.records) {
             let entry = <[u8; ENTRY_BYTES]>::try_from(one.entry.as_ref());
             let entry = entry.map_err(|_| Malformed("entry"))?;
@@ -245,6 +258,17 @@ impl StreamMessage {
         }
         Ok(())
     }
+}
+
+/// What chains a message to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// What the next message is chained to.
+    pub(super) hash: Digest,
+    /// What it is chained to itself.
+    pub(super) previous: Digest,
+    /// Position of its first record.
+    pub(super) first: u64,
 }
 
 /// Bodies of one record, or a piece of them.

@@ -223,6 +223,14 @@ async fn a_broker_begins_from_a_snapshot_that_witnesses_vouch_for() {
     assert!(!cache.exists(), "something is left");
 }
 
+/// An unsigned message whose records begin at the last position that there is, and go on.
+fn beyond_every_number() -> bytes::Bytes {
+    let first = [&[0x10][..], &[0xff; 9], &[0x01]].concat();
+    let group = [first, [0x2a, 0x00].repeat(3)].concat();
+    let length = u8::try_from(group.len()).expect("small");
+    [vec![0x0a, length], group].concat().into()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_stream_is_read_with_whatever_strangers_sent() {
     let Some((_scratch, nats, mut alliance)) = started(1, &[], "").await else {
@@ -241,6 +249,7 @@ async fn a_long_stream_is_read_with_whatever_strangers_sent() {
     for number in 0u32..9_000 {
         if number % 2_000 == 1_500 {
             messages.push(bytes::Bytes::from_static(b"nonsense"));
+            messages.push(beyond_every_number());
         }
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
@@ -249,11 +258,17 @@ async fn a_long_stream_is_read_with_whatever_strangers_sent() {
         previous = sealed.hash();
         messages.push(sealed.bytes().clone());
     }
+    // What lost a race long ago, sent again by who saw it.
+    let lost = Digest::of(b"what it followed is forgotten");
+    let lost = StreamMessage::seal(FORMAT, [7; 16], 1, lost, "b", &[], &key);
+    messages.insert(8_000, lost.expect("signed").bytes().clone());
     nats.append("alliance", messages).await;
     for round in 0..2 {
         let began = std::time::Instant::now();
         alliance.start_broker().await.expect("a broker");
         println!("9,000 messages read in {:?}", began.elapsed());
+        // Nothing was recorded for longer than messages are kept as they are.
+        snapshot(&alliance.layout().broker_config(), 1).await;
         let next = ids.len();
         ids.extend(promised(&alliance, &norland, next..next + 2).await);
         received(&alliance, &sudland, &ids).await;
