@@ -86,12 +86,13 @@ pub(in crate::gateway) fn add(
         drafts.push((id, draft, carried));
     }
     let mut put = Vec::new();
+    let mut all_owed: Vec<Owed> = Vec::new();
     for notice in back.recalls {
-        let owed = Owed {
+        all_owed.push(Owed {
             newer: notice.about,
+            also: Vec::new(),
             notice,
-        };
-        put.push(to_give(node, now, owed)?);
+        });
     }
     for (id, draft, carried) in &drafts {
         for (object, version) in &carried.objects {
@@ -100,8 +101,11 @@ pub(in crate::gateway) fn add(
         }
         put.push((rows::carried(collection, id), json(carried)?));
         for owed in owed(*id, draft, &before.replaced) {
-            put.push(to_give(node, now, owed)?);
+            owe(&mut all_owed, owed);
         }
+    }
+    for owed in all_owed {
+        put.push(to_give(node, now, owed)?);
     }
     let mut request = Request {
         client: match by {
@@ -231,6 +235,7 @@ fn owed(newer: BulletinId, draft: &Draft, replaced: &BTreeSet<BulletinId>) -> Ve
     let all = superseded.chain(retracted.map(|about| (about, Relation::Retracts)));
     let notice = |(about, relation): (&BulletinId, Relation)| Owed {
         newer,
+        also: Vec::new(),
         notice: NoticeDraft {
             id: None,
             about: *about,
@@ -247,6 +252,39 @@ fn owed(newer: BulletinId, draft: &Draft, replaced: &BTreeSet<BulletinId>) -> Ve
     all.map(notice).collect()
 }
 
+/// Adds to what is owed. Several bulletins that take the place of one give one notice of it, as soon as one is taken.
+fn owe(all: &mut Vec<Owed>, owed: Owed) {
+    let same = |one: &&mut Owed| {
+        (one.notice.about, one.notice.relation) == (owed.notice.about, owed.notice.relation)
+    };
+    match all.iter_mut().find(same) {
+        Some(one) => one.also.push(owed.newer),
+        None => all.push(owed),
+    }
+}
+
+/// What became of the bulletins from which a notice follows: the best that became of one.
+fn outcome(node: &Applications, owed: &Owed) -> Result<Option<Outcome>, Fault> {
+    let mut best = None;
+    for newer in [&owed.newer].into_iter().chain(&owed.also) {
+        let one = node.outcome(newer)?;
+        if is_better(one.as_ref(), best.as_ref()) {
+            best = one;
+        }
+    }
+    Ok(best)
+}
+
+fn is_better(one: Option<&Outcome>, than: Option<&Outcome>) -> bool {
+    let rank = |outcome: Option<&Outcome>| match outcome {
+        None => 0,
+        Some(Outcome::Rejected(_)) => 1,
+        Some(Outcome::Pending) => 2,
+        Some(Outcome::Promised | Outcome::Proved) => 3,
+    };
+    rank(one) > rank(than)
+}
+
 /// The row of a notice that has to be given. It has its id from here on: given twice it is the same bulletin.
 fn to_give(
     node: &Applications,
@@ -255,7 +293,8 @@ fn to_give(
 ) -> Result<(Vec<u8>, Vec<u8>), Fault> {
     let drawn = random(node.entropy().as_ref()).map_err(Fault::new)?;
     owed.notice.id = Some(BulletinId::from_random(drawn));
-    Ok((rows::notice(now, &owed.notice.about), json(&owed)?))
+    let row = rows::notice(now, &owed.notice.about, owed.notice.relation);
+    Ok((row, json(&owed)?))
 }
 
 /// Gives the notices that are owed as the broker takes what they follow from, until the node stops.
@@ -292,7 +331,7 @@ pub(in crate::gateway) fn give_notices(
         for (key, row) in rows {
             let owed: Owed = serde_json::from_slice(&row).map_err(Fault::new)?;
             let about = owed.notice.about;
-            match node.outcome(&owed.newer)? {
+            match outcome(node, &owed)? {
                 // Never published, or by nobody taken: what it would have replaced still holds.
                 None | Some(Outcome::Rejected(_)) => {}
                 Some(Outcome::Pending) if owed.newer != about => continue,
@@ -444,4 +483,45 @@ fn removable(node: &Applications, now: Timestamp) -> Result<Vec<Vec<u8>>, Fault>
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(value).map_err(Fault::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(newer: u8, about: u8, relation: Relation) -> Owed {
+        let mut draft = Draft::from_toml(
+            "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype = \
+             \"ip\"\nvalue = \"192.0.2.1\"\n",
+        )
+        .unwrap();
+        draft.supersedes = vec![BulletinId([about; 16])];
+        let mut owed = owed(BulletinId([newer; 16]), &draft, &BTreeSet::new());
+        owed[0].notice.relation = relation;
+        owed.remove(0)
+    }
+
+    #[test]
+    fn several_that_take_the_place_of_one_owe_one_notice_and_any_of_them_is_enough() {
+        let mut all = Vec::new();
+        owe(&mut all, of(1, 9, Relation::Supersedes));
+        owe(&mut all, of(2, 9, Relation::Supersedes));
+        owe(&mut all, of(2, 9, Relation::Retracts));
+        owe(&mut all, of(2, 8, Relation::Supersedes));
+        let also: Vec<_> = all.iter().map(|one| one.also.as_slice()).collect();
+        let second = [BulletinId([2; 16])];
+        assert_eq!(also, [&second[..], &[], &[]]);
+        let refused = Outcome::Rejected("no".into());
+        let ranks = [
+            None,
+            Some(&refused),
+            Some(&Outcome::Pending),
+            Some(&Outcome::Promised),
+        ];
+        for (at, worse) in ranks.iter().enumerate() {
+            for better in &ranks[at + 1..] {
+                assert!(is_better(*better, *worse) && !is_better(*worse, *better));
+            }
+        }
+    }
 }

@@ -20,7 +20,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bulletin::BulletinId;
+use crate::bulletin::{BulletinId, Relation};
 use crate::clock::Timestamp;
 use crate::formats::stix::ObjectVersion;
 use crate::gateway::Author;
@@ -103,10 +103,12 @@ pub(super) struct Carried {
     pub(super) refused: bool,
 }
 
-/// A notice that is given when the bulletin that it follows from is in the outbox.
+/// A notice that is given when the broker has taken the bulletin that it follows from, or one of several.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Owed {
     pub(super) newer: BulletinId,
+    #[serde(default)]
+    pub(super) also: Vec<BulletinId>,
     pub(super) notice: NoticeDraft,
 }
 
@@ -184,6 +186,7 @@ pub(super) fn carried(collection: &str, bulletin: &BulletinId) -> Vec<u8> {
 
 pub(super) const NOTICES: &[u8] = b"taxii/notice/";
 
-pub(super) fn notice(owed: Timestamp, about: &BulletinId) -> Vec<u8> {
-    [NOTICES, &date(owed), about.to_string().as_bytes()].concat()
+pub(super) fn notice(owed: Timestamp, about: &BulletinId, relation: Relation) -> Vec<u8> {
+    let notice = format!("{about}/{relation}");
+    [NOTICES, &date(owed), notice.as_bytes()].concat()
 }
