@@ -28,6 +28,9 @@ const URGENT: Duration = Duration::from_secs(1);
 /// How long a lane that catches up then leaves the processor to others after each batch.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// The longest that a lane waits for its turn.
+const LONGEST_TURN: Duration = Duration::from_millis(50);
+
 /// How many lanes are close behind.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -73,7 +76,9 @@ impl Pace {
         }
         let urgent = *self.urgent.lock().unwrap_or_else(PoisonError::into_inner);
         urgent.filter(|at| at.elapsed() < URGENT)?;
-        self.turns.acquire().await.ok().map(Turn)
+        // One that waits for what cannot be read now, in its turn, keeps nobody else for long.
+        let turn = tokio::time::timeout(LONGEST_TURN, self.turns.acquire());
+        turn.await.ok()?.ok().map(Turn)
     }
 
     /// Waits while lanes are close behind, but not for long.
@@ -151,6 +156,8 @@ mod tests {
         let first = turns.pop().expect("one processor at least");
         let ((), next) = tokio::join!(first.end(), pace.turn(FAR_BEHIND));
         assert!(next.is_some() && before.elapsed() >= PAUSE);
+        // Nor for ever, where no turn ends.
+        assert!(pace.turn(FAR_BEHIND).await.is_none());
         tokio::time::advance(URGENT).await;
         assert!(pace.turn(FAR_BEHIND).await.is_none());
     }
