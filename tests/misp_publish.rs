@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alliance::{PATIENCE, PROGRAM, entente, partner, plan, prepared, settled, start};
-use entente::bulletin::{Content, Header, Relation};
+use alliance::{PATIENCE, entente, given, partner, plan, prepared, rotate_at_once, settled, start};
+use entente::bulletin::{Content, Relation};
 use entente::deployment::until;
 use entente::node::{Command, ItemView, Response};
 use entente::testing::{Cluster, Scratch};
@@ -198,21 +198,6 @@ fn failing_once(cluster: &Cluster, scratch: &Scratch) -> PathBuf {
     path
 }
 
-/// The notices that a node gave about a bulletin.
-async fn notices_given(cluster: &Cluster) -> usize {
-    let asked = Command::Outbox {
-        ids: Vec::new(),
-        wait: 0,
-    };
-    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner("norland"), &asked).await else {
-        panic!("no outbox");
-    };
-    let headers = all
-        .iter()
-        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
-    headers.filter(|header| header.notice).count()
-}
-
 async fn noted(cluster: &Cluster, name: &str) -> Value {
     let names = vec![name.to_owned()];
     let asked = cluster
@@ -240,13 +225,13 @@ async fn a_notice_that_could_not_be_given_is_given_later_and_once() {
     let config = failing_once(&cluster, &scratch);
     let (code, said) = publish_at(&config, &path, &[]);
     assert_eq!((code, &said["owing"]), (1, &json!(1)), "{said}");
-    assert_eq!(notices_given(&cluster).await, 0);
+    assert_eq!(given(&cluster, "norland").await, 0);
     let name = "misp/b2f4c1de-0a11-4d0e-9d5a-3a1c0f6f7a01";
     let owing = noted(&cluster, name).await;
     let (code, said) = publish_at(&config, &path, &[]);
     assert_eq!((code, counts(&said)), (0, [0, 1, 0]), "{said}");
     hold(&cluster, &["b.example"]).await;
-    assert_eq!(notices_given(&cluster).await, 1);
+    assert_eq!(given(&cluster, "norland").await, 1);
     // It was killed after the notice, before it noted that it was given.
     let notes = vec![(name.to_owned(), owing.to_string())];
     let restored = cluster
@@ -254,7 +239,11 @@ async fn a_notice_that_could_not_be_given_is_given_later_and_once() {
         .await;
     restored.expect("noted");
     assert_eq!(counts(&publish(&cluster, &path).1), [0, 1, 0]);
-    assert_eq!(notices_given(&cluster).await, 1, "it is the same bulletin");
+    assert_eq!(
+        given(&cluster, "norland").await,
+        1,
+        "it is the same bulletin"
+    );
     let after = noted(&cluster, name).await;
     assert_eq!(after["owed"], Value::Null, "{after}");
     cluster.stop().await.expect("stopped");
@@ -264,26 +253,7 @@ async fn a_notice_that_could_not_be_given_is_given_later_and_once() {
 async fn what_the_broker_refused_is_published_again_when_something_changed() {
     let scratch = Scratch::new().expect("a directory");
     let mut cluster = alliance(&scratch).await;
-    let root = cluster.layout().root().to_owned();
-    let shell = |directory: &Path, args: &[&str]| {
-        let output = std::process::Command::new(PROGRAM)
-            .args(args)
-            .current_dir(directory)
-            .output();
-        let output = output.expect("the program");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    // The node signs with a key that is no longer its partner's.
-    shell(&root, &["pki", "rotate", "norland.example", "--grace", "0"]);
-    let set = "certs/norland.example/key-set.pem";
-    shell(
-        &root,
-        &["partner", "rotate", set, "-c", "broker/broker.toml"],
-    );
+    rotate_at_once(&cluster, "norland");
     let feed = scratch.path().join("feed");
     let first = event(1, 100, &[("a.example", false)]);
     write_feed(&feed, std::slice::from_ref(&first));

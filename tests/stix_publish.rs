@@ -6,9 +6,10 @@ mod alliance;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use alliance::{PATIENCE, entente, partner, plan, prepared, start};
-use entente::bulletin::{Content, Header, Relation, Tlp};
+use alliance::{PATIENCE, entente, given, partner, plan, prepared, rotate_at_once, start};
+use entente::bulletin::{Content, Relation, Tlp};
 use entente::deployment::until;
 use entente::node::{Command, ItemView, Response};
 use entente::testing::{Cluster, Scratch};
@@ -23,20 +24,18 @@ fn tool(number: u8, day: u8, name: &str, revoked: bool) -> Value {
     })
 }
 
+static BUNDLES: AtomicU64 = AtomicU64::new(1);
+
 /// What was published, was there already, and was left out.
 fn publish(cluster: &Cluster, scratch: &Scratch, objects: &[Value], more: &[&str]) -> [u64; 3] {
     let path = scratch.path().join("bundle.json");
     // Each time another bundle: what is in it counts.
-    let id = format!("bundle--{}", uuid::Uuid::from_u128(u128::from(rand())));
+    let number = BUNDLES.fetch_add(1, Ordering::Relaxed);
+    let id = format!("bundle--00000000-0000-4000-8000-{number:012}");
     let bundle = json!({"type": "bundle", "id": id, "objects": objects});
     fs::write(&path, bundle.to_string()).expect("written");
     let config = cluster.layout().node_config(&partner("norland"));
     publish_file(&path, &config, more)
-}
-
-fn rand() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 fn publish_file(path: &Path, config: &Path, more: &[&str]) -> [u64; 3] {
@@ -100,21 +99,6 @@ async fn hold(cluster: &Cluster, expected: &[&str], tlp: Tlp) {
         "{:?} instead of {expected:?}",
         holding(&received(cluster).await)
     );
-}
-
-/// The notices that the publisher gave.
-async fn given(cluster: &Cluster) -> usize {
-    let asked = Command::Outbox {
-        ids: Vec::new(),
-        wait: 0,
-    };
-    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner("norland"), &asked).await else {
-        panic!("no outbox");
-    };
-    let headers = all
-        .iter()
-        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
-    headers.filter(|header| header.notice).count()
 }
 
 fn notices(items: &[ItemView]) -> usize {
@@ -199,23 +183,15 @@ async fn what_was_refused_replaces_nothing_and_goes_again_under_other_labels() {
     hold(&cluster, &["one"], Tlp::Amber).await;
 
     // The node signs with a key that is no longer its partner's: what would replace it is refused.
-    let root = cluster.layout().root().to_owned();
-    let shell = |args: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_entente"))
-            .args(args)
-            .current_dir(&root)
-            .output();
-        let output = output.expect("the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-    };
-    shell(&["pki", "rotate", "norland.example", "--grace", "0"]);
-    let set = "certs/norland.example/key-set.pem";
-    shell(&["partner", "rotate", set, "-c", "broker/broker.toml"]);
+    rotate_at_once(&cluster, "norland");
     let newer = [tool(1, 2, "one, newer", false)];
     assert_eq!(publish(&cluster, &scratch, &newer, &[]), [1, 0, 0]);
     assert_eq!(publish(&cluster, &scratch, &newer, &[]), [0, 0, 1]);
-    assert_eq!(given(&cluster).await, 0, "what was to be replaced holds");
+    assert_eq!(
+        given(&cluster, "norland").await,
+        0,
+        "what was to be replaced holds"
+    );
 
     // It has the new key now. Other labels are a change: it goes, and takes the place of the first.
     cluster
@@ -227,12 +203,12 @@ async fn what_was_refused_replaces_nothing_and_goes_again_under_other_labels() {
     let green = ["--tlp", "TLP:GREEN"];
     assert_eq!(publish(&cluster, &scratch, &newer, &green), [1, 0, 0]);
     hold(&cluster, &["one, newer"], Tlp::Green).await;
-    assert_eq!(given(&cluster).await, 1);
+    assert_eq!(given(&cluster, "norland").await, 1);
     // On request it goes under the first labels, too, and is not refused any more then.
     assert_eq!(publish(&cluster, &scratch, &newer, &["--again"]), [1, 0, 0]);
     assert_eq!(publish(&cluster, &scratch, &newer, &[]), [0, 1, 0]);
     hold(&cluster, &["one, newer"], Tlp::Amber).await;
-    assert_eq!(given(&cluster).await, 2);
+    assert_eq!(given(&cluster, "norland").await, 2);
     cluster.stop().await.expect("stopped");
 }
 
@@ -258,6 +234,6 @@ async fn several_bulletins_that_take_the_place_of_one_give_one_notice_of_it() {
     let newer = [stricter, tool(2, 2, "two", false), long];
     assert_eq!(publish(&cluster, &scratch, &newer, &green), [2, 0, 0]);
     assert_eq!(publish(&cluster, &scratch, &newer, &green), [0, 3, 0]);
-    assert_eq!(given(&cluster).await, 1);
+    assert_eq!(given(&cluster, "norland").await, 1);
     cluster.stop().await.expect("stopped");
 }

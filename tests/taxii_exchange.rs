@@ -14,8 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alliance::{PATIENCE, entente, partner, plan, prepared, start};
-use entente::bulletin::Header;
+use alliance::{PATIENCE, entente, given, partner, plan, prepared, rotate_at_once, start};
 use entente::deployment::until;
 use entente::node::{Command, Response};
 use entente::testing::{Cluster, Scratch};
@@ -795,21 +794,6 @@ async fn no_notice_is_lost_while_others_add_elsewhere() {
     cluster.stop().await.expect("stopped");
 }
 
-/// The notices that a node has given, whatever became of them.
-async fn given(cluster: &Cluster, by: &str) -> usize {
-    let asked = Command::Outbox {
-        ids: Vec::new(),
-        wait: 0,
-    };
-    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner(by), &asked).await else {
-        panic!("no outbox");
-    };
-    let headers = all
-        .iter()
-        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
-    headers.filter(|header| header.notice).count()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_refuses_takes_the_place_of_nothing() {
     let scratch = Scratch::new().expect("a directory");
@@ -828,19 +812,7 @@ async fn what_the_broker_refuses_takes_the_place_of_nothing() {
     let first = add(analyst, &[version(INDICATOR, 15, &as_it_was)]).await;
 
     // The node signs with a key that is no longer its partner's.
-    let root = cluster.layout().root().to_owned();
-    let shell = |args: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_entente"))
-            .args(args)
-            .current_dir(&root)
-            .output();
-        let output = output.expect("the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-    };
-    shell(&["pki", "rotate", "norland.example", "--grace", "0"]);
-    let set = "certs/norland.example/key-set.pem";
-    shell(&["partner", "rotate", set, "-c", "broker/broker.toml"]);
+    rotate_at_once(&cluster, "norland");
     let path = "/entente/collections/publish-cyber-out/objects/";
     let newer = json!({"objects": [version(INDICATOR, 16, &as_it_was)]});
     let said = analyst.send("POST", path, newer.to_string().as_bytes());

@@ -186,25 +186,25 @@ impl Log {
         if !self.inner.engine.is_shared() {
             return Ok(Ok(()));
         }
+        self.confirm_by_writer().await
+    }
+
+    /// Has everything written that was proposed so far; the reason where that cannot be.
+    pub(super) async fn settle(&self) -> Result<Result<(), String>, BrokerError> {
+        loop {
+            let confirmed = self.confirm_by_writer().await?;
+            if confirmed.is_err() || self.inner.lock_along().is_empty() {
+                return Ok(confirmed);
+            }
+        }
+    }
+
+    async fn confirm_by_writer(&self) -> Result<Result<(), String>, BrokerError> {
         let (answer, confirmed) = oneshot::channel();
         let job = Job::Confirm(Some(answer));
         let sent = self.inner.jobs.send(job).await;
         sent.map_err(|_| BrokerError::Closed)?;
         confirmed.await.map_err(|_| BrokerError::Closed)
-    }
-
-    /// Has everything written that was proposed so far; the reason where that cannot be.
-    pub(super) async fn settle(&self) -> Result<(), String> {
-        let closed = || BrokerError::Closed.to_string();
-        loop {
-            let (answer, confirmed) = oneshot::channel();
-            let sent = self.inner.jobs.send(Job::Confirm(Some(answer))).await;
-            sent.map_err(|_| closed())?;
-            confirmed.await.map_err(|_| closed())??;
-            if self.inner.lock_along().is_empty() {
-                return Ok(());
-            }
-        }
     }
 
     /// Has that done, without waiting for it.

@@ -42,17 +42,16 @@ pub fn copy(
     let mut next = target.size();
     while next < size {
         for one in source.stored(next, READ, MAX_GROUP_BYTES)? {
-            let body = one.bodies.as_ref().map_or(0, bytes::Bytes::len);
             let full = group.len() >= MAX_GROUP_RECORDS
                 || records + one.record.len() > most
-                || bytes + one.record.len() + body > MAX_GROUP_BYTES;
+                || bytes + one.bytes() > MAX_GROUP_BYTES;
             if full && !group.is_empty() {
                 target.append(next - group.len() as u64, &group)?;
                 group.clear();
                 (records, bytes) = (0, 0);
             }
             records += one.record.len();
-            bytes += one.record.len() + body;
+            bytes += one.bytes();
             group.push(one);
             next += 1;
         }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::Shared;
 use super::error::BrokerError;
 use super::inbound::End;
+use super::pace::PAUSE;
 use super::shelf::{Envelope, Shelved};
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
@@ -73,22 +74,20 @@ pub(super) async fn run(
             };
             behind = waiting;
             if is_urgent {
-                pacing.pace.is_urgent();
+                pacing.pace.note_urgent();
             }
             let mut written = std::pin::pin!(stream.write_chunk(batch));
             let taken = tokio::time::timeout(TAKES, &mut written).await;
             // One that does not take what there is holds up nobody.
             pace.has(if taken.is_ok() { waiting } else { 0 });
-            let written = match (taken, turn) {
-                (Ok(written), Some(turn)) => {
-                    turn.end().await;
-                    written
+            let written = if let Ok(written) = taken {
+                if turn.is_some() {
+                    tokio::time::sleep(PAUSE).await;
                 }
-                (Ok(written), None) => written,
-                (Err(_), turn) => {
-                    drop(turn);
-                    written.await
-                }
+                written
+            } else {
+                drop(turn);
+                written.await
             };
             written.map_err(std::io::Error::from)?;
         }

@@ -25,8 +25,8 @@ const LONGEST: Duration = Duration::from_millis(10);
 
 /// So long after something urgent was delivered, more of it is expected.
 const URGENT: Duration = Duration::from_secs(1);
-/// How long a lane that catches up then leaves the processor to others after each batch.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How long a lane that catches up then leaves the processor to others after each batch, in its turn.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The longest that a lane waits for its turn.
 const LONGEST_TURN: Duration = Duration::from_millis(50);
@@ -52,25 +52,14 @@ impl Default for Pace {
     }
 }
 
-/// A turn of a lane that catches up.
-#[derive(Debug)]
-pub(super) struct Turn<'a>(#[expect(dead_code, reason = "others wait for it")] SemaphorePermit<'a>);
-
-impl Turn<'_> {
-    /// Ends the turn, after a pause.
-    pub(super) async fn end(self) {
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 impl Pace {
-    /// Something urgent is delivered.
-    pub(super) fn is_urgent(&self) {
+    /// Notes that something urgent is delivered.
+    pub(super) fn note_urgent(&self) {
         *self.urgent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// The turn of a lane that has so much to deliver of what is not urgent; `None` where it need not wait for one.
-    pub(super) async fn turn(&self, waiting: usize) -> Option<Turn<'_>> {
+    pub(super) async fn turn(&self, waiting: usize) -> Option<SemaphorePermit<'_>> {
         if waiting < FAR_BEHIND {
             return None;
         }
@@ -78,7 +67,7 @@ impl Pace {
         urgent.filter(|at| at.elapsed() < URGENT)?;
         // One that waits for what cannot be read now, in its turn, keeps nobody else for long.
         let turn = tokio::time::timeout(LONGEST_TURN, self.turns.acquire());
-        turn.await.ok()?.ok().map(Turn)
+        turn.await.ok()?.ok()
     }
 
     /// Waits while lanes are close behind, but not for long.
@@ -145,7 +134,7 @@ mod tests {
     async fn lanes_that_catch_up_take_turns_while_something_is_urgent() {
         let pace = Pace::default();
         assert!(pace.turn(FAR_BEHIND).await.is_none());
-        pace.is_urgent();
+        pace.note_urgent();
         assert!(pace.turn(FAR_BEHIND - 1).await.is_none());
         let mut turns = Vec::new();
         while pace.turns.available_permits() > 0 {
@@ -154,7 +143,11 @@ mod tests {
         // The next waits until one of them has made its pause.
         let before = Instant::now();
         let first = turns.pop().expect("one processor at least");
-        let ((), next) = tokio::join!(first.end(), pace.turn(FAR_BEHIND));
+        let ends = async {
+            tokio::time::sleep(PAUSE).await;
+            drop(first);
+        };
+        let ((), next) = tokio::join!(ends, pace.turn(FAR_BEHIND));
         assert!(next.is_some() && before.elapsed() >= PAUSE);
         // Nor for ever, where no turn ends.
         assert!(pace.turn(FAR_BEHIND).await.is_none());

@@ -26,13 +26,26 @@ pub struct StoredRecord {
 
 impl StoredRecord {
     /// Bytes of the record with its bodies.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.record.len() + self.bodies.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The first of these records, up to the one with which they have so many bytes; one at least. No more of them are
+    /// asked for.
+    pub fn within(
+        bytes: usize,
+        records: impl Iterator<Item = Result<Self, EngineError>>,
+    ) -> Result<Vec<Self>, EngineError> {
+        let (mut all, mut size) = (Vec::new(), 0);
+        for one in records {
+            let one = one?;
+            size += one.bytes();
+            all.push(one);
+            if size >= bytes {
+                break;
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -136,20 +149,15 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
         bytes: usize,
     ) -> Result<Vec<StoredRecord>, EngineError> {
         let (records, entries) = (self.read(from, limit)?, self.entries(from, limit)?);
-        let (mut stored, mut size) = (Vec::new(), 0);
-        for ((position, record), entry) in (from..).zip(records).zip(entries) {
-            if size >= bytes && !stored.is_empty() {
-                break;
-            }
-            let one = StoredRecord {
+        let all = (from..).zip(records).zip(entries);
+        let stored = all.map(|((position, record), entry)| {
+            Ok(StoredRecord {
                 record,
                 bodies: self.bodies(position)?,
                 entry,
                 erases: Vec::new(),
-            };
-            size += one.len();
-            stored.push(one);
-        }
-        Ok(stored)
+            })
+        });
+        StoredRecord::within(bytes, stored)
     }
 }

@@ -234,9 +234,7 @@ impl EmbeddedEngine {
 
     /// Whether the disk has room for a group.
     pub fn check_room(&self, group: &[StoredRecord]) -> Result<(), EngineError> {
-        let bytes = group.iter().map(|one| {
-            one.record.len() as u64 + one.bodies.as_ref().map_or(0, |bodies| bodies.len() as u64)
-        });
+        let bytes = group.iter().map(|one| one.bytes() as u64);
         let checked = self.directory.check_room(bytes.sum());
         checked.map_err(|error| match error {
             StoreError::Full { .. } => EngineError::Full(error.to_string()),
@@ -430,28 +428,23 @@ impl Engine for EmbeddedEngine {
             let position = position(&key).map_err(|error| unreadable(&error))?;
             Ok(Some((position, Bytes::copy_from_slice(&value))))
         };
-        let (mut stored, mut size) = (Vec::with_capacity(records.len()), 0);
         let mut ahead = next()?;
-        for ((position, record), entry) in (from..).zip(records).zip(entries) {
-            if size >= bytes && !stored.is_empty() {
-                break;
-            }
+        let all = (from..).zip(records).zip(entries);
+        let stored = all.map(|((position, record), entry)| {
             let is_its = ahead.as_ref().is_some_and(|(at, _)| *at == position);
             let bodies = if is_its {
                 std::mem::replace(&mut ahead, next()?).map(|(_, bodies)| bodies)
             } else {
                 None
             };
-            let one = StoredRecord {
+            Ok(StoredRecord {
                 record,
                 bodies,
                 entry,
                 erases: Vec::new(),
-            };
-            size += one.len();
-            stored.push(one);
-        }
-        Ok(stored)
+            })
+        });
+        StoredRecord::within(bytes, stored)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

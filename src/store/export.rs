@@ -291,15 +291,9 @@ impl Engine for LedgerExport {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<StoredRecord>, EngineError> {
-        let (mut stored, mut size) = (Vec::new(), 0);
-        while stored.len() < limit && (size < bytes || stored.is_empty()) {
-            let Some(one) = self.range(from + stored.len() as u64, 1, true)?.pop() else {
-                break;
-            };
-            size += one.len();
-            stored.push(one);
-        }
-        Ok(stored)
+        let one = |position| self.range(position, 1, true).map(|mut one| one.pop());
+        let stored = (from..).take(limit).map_while(|at| one(at).transpose());
+        StoredRecord::within(bytes, stored)
     }
 
     fn bodies(&self, position: u64) -> Result<Option<Bytes>, EngineError> {

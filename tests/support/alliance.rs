@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Shell;
 use std::time::Duration;
 
-use entente::bulletin::{BulletinId, Draft};
+use entente::bulletin::{BulletinId, Draft, Header};
 use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::node::{Command, Response, StatusView};
 use entente::partner::PartnerId;
@@ -211,4 +211,34 @@ pub(crate) fn entente(arguments: &[&str]) -> (i32, String) {
     let text = [output.stdout, output.stderr].concat();
     let code = output.status.code().expect("an exit code");
     (code, String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The notices that a node has given, whatever became of them.
+pub(crate) async fn given(cluster: &Cluster, by: &str) -> usize {
+    let asked = Command::Outbox {
+        ids: Vec::new(),
+        wait: 0,
+    };
+    let Ok(Response::Outbox(all)) = cluster.ask_node(&partner(by), &asked).await else {
+        panic!("no outbox");
+    };
+    let headers = all
+        .iter()
+        .filter_map(|one| Header::from_bytes(&one.header()?).ok());
+    headers.filter(|header| header.notice).count()
+}
+
+/// A partner's node signs with a key that is its partner's no longer, until it starts again: what it publishes is refused.
+pub(crate) fn rotate_at_once(cluster: &Cluster, name: &str) {
+    let root = cluster.layout().root().to_owned();
+    let shell = |args: &[&str]| {
+        let output = Shell::new(PROGRAM).args(args).current_dir(&root).output();
+        let output = output.expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    };
+    let id = partner(name).to_string();
+    shell(&["pki", "rotate", &id, "--grace", "0"]);
+    let set = format!("certs/{id}/key-set.pem");
+    shell(&["partner", "rotate", &set, "-c", "broker/broker.toml"]);
 }
