@@ -26,6 +26,6 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(label) = read_label(data) {
         let again = read_label(write_label(&label).as_bytes()).expect("it was written here");
         assert_eq!(again.classification, label.classification);
-        assert_eq!(again.releasable_to.is_some(), label.releasable_to.is_some());
+        assert_eq!(again.releasable_to, label.releasable_to);
     }
 });

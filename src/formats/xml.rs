@@ -24,6 +24,9 @@ pub enum XmlError {
     /// Another encoding.
     #[error("it is no UTF-8")]
     Encoding,
+    /// A character that XML does not have, as it is or by its number.
+    #[error("it has a character that XML 1.0 does not have (U+{0:04X})")]
+    Character(u32),
     /// A document type, which may define entities.
     #[error("it has a document type, or an entity that XML itself does not define")]
     DocumentType,
@@ -78,6 +81,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Element, XmlError> {
         return Err(XmlError::TooLarge);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::Encoding)?;
+    check(text)?;
     let mut reader = NsReader::from_str(text.trim_start_matches('\u{feff}'));
     let malformed = |error: quick_xml::Error| XmlError::Malformed(error.to_string());
     let mut open: Vec<Element> = Vec::new();
@@ -118,7 +122,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Element, XmlError> {
                     _ => None,
                 });
                 let c = c.ok_or(XmlError::DocumentType)?;
-                append(&mut open, c.encode_utf8(&mut [0; 4]))?;
+                let mut buffer = [0; 4];
+                let c = c.encode_utf8(&mut buffer);
+                check(c)?;
+                append(&mut open, c)?;
             }
             Event::DocType(_) => return Err(XmlError::DocumentType),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -145,6 +152,7 @@ fn element(namespace: ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Eleme
         let attribute = attribute.map_err(|error| XmlError::Malformed(error.to_string()))?;
         let value = attribute.normalized_value(quick_xml::XmlVersion::Explicit1_0);
         let value = value.map_err(|_| XmlError::DocumentType)?;
+        check(&value)?;
         attributes.push((attribute.key.into_inner().to_owned(), value.into_owned()));
     }
     Ok(Element {
@@ -154,6 +162,19 @@ fn element(namespace: ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Eleme
         children: Vec::new(),
         text: String::new(),
     })
+}
+
+/// Whether XML has a character: `Char` of XML 1.0, section 2.2.
+fn is_xml(c: char) -> bool {
+    !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// That a text, whose references are resolved or not, has no character that XML does not have.
+fn check(text: &str) -> Result<(), XmlError> {
+    match text.chars().find(|c| !is_xml(*c)) {
+        Some(c) => Err(XmlError::Character(u32::from(c))),
+        None => Ok(()),
+    }
 }
 
 fn append(open: &mut [Element], text: &str) -> Result<(), XmlError> {
@@ -183,8 +204,8 @@ fn close(
     Ok(())
 }
 
-/// Text as it stands between tags and in attributes. Control characters, which XML cannot say, are
-/// left out.
+/// Text as it stands between tags and in attributes. What XML cannot say is left out; other control
+/// characters are written by their number, so that nothing on the way takes them for the end of a line.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -194,8 +215,9 @@ pub(super) fn escaped(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&apos;"),
-            c if c.is_control() && !matches!(c, '\n' | '\t') => {}
-            '\u{fffe}' | '\u{ffff}' => {}
+            '\n' | '\t' => escaped.push(c),
+            c if !is_xml(c) => {}
+            c if c.is_control() => escaped.push_str(&format!("&#x{:X};", u32::from(c))),
             c => escaped.push(c),
         }
     }
@@ -237,13 +259,22 @@ mod tests {
             assert!(matches!(read(bad), Err(XmlError::Malformed(_))), "{bad}");
         }
         assert_eq!(super::read(b"<a>\xff</a>"), Err(XmlError::Encoding));
+        for nul in ["<a>x\0y</a>", "<a b='x\0y'/>", "<a><!--\0--></a>"] {
+            assert_eq!(read(nul), Err(XmlError::Character(0)), "{nul:?}");
+        }
+        for escape in ["<a>&#x1B;</a>", "<a>&#27;</a>", "<a b='&#x1b;'/>"] {
+            assert_eq!(read(escape), Err(XmlError::Character(0x1b)), "{escape}");
+        }
     }
 
     #[test]
     fn what_is_escaped_is_read_as_it_was() {
-        let text = "a<b>&\"'c\u{7}";
+        let text = "a<b>&\"'\r\u{85}\u{7f}c\u{7}\0\u{ffff}";
         let tree = read(format!("<a b=\"{0}\">{0}</a>", escaped(text)).as_bytes()).unwrap();
-        assert_eq!(tree.text, "a<b>&\"'c");
-        assert_eq!(tree.attribute("b"), Some("a<b>&\"'c"));
+        let said = "a<b>&\"'\r\u{85}\u{7f}c";
+        assert_eq!(
+            (tree.text.as_str(), tree.attribute("b")),
+            (said, Some(said))
+        );
     }
 }
