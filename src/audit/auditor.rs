@@ -9,7 +9,8 @@ use super::finding::{Fault, Finding};
 use super::trail::Trail;
 use super::verify::{Audited, Disputed, ErasedContents};
 use crate::bulletin::{
-    BulletinId, Part, Refused, VerifiedBursts, check_identity, mentions, open, read_audience,
+    BulletinId, Part, PartDigest, Refused, SignedHeader, VerifiedBursts, check_identity, mentions,
+    read_audience,
 };
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
@@ -252,8 +253,14 @@ impl Auditor {
             return Err(Refused::AheadOfLog { as_of, size }.into());
         }
         let registry = self.state.registry();
-        let sealed = accepted.to_sealed(None)?;
-        open(sealed, record.time, registry, &mut self.bursts)?;
+        let leaves: Vec<Digest> = accepted.parts.iter().map(PartDigest::leaf).collect();
+        let signed = SignedHeader {
+            header,
+            hash: accepted.header_hash(),
+            burst: &accepted.burst,
+        };
+        signed.verify(record.time, registry, &mut self.bursts)?;
+        signed.check_leaves(&leaves)?;
         check_crossing(&self.state, header, record.time)?;
         let audience = accepted.audience.as_ref();
         if let Some(part) = audience {
@@ -464,7 +471,7 @@ pub(super) fn check_bodies(
     let sealed = accepted.to_sealed(Some(bodies))?;
     for (at, (part, digest)) in sealed.parts.iter().zip(&accepted.parts).enumerate() {
         // A body that was erased is a hash, and proves itself.
-        if matches!(part, Part::Open(_)) && part.leaf() != digest.leaf() {
+        if matches!(part, Part::Open(part) if part.digest() != *digest) {
             return Err(Fault::Body(at));
         }
     }

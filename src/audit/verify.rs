@@ -1,7 +1,9 @@
 //! Verifies a ledger, record by record.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use bytes::Bytes;
 
@@ -18,8 +20,10 @@ use crate::proof::{Checkpoint, Digest, NoteKey};
 const READ: usize = 256;
 /// And about so many bytes of them.
 const READ_BYTES: usize = 8 * 1024 * 1024;
-/// Pages read ahead.
-const PAGES: usize = 8;
+/// Threads that read, hash and compare contents, at most: the fold is a third of the work.
+const READERS: usize = 4;
+/// Pages that each of them reads ahead.
+const PAGES: usize = 2;
 
 /// What a verified ledger holds.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -253,73 +257,107 @@ fn verify_all(
     mut progress: impl FnMut(u64),
 ) -> Result<Audited, Finding> {
     let size = verification.size;
-    // One thread reads, hashes and compares contents; this one follows the fold.
-    std::thread::scope(|scope| {
-        let (pages, read) = sync_channel(PAGES);
-        scope.spawn(move || read_pages(engine, size, &pages));
-        for page in read {
-            for decoded in page? {
-                let mut about = Vec::new();
-                for earlier in verification.refers_to(&decoded) {
-                    let found = engine.read(earlier, 1);
-                    about.extend(found.map_err(|error| missing(earlier, error))?.pop());
+    let readers = thread::available_parallelism().map_or(1, usize::from);
+    let readers = readers.min(READERS);
+    let mentioning = looks_for_mentions(engine);
+    // Some threads read, hash and compare contents, each its share of the pages; this one follows the fold.
+    thread::scope(|scope| {
+        let reading: Vec<_> = (0..readers)
+            .map(|share| {
+                let (pages, read) = sync_channel(PAGES);
+                let due = pages_of(size).skip(share).step_by(readers);
+                scope.spawn(move || read_pages(engine, due, mentioning, &pages));
+                read
+            })
+            .collect();
+        for (due, read) in pages_of(size).zip(reading.iter().cycle()) {
+            while verification.due().is_some_and(|next| next < due.end) {
+                // A reader that is gone panicked, and the scope with it.
+                let Ok(page) = read.recv() else {
+                    return verification.finish();
+                };
+                for decoded in page? {
+                    let mut about = Vec::new();
+                    for earlier in verification.refers_to(&decoded) {
+                        let found = engine.read(earlier, 1);
+                        about.extend(found.map_err(|error| missing(earlier, error))?.pop());
+                    }
+                    verification.take(decoded, &about)?;
                 }
-                verification.take(decoded, &about)?;
+                progress(verification.auditor.state().size());
             }
-            progress(verification.auditor.state().size());
         }
         verification.finish()
     })
 }
 
-/// Reads all records, page by page, until nobody wants more.
-fn read_pages(engine: &dyn Engine, size: u64, pages: &SyncSender<Result<Vec<Decoded>, Finding>>) {
-    let (mut from, mut mentioning) = (0, false);
-    while from < size {
-        let (page, failed) = read_page(engine, from, &mut mentioning);
-        let (position, count) = (from, page.len() as u64);
-        from += count;
-        // What was read before a fault is verified before it is told.
-        let sent = pages.send(Ok(page)).is_ok();
-        let failed = failed.or_else(|| {
-            let reason = "it is missing".into();
-            let gone = EngineError::Unreadable { position, reason };
-            (count == 0).then(|| missing(position, gone))
-        });
-        if let Some(finding) = failed {
-            let _ = pages.send(Err(finding));
-            return;
-        }
-        if !sent {
-            return;
+/// The positions of a log of this size, page by page.
+fn pages_of(size: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = (0..size).step_by(READ);
+    starts.map(move |from| from..size.min(from + READ as u64))
+}
+
+/// Whether the ledger's rules look for parts that name others. A first record that cannot be read is told when it
+/// is due.
+fn looks_for_mentions(engine: &dyn Engine) -> bool {
+    let first = engine.read(0, 1).ok().and_then(|mut read| read.pop());
+    let first = first.and_then(|bytes| Record::from_bytes(&bytes).ok());
+    first.is_some_and(|record| match record.fact {
+        Fact::Genesis(genesis) => genesis.rules >= RULES_WITH_MENTIONS,
+        _ => false,
+    })
+}
+
+/// Reads the pages that are due, each in one piece or several, until nobody wants more.
+fn read_pages(
+    engine: &dyn Engine,
+    due: impl Iterator<Item = Range<u64>>,
+    mentioning: bool,
+    pages: &SyncSender<Result<Vec<Decoded>, Finding>>,
+) {
+    for mut due in due {
+        while !due.is_empty() {
+            let (page, failed) = read_page(engine, due.clone(), mentioning);
+            let (position, count) = (due.start, page.len() as u64);
+            due.start += count;
+            // What was read before a fault is verified before it is told.
+            let sent = pages.send(Ok(page)).is_ok();
+            let failed = failed.or_else(|| {
+                let reason = "it is missing".into();
+                let gone = EngineError::Unreadable { position, reason };
+                (count == 0).then(|| missing(position, gone))
+            });
+            if let Some(finding) = failed {
+                let _ = pages.send(Err(finding));
+                return;
+            }
+            if !sent {
+                return;
+            }
         }
     }
 }
 
-/// The records of a page, up to the first that cannot be read; and why that cannot.
+/// Records at these positions, up to the first that cannot be read; and why that cannot.
 fn read_page(
     engine: &dyn Engine,
-    from: u64,
-    mentioning: &mut bool,
+    due: Range<u64>,
+    mentioning: bool,
 ) -> (Vec<Decoded>, Option<Finding>) {
     let mut page = Vec::with_capacity(READ);
-    let stored = match engine.stored(from, READ, READ_BYTES) {
+    let count = usize::try_from(due.end - due.start).unwrap_or(READ);
+    let stored = match engine.stored(due.start, count, READ_BYTES) {
         Ok(stored) => stored,
-        Err(error) => return (page, Some(missing(from, error))),
+        Err(error) => return (page, Some(missing(due.start, error))),
     };
-    for (position, one) in (from..).zip(stored) {
+    for (position, one) in due.zip(stored) {
         let stored = Stored {
             record: one.record,
             entry: one.entry,
             bodies: one.bodies,
         };
-        match stored.decode(position, *mentioning) {
-            Ok(decoded) => {
-                if let (0, Fact::Genesis(genesis)) = (position, &decoded.record.fact) {
-                    *mentioning = genesis.rules >= RULES_WITH_MENTIONS;
-                }
-                page.push(decoded);
-            }
+        match stored.decode(position, mentioning) {
+            Ok(decoded) => page.push(decoded),
             Err(finding) => return (page, Some(finding)),
         }
     }

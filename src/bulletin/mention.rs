@@ -28,6 +28,8 @@ const SHORTEST_NAME: usize = 4;
 const LONGEST_NAME: usize = 1_024;
 /// Up to so many names, searching one by one is cheaper than preparing to search all at once.
 const FEW: usize = 24;
+/// At up to so many places a name is compared with the text, without preparing to search for it.
+const FEW_PLACES: usize = 32;
 
 /// For each part, the indexes of the parts that it names, ascending. Withheld parts and contents
 /// that cannot be read name nothing and are not named; nor do the parts that are for the broker:
@@ -259,8 +261,14 @@ impl<'a> Name<'a> {
     /// Whether it stands in a text as a whole word.
     fn is_in(&self, text: &str) -> bool {
         let (name, text_bytes) = (self.name, text.as_bytes());
-        if name.len() > text.len() {
+        let Some(places) = text.len().checked_sub(name.len()) else {
             return false;
+        };
+        if places <= FEW_PLACES {
+            return (0..=places).any(|start| {
+                let is_here = text_bytes[start..].starts_with(name.as_bytes());
+                is_here && is_whole(text, start, start + name.len())
+            });
         }
         let finder = self.finder.get_or_init(|| memmem::Finder::new(name));
         let mut places = finder.find_iter(text_bytes);
@@ -481,6 +489,21 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_name_is_found_in_short_texts_as_in_long_ones(
+            before in "[ab.é ]{0,24}",
+            name in "[abé.]{1,6}",
+            after in "[ab.é ]{0,24}",
+            bears in proptest::prelude::any::<bool>(),
+        ) {
+            let text = if bears { format!("{before}{name}{after}") } else { before + &after };
+            // A space ends a word, so that what is far behind changes nothing.
+            let long = format!("{text}{}", " ".repeat(2 * FEW_PLACES));
+            let name = name.as_str();
+            let name = Name::new(&name);
+            proptest::prop_assert_eq!(name.is_in(&text), name.is_in(&long));
+        }
+
         #[test]
         fn a_body_in_lower_case_is_as_the_library_has_it(
             parts in proptest::collection::vec(

@@ -39,8 +39,8 @@ pub use labels::{
 };
 pub use mention::mentions;
 pub use open::{
-    BulletinKeys, MAX_CLOCK_SKEW, Submission, Verified, VerifiedBursts, check_identity, open,
-    open_original, read_audience, read_identity,
+    BulletinKeys, MAX_CLOCK_SKEW, SignedHeader, Submission, Verified, VerifiedBursts,
+    check_identity, open, open_original, read_audience, read_identity,
 };
 pub(crate) use originator::is_agreement_name;
 pub use originator::{Disguise, Identity, Originator, Pseudonym, Shown};

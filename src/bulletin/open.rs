@@ -103,16 +103,12 @@ pub fn open(
     // Which key to verify with can only be learned from the header itself; nothing else of it is
     // used before its signature holds.
     let header = Header::from_bytes(&sealed.header)?;
-    if sealed.burst.signature.key_id != header.signing_key {
-        return Err(Refused::EnvelopeContradicts("burst.signature.key_id"));
-    }
-    let key = match &header.originator {
-        Originator::Partner(partner) => find_key(keys, partner, &header.signing_key, at)?,
-        // Whose it is, the identity says.
-        Originator::Pseudonym(pseudonym) => pseudonym.key,
+    let signed = SignedHeader {
+        header: &header,
+        hash: header_hash,
+        burst: &sealed.burst,
     };
-    let root = burst_root(&sealed.burst, &header_hash)?;
-    bursts.check(&key, sealed.burst.size, root, &sealed.burst.signature)?;
+    signed.verify(at, keys, bursts)?;
 
     if sealed.id != header.id {
         return Err(Refused::EnvelopeContradicts("id"));
@@ -132,6 +128,45 @@ pub fn open(
         digests,
         identity,
     })
+}
+
+/// A header that was read, with what proves its originator's signature: what a ledger keeps of a bulletin.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedHeader<'a> {
+    /// What the signed bytes say.
+    pub header: &'a Header,
+    /// SHA-256 of those bytes.
+    pub hash: Digest,
+    /// Proves the signature.
+    pub burst: &'a BurstProof,
+}
+
+impl SignedHeader<'_> {
+    /// Verifies the originator's signature, by the key that is its as of `at`.
+    pub fn verify(
+        &self,
+        at: Timestamp,
+        keys: &dyn BulletinKeys,
+        bursts: &mut VerifiedBursts,
+    ) -> Result<(), Refused> {
+        let (header, burst) = (self.header, self.burst);
+        if burst.signature.key_id != header.signing_key {
+            return Err(Refused::EnvelopeContradicts("burst.signature.key_id"));
+        }
+        let key = match &header.originator {
+            Originator::Partner(partner) => find_key(keys, partner, &header.signing_key, at)?,
+            // Whose it is, the identity says.
+            Originator::Pseudonym(pseudonym) => pseudonym.key,
+        };
+        let root = burst_root(burst, &self.hash)?;
+        bursts.check(&key, burst.size, root, &burst.signature)
+    }
+
+    /// Checks that these are the leaves of the bulletin's parts.
+    pub fn check_leaves(&self, leaves: &[Digest]) -> Result<(), Refused> {
+        check_count(leaves.len(), self.header)?;
+        check_leaves(leaves, self.header)
+    }
 }
 
 pub(super) fn find_key(
@@ -187,16 +222,7 @@ pub fn open_original(sealed: &Sealed, keys: &dyn BulletinKeys) -> Result<Box<Cro
 
 fn check_parts(parts: &[Part], header: &Header) -> Result<Vec<Option<PartDigest>>, Refused> {
     let count = parts.len();
-    if count == 0 || count > MAX_PARTS {
-        return Err(Refused::Count {
-            what: "parts",
-            count,
-            limit: MAX_PARTS,
-        });
-    }
-    if u32::try_from(count) != Ok(header.part_count) {
-        return Err(Refused::EnvelopeContradicts("parts"));
-    }
+    check_count(count, header)?;
     let mut digests = Vec::with_capacity(count);
     let mut leaves = Vec::with_capacity(count);
     for (at, part) in parts.iter().enumerate() {
@@ -213,13 +239,32 @@ fn check_parts(parts: &[Part], header: &Header) -> Result<Vec<Option<PartDigest>
             }
         }
     }
-    if merkle::root(&leaves) != header.parts_root {
+    check_leaves(&leaves, header)?;
+    Ok(digests)
+}
+
+fn check_count(count: usize, header: &Header) -> Result<(), Refused> {
+    if count == 0 || count > MAX_PARTS {
+        return Err(Refused::Count {
+            what: "parts",
+            count,
+            limit: MAX_PARTS,
+        });
+    }
+    if u32::try_from(count) != Ok(header.part_count) {
+        return Err(Refused::EnvelopeContradicts("parts"));
+    }
+    Ok(())
+}
+
+fn check_leaves(leaves: &[Digest], header: &Header) -> Result<(), Refused> {
+    if merkle::root(leaves) != header.parts_root {
         return Err(Refused::WrongRoot);
     }
-    if let Some(crossing) = &header.crossing {
-        crossing.check_leaves(&leaves)?;
+    match &header.crossing {
+        Some(crossing) => crossing.check_leaves(leaves),
+        None => Ok(()),
     }
-    Ok(digests)
 }
 
 fn check_open_part(at: usize, part: &OpenPart, header: &Header) -> Result<(), Refused> {
