@@ -183,7 +183,7 @@ fn the_container_file_fits_the_project_and_the_program() {
             panic!("from and to: {copied}");
         };
         assert!(copied.contains("--from=build"), "{copied}");
-        let made = from == "/src/target/release/entente" || run.contains(&format!("mkdir {from}"));
+        let made = from == "/src/target/dist/entente" || run.contains(&format!("mkdir {from}"));
         assert!(made, "{copied}");
     }
     assert!(of("COPY").contains(&". ."));
