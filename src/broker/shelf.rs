@@ -29,7 +29,7 @@ pub(super) struct Shelved {
     /// The record that accepted it, and its position.
     pub(super) record: Arc<Record>,
     pub(super) position: u64,
-    pub(super) sealed: Sealed,
+    pub(super) sealed: Arc<Sealed>,
     /// What a decision looks at.
     subject: OnceLock<Subject>,
     /// Its envelope without certain parts: made for the first recipient, and the same for others.
@@ -46,7 +46,7 @@ pub(super) struct Envelope {
 }
 
 impl Shelved {
-    pub(super) fn new(record: Arc<Record>, position: u64, sealed: Sealed) -> Arc<Self> {
+    pub(super) fn new(record: Arc<Record>, position: u64, sealed: Arc<Sealed>) -> Arc<Self> {
         Arc::new(Self {
             record,
             position,
@@ -269,7 +269,7 @@ impl Inner {
         let id = accepted.header.id;
         let sealed = accepted.to_sealed(bodies.as_ref());
         let sealed = sealed.map_err(unreadable)?;
-        let shelved = Shelved::new(Arc::new(record), position, sealed);
+        let shelved = Shelved::new(Arc::new(record), position, Arc::new(sealed));
         self.shelf.insert(position, Arc::clone(&shelved));
         // It may have been erased between reading and here.
         if self.read_state().seen(&id).is_some_and(|seen| seen.erased) {
@@ -323,7 +323,7 @@ mod tests {
             commitment: Commitment(Digest([0; 32])),
             bytes: Bytes::new(),
         };
-        Shelved::new(Arc::new(record), position, sealed)
+        Shelved::new(Arc::new(record), position, Arc::new(sealed))
     }
 
     #[test]

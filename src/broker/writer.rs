@@ -101,7 +101,7 @@ impl Work {
 struct Known<'a> {
     record: &'a Arc<Record>,
     /// The bulletin it accepted, where it was accepted here.
-    sealed: Option<Sealed>,
+    sealed: Option<&'a Arc<Sealed>>,
 }
 
 impl Writer {
@@ -278,10 +278,7 @@ impl Writer {
         }
         let known = durable.records().iter().map(|one: &Sequenced| Known {
             record: &one.record,
-            sealed: one
-                .bulletin
-                .as_ref()
-                .map(|bulletin| bulletin.sealed().clone()),
+            sealed: one.sealed.as_ref(),
         });
         self.publish(log, durable.first(), durable.time(), known.collect());
         Ok(durable)
@@ -295,9 +292,9 @@ impl Writer {
             match &one.record.fact {
                 Fact::Accepted(accepted) => {
                     self.metrics.accepted.inc();
-                    if let Some(sealed) = &one.sealed {
+                    if let Some(sealed) = one.sealed {
                         let record = Arc::clone(one.record);
-                        let shelved = Shelved::new(record, position, sealed.clone());
+                        let shelved = Shelved::new(record, position, Arc::clone(sealed));
                         log.shelf.insert(position, shelved);
                     }
                     for release in &one.record.releases {

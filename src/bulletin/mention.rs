@@ -265,10 +265,18 @@ impl<'a> Name<'a> {
             return false;
         };
         if places <= FEW_PLACES {
-            return (0..=places).any(|start| {
-                let is_here = text_bytes[start..].starts_with(name.as_bytes());
-                is_here && is_whole(text, start, start + name.len())
-            });
+            // As a search does, it goes on behind what it found.
+            let mut start = 0;
+            while start <= places {
+                if !text_bytes[start..].starts_with(name.as_bytes()) {
+                    start += 1;
+                } else if is_whole(text, start, start + name.len()) {
+                    return true;
+                } else {
+                    start += name.len();
+                }
+            }
+            return false;
         }
         let finder = self.finder.get_or_init(|| memmem::Finder::new(name));
         let mut places = finder.find_iter(text_bytes);

@@ -39,7 +39,7 @@ pub use labels::{
 };
 pub use mention::mentions;
 pub use open::{
-    BulletinKeys, MAX_CLOCK_SKEW, SignedHeader, Submission, Verified, VerifiedBursts,
+    BulletinKeys, MAX_CLOCK_SKEW, Recorded, SignedHeader, Submission, Verified, VerifiedBursts,
     check_identity, open, open_original, read_audience, read_identity,
 };
 pub(crate) use originator::is_agreement_name;

@@ -429,12 +429,6 @@ impl Submission {
         }
     }
 
-    /// For each part, the parts that it names.
-    pub fn mentions(&self) -> Vec<Vec<u32>> {
-        let of = |part: &PartLabels| part.mentions.clone();
-        self.part_labels.iter().map(of).collect()
-    }
-
     /// The part that only the broker sees.
     pub fn audience(&self) -> Option<&OpenPart> {
         self.audience.as_ref()
@@ -445,10 +439,36 @@ impl Submission {
         self.identity.as_ref()
     }
 
-    /// Gives back the verified bulletin.
-    pub fn into_bulletin(self) -> Verified {
-        self.bulletin
+    /// For the ledger.
+    pub fn into_recorded(self) -> Recorded {
+        let Verified { sealed, header, .. } = self.bulletin;
+        let mentions = self.part_labels.into_iter().map(|part| part.mentions);
+        Recorded {
+            sealed,
+            header,
+            digests: self.digests,
+            mentions: mentions.collect(),
+            audience: self.audience,
+            identity: self.identity,
+        }
     }
+}
+
+/// What the ledger keeps of a submission, and the bulletin itself.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The bulletin as it travelled.
+    pub sealed: Sealed,
+    /// What its header says.
+    pub header: Header,
+    /// What the leaves of its parts commit to.
+    pub digests: Vec<PartDigest>,
+    /// For each part, the parts that it names.
+    pub mentions: Vec<Vec<u32>>,
+    /// The part that only the broker sees.
+    pub audience: Option<OpenPart>,
+    /// The part that says who stands behind the pseudonym.
+    pub identity: Option<OpenPart>,
 }
 
 /// The one audience part, where the header announces one; an error where header and parts differ.

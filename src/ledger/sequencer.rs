@@ -27,7 +27,9 @@ use super::record::{Accepted, Fact, Genesis, LaneRelease, Record, SignedAck};
 use super::state::{Seen, State};
 use super::wire;
 use crate::agreement::AgreementId;
-use crate::bulletin::{BulletinId, BulletinKeys, Precedence, Refused, Submission, Verified};
+use crate::bulletin::{
+    BulletinId, BulletinKeys, Precedence, Recorded, Refused, Sealed, Submission,
+};
 use crate::clock::{Entropy, NoEntropy, Timestamp, random};
 use crate::decision::{Release, Usage, decide};
 use crate::partner::PartnerId;
@@ -163,8 +165,8 @@ pub struct Sequenced {
     pub record: Arc<Record>,
     /// Its bytes.
     pub stored: StoredRecord,
-    /// The bulletin it accepted.
-    pub bulletin: Option<Arc<Verified>>,
+    /// The bulletin it accepted, as it came.
+    pub sealed: Option<Arc<Sealed>>,
 }
 
 /// Records decided and numbered, not yet stored.
@@ -390,25 +392,31 @@ impl Run<'_> {
                 erased: false,
             },
         );
-        let header = submission.bulletin().header();
-        self.pseudonyms.note(header, &originator, disguise.as_ref());
-        let sealed = submission.bulletin().sealed();
+        let Recorded {
+            sealed,
+            header,
+            digests,
+            mentions,
+            audience,
+            identity,
+        } = submission.into_recorded();
+        self.pseudonyms
+            .note(&header, &originator, disguise.as_ref());
         let fact = Fact::Accepted(Box::new(Accepted {
             header_bytes: sealed.header.clone(),
             header_hash: hash,
-            header: header.clone(),
+            header,
             originator,
             disguise,
-            identity: submission.identity().cloned(),
+            identity,
             burst: sealed.burst.clone(),
-            parts: submission.digests().to_vec(),
-            mentions: submission.mentions(),
-            audience: submission.audience().cloned(),
+            parts: digests,
+            mentions,
+            audience,
             awaited: decided.awaited,
             bonds: decided.bonds,
         }));
-        self.draft
-            .push(fact, numbered, Some(submission.into_bulletin()));
+        self.draft.push(fact, numbered, Some(sealed));
         Outcome::Recorded(position)
     }
 
@@ -637,9 +645,9 @@ impl Draft {
     }
 
     /// Adds a record and returns its position.
-    fn push(&mut self, fact: Fact, releases: Vec<LaneRelease>, bulletin: Option<Verified>) -> u64 {
+    fn push(&mut self, fact: Fact, releases: Vec<LaneRelease>, sealed: Option<Sealed>) -> u64 {
         let seed = wire::record_seed(&self.seed, self.next());
-        self.push_under(seed, self.time, fact, releases, bulletin)
+        self.push_under(seed, self.time, fact, releases, sealed)
     }
 
     /// Adds cover. It has no time of its own, and so takes none on.
@@ -658,13 +666,11 @@ impl Draft {
         time: Timestamp,
         fact: Fact,
         releases: Vec<LaneRelease>,
-        bulletin: Option<Verified>,
+        sealed: Option<Sealed>,
     ) -> u64 {
         let position = self.next();
         let encoded = wire::encode(time, seed, &fact, &releases);
-        let bodies = bulletin
-            .as_ref()
-            .map(|bulletin| wire::bodies(bulletin.sealed()));
+        let bodies = sealed.as_ref().map(wire::bodies);
         self.recorded += encoded.bytes.len();
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);
         let commitment = encoded.commitment;
@@ -688,7 +694,7 @@ impl Draft {
                 entry: commitment.entry(),
                 erases,
             },
-            bulletin: bulletin.map(Arc::new),
+            sealed: sealed.map(Arc::new),
         });
         position
     }

@@ -705,7 +705,7 @@ impl Accepted {
             return false;
         };
         let mut parts = sealed.parts.iter().zip(&self.parts);
-        parts.all(|(part, digest)| matches!(part, Part::Open(_)) && part.leaf() == digest.leaf())
+        parts.all(|(part, digest)| matches!(part, Part::Open(part) if part.digest() == *digest))
     }
 
     /// The bulletin as its originator sealed it, from the record and the bodies beside it. Without
