@@ -7,6 +7,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memchr2, memmem};
@@ -234,7 +235,8 @@ fn unescape(text: &str) -> String {
 
 fn undo_defanging(text: String) -> String {
     let bytes = text.as_bytes();
-    if memchr2(b'[', b'(', bytes).is_none() && memmem::find(bytes, b"hxxp").is_none() {
+    static HXXP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"hxxp"));
+    if memchr2(b'[', b'(', bytes).is_none() && HXXP.find(bytes).is_none() {
         return text;
     }
     text.replace("[.]", ".")
