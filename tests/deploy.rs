@@ -167,7 +167,7 @@ fn the_container_file_fits_the_project_and_the_program() {
     );
     assert!(image.ends_with(":nonroot"), "no root: {image}");
     let run = of("RUN").concat();
-    for word in ["cargo build", "--release", "--locked", "--bin entente"] {
+    for word in ["cargo build", "--profile dist", "--locked", "--bin entente"] {
         assert!(run.contains(word), "{word}: {run}");
     }
     // What is copied out of the first stage was made in it.

@@ -9,8 +9,7 @@ use super::finding::{Fault, Finding};
 use super::trail::Trail;
 use super::verify::{Audited, Disputed, ErasedContents};
 use crate::bulletin::{
-    BulletinId, Part, PartDigest, Refused, SignedHeader, VerifiedBursts, check_identity, mentions,
-    read_audience,
+    BulletinId, Part, PartDigest, Refused, VerifiedBursts, check_identity, mentions, read_audience,
 };
 use crate::clock::Timestamp;
 use crate::decision::{Release, decide};
@@ -254,11 +253,7 @@ impl Auditor {
         }
         let registry = self.state.registry();
         let leaves: Vec<Digest> = accepted.parts.iter().map(PartDigest::leaf).collect();
-        let signed = SignedHeader {
-            header,
-            hash: accepted.header_hash(),
-            burst: &accepted.burst,
-        };
+        let signed = accepted.signed_header();
         signed.verify(record.time, registry, &mut self.bursts)?;
         signed.check_leaves(&leaves)?;
         check_crossing(&self.state, header, record.time)?;

@@ -272,7 +272,7 @@ fn verify_all(
             .collect();
         for (due, read) in pages_of(size).zip(reading.iter().cycle()) {
             while verification.due().is_some_and(|next| next < due.end) {
-                // A reader that is gone panicked, and the scope with it.
+                // A reader that is gone has panicked: the scope panics when this returns, and nothing is told.
                 let Ok(page) = read.recv() else {
                     return verification.finish();
                 };

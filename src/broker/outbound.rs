@@ -23,8 +23,10 @@ use crate::transport::write_frame;
 const BATCH: usize = 64;
 /// Bytes written at once. What was permitted waits behind no more than this.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Bytes read from the log at once: what is not written with this batch is on the shelf for the next.
-const READ_BYTES: usize = 4 * BATCH_BYTES;
+/// The same of what takes turns: what is urgent waits behind this, at the recipient, too.
+const TURN_BYTES: usize = BATCH_BYTES / 4;
+/// Read from the log at once are so many times the bytes that are written: what is left is on the shelf for the next.
+const READ_AHEAD: usize = 4;
 
 /// A recipient that takes a batch within this time keeps up as fast as the broker gives.
 const TAKES: Duration = Duration::from_millis(5);
@@ -69,7 +71,8 @@ pub(super) async fn run(
     loop {
         loop {
             let turn = pacing.pace.turn(if is_urgent { 0 } else { behind }).await;
-            let Some((batch, waiting)) = lane.batch().await? else {
+            let most = turn.as_ref().map_or(BATCH_BYTES, |_| TURN_BYTES);
+            let Some((batch, waiting)) = lane.batch(most).await? else {
                 break;
             };
             behind = waiting;
@@ -104,21 +107,21 @@ struct Lane {
 }
 
 impl Lane {
-    /// The frames of what is due and has room, at most a batch of it, and how much is due; `None` where there
+    /// The frames of what is due and has room, about so many bytes of it, and how much is due; `None` where there
     /// is nothing to send.
-    async fn batch(&self) -> Result<Option<(Bytes, usize)>, End> {
+    async fn batch(&self, most: usize) -> Result<Option<(Bytes, usize)>, End> {
         let (first, positions, waiting) = self.next();
         if positions.is_empty() {
             return Ok(None);
         }
-        let shelved = self.shelved(&positions).await?;
+        let shelved = self.shelved(&positions, most).await?;
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
         let mut buffer = BytesMut::new();
         for ((number, released), (shelved, permit)) in
             (first..).zip(positions).zip(shelved.iter().zip(permits))
         {
-            let full = buffer.len() >= BATCH_BYTES || !lock(&self.sender).has_room();
+            let full = buffer.len() >= most || !lock(&self.sender).has_room();
             if full && !buffer.is_empty() {
                 break;
             }
@@ -131,11 +134,11 @@ impl Lane {
     }
 
     /// The bulletins at these positions, or the first few. What cannot be had now keeps this lane, and no other.
-    async fn shelved(&self, positions: &[u64]) -> Result<Vec<Arc<Shelved>>, End> {
+    async fn shelved(&self, positions: &[u64], most: usize) -> Result<Vec<Arc<Shelved>>, End> {
         loop {
             let log = &self.shared.log;
             match log
-                .shelved(positions.to_vec(), READ_BYTES, self.precedence)
+                .shelved(positions.to_vec(), READ_AHEAD * most, self.precedence)
                 .await
             {
                 Err(BrokerError::Engine(EngineError::Unavailable(reason))) => {

@@ -233,9 +233,11 @@ fn unescape(text: &str) -> String {
     out
 }
 
+/// What stands for `http` where a URL is defanged.
+static HXXP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"hxxp"));
+
 fn undo_defanging(text: String) -> String {
     let bytes = text.as_bytes();
-    static HXXP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"hxxp"));
     if memchr2(b'[', b'(', bytes).is_none() && HXXP.find(bytes).is_none() {
         return text;
     }

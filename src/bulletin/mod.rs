@@ -38,9 +38,10 @@ pub use labels::{
     UnknownLabel,
 };
 pub use mention::mentions;
+pub(crate) use open::SignedHeader;
 pub use open::{
-    BulletinKeys, MAX_CLOCK_SKEW, Recorded, SignedHeader, Submission, Verified, VerifiedBursts,
-    check_identity, open, open_original, read_audience, read_identity,
+    BulletinKeys, MAX_CLOCK_SKEW, Recorded, Submission, Verified, VerifiedBursts, check_identity,
+    open, open_original, read_audience, read_identity,
 };
 pub(crate) use originator::is_agreement_name;
 pub use originator::{Disguise, Identity, Originator, Pseudonym, Shown};

@@ -130,20 +130,21 @@ pub fn open(
     })
 }
 
-/// A header that was read, with what proves its originator's signature: what a ledger keeps of a bulletin.
+/// A header that was read, with what proves its originator's signature: what a ledger keeps of a bulletin. Whoever
+/// makes one has read the header from the bytes that the hash is of.
 #[derive(Clone, Copy, Debug)]
-pub struct SignedHeader<'a> {
+pub(crate) struct SignedHeader<'a> {
     /// What the signed bytes say.
-    pub header: &'a Header,
+    pub(crate) header: &'a Header,
     /// SHA-256 of those bytes.
-    pub hash: Digest,
+    pub(crate) hash: Digest,
     /// Proves the signature.
-    pub burst: &'a BurstProof,
+    pub(crate) burst: &'a BurstProof,
 }
 
 impl SignedHeader<'_> {
     /// Verifies the originator's signature, by the key that is its as of `at`.
-    pub fn verify(
+    pub(crate) fn verify(
         &self,
         at: Timestamp,
         keys: &dyn BulletinKeys,
@@ -163,7 +164,7 @@ impl SignedHeader<'_> {
     }
 
     /// Checks that these are the leaves of the bulletin's parts.
-    pub fn check_leaves(&self, leaves: &[Digest]) -> Result<(), Refused> {
+    pub(crate) fn check_leaves(&self, leaves: &[Digest]) -> Result<(), Refused> {
         check_count(leaves.len(), self.header)?;
         check_leaves(leaves, self.header)
     }

@@ -1,6 +1,8 @@
 //! XML as a small tree, of what is small: with limits, and without document types, so that no entity
 //! is ever expanded.
 
+use std::fmt::Write as _;
+
 use quick_xml::NsReader;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
@@ -204,7 +206,7 @@ fn close(
     Ok(())
 }
 
-/// Text as it stands between tags and in attributes. What XML cannot say is left out; other control
+/// Text as it stands between tags; in an attribute the end of a line would become a space. What XML cannot say is left out; other control
 /// characters are written by their number, so that nothing on the way takes them for the end of a line.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -217,7 +219,9 @@ pub(super) fn escaped(text: &str) -> String {
             '\'' => escaped.push_str("&apos;"),
             '\n' | '\t' => escaped.push(c),
             c if !is_xml(c) => {}
-            c if c.is_control() => escaped.push_str(&format!("&#x{:X};", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(escaped, "&#x{:X};", u32::from(c));
+            }
             c => escaped.push(c),
         }
     }

@@ -15,7 +15,7 @@ use super::onward::{Awaited, Bond};
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
 use crate::bulletin::{
     BulletinId, BurstProof, Disguise, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence,
-    Refused, read_audience,
+    Refused, SignedHeader, read_audience,
 };
 use crate::clock::Timestamp;
 use crate::decision::{InvalidRedLines, RedLines, Release};
@@ -261,6 +261,15 @@ impl Accepted {
     /// SHA-256 of the header.
     pub fn header_hash(&self) -> Digest {
         self.header_hash
+    }
+
+    /// The header with its originator's signature.
+    pub(crate) fn signed_header(&self) -> SignedHeader<'_> {
+        SignedHeader {
+            header: &self.header,
+            hash: self.header_hash,
+            burst: &self.burst,
+        }
     }
 
     /// What a decision looks at in the header. An audience that cannot be read names nobody.

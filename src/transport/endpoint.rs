@@ -26,9 +26,11 @@ const LANE_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// What we may have in flight towards one peer.
 const SEND_WINDOW: u64 = 4 * 1024 * 1024;
-/// Packets that a peer may leave without an acknowledgement until its delay has passed (draft-ietf-quic-ack-frequency): each
-/// acknowledgement costs a system call at both ends. Of a peer that does not know the extension nothing changes.
-const PACKETS_UNACKNOWLEDGED: u32 = 9;
+/// Packets that a peer may leave without an acknowledgement (draft-ietf-quic-ack-frequency), since each costs a system call at
+/// both ends; and for how long: a path that loses much has a window of no more than two. Of a peer that does not know
+/// the extension nothing changes.
+const UNACKNOWLEDGED: u32 = 3;
+const ACK_DELAY: Duration = Duration::from_millis(5);
 /// Streams a peer may open: control and publish, or the lanes, and room for a newer version.
 const MAX_STREAMS: u32 = 16;
 /// Bytes of a broker's connection ids. quinn's own have three random ones, and nothing sees to it that what a Retry gives
@@ -56,7 +58,9 @@ pub struct EndpointError {
 
 fn transport() -> TransportConfig {
     let mut acknowledging = AckFrequencyConfig::default();
-    acknowledging.ack_eliciting_threshold(PACKETS_UNACKNOWLEDGED.into());
+    acknowledging
+        .ack_eliciting_threshold(UNACKNOWLEDGED.into())
+        .max_ack_delay(Some(ACK_DELAY));
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(STREAM_WINDOW.into())
