@@ -66,7 +66,7 @@ impl Since {
 
 async fn measure(records: u64, group: usize) {
     let Some(program) = nats_server() else { return };
-    let written = written::write(records).await;
+    let written = written::write(records, written::SHORT).await;
     let nats = Nats::start(program, written.scratch.path(), 1).await;
     let stream = |name: &str| Config {
         ledger: nats.url().into(),

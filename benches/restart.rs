@@ -29,7 +29,7 @@ async fn measure(records: u64) {
         log,
         clock,
         entropy,
-    } = written::write(records).await;
+    } = written::write(records, written::SHORT).await;
     println!(
         "{records} records written in {:.1} s",
         began.elapsed().as_secs_f64()

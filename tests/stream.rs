@@ -9,6 +9,8 @@ mod python;
 
 #[path = "stream/ends.rs"]
 mod ends;
+#[path = "stream/fork.rs"]
+mod fork;
 #[path = "stream/join.rs"]
 mod join;
 #[path = "stream/servers.rs"]

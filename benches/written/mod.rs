@@ -11,7 +11,8 @@ use entente::ledger::{Operator, PartnerAdmitted, Proposal};
 use entente::proof::{PayloadType, Signer};
 use entente::testing::Scratch;
 
-const DRAFT: &str = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype \
+/// What a short bulletin says: one address.
+pub(crate) const SHORT: &str = "kinds = [\"cyber\"]\ntopics = [\"cyber\"]\ntlp = \"TLP:GREEN\"\n[[part]]\ntype \
                      = \"ip\"\nvalue = \"192.0.2.1\"\n";
 
 /// A ledger, and what it was written with.
@@ -23,8 +24,8 @@ pub(crate) struct Written {
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
-/// Writes a ledger of so many records: a genesis, a partner, and bulletins.
-pub(crate) async fn write(records: u64) -> Written {
+/// Writes a ledger of so many records: a genesis, a partner, and bulletins that say this.
+pub(crate) async fn write(records: u64, says: &str) -> Written {
     let scratch = Scratch::new().expect("a directory");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
@@ -74,7 +75,7 @@ pub(crate) async fn write(records: u64) -> Written {
         Reply::Recorded(1)
     ));
     let signing = read_secret_key(&home.signing_key()).expect("a key");
-    let draft = Draft::from_toml(DRAFT).expect("a bulletin");
+    let draft = Draft::from_toml(says).expect("a bulletin");
     let mut bursts = VerifiedBursts::new(4);
     while log.size() < records {
         let now = clock.now();

@@ -43,6 +43,8 @@ const START: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
 /// The pause before contents that could not be erased are tried again.
 const ERASE_AGAIN: Duration = Duration::from_secs(10);
+/// A place in the stream that no message has.
+const NOWHERE: u64 = i64::MAX.unsigned_abs();
 /// Room that a message needs beside its records.
 const ENVELOPE: usize = 16 * 1024;
 
@@ -79,10 +81,19 @@ impl std::fmt::Debug for StreamEngine {
 
 /// What became of a message that was sent.
 enum Sent {
-    /// It is the one after the tail.
-    Stored,
+    /// It is the one after the tail; whether the server that took it had the one before it then, too.
+    Stored { follows: bool },
     /// Another is.
     Behind,
+}
+
+/// What a message is to follow.
+#[derive(Clone)]
+struct After {
+    /// The last message taken on; 0: none.
+    sequence: u64,
+    /// The id under which the servers know it, where that is known.
+    id: Option<String>,
 }
 
 impl StreamEngine {
@@ -150,6 +161,7 @@ impl StreamEngine {
             tail: Mutex::new(Tail {
                 sequence,
                 hash,
+                id: None,
                 arrived,
                 seen: 0,
                 chain: local.chain(sequence)?,
@@ -360,8 +372,12 @@ impl StreamEngine {
                 // One that says nothing holds its place.
                 Kept::Nothing(_) => (Bytes::new(), format!("nothing-{sequence}")),
             };
-            match self.publish(&bytes, &id, sequence - 1)? {
-                Sent::Stored => {}
+            let after = After {
+                sequence: sequence - 1,
+                id: None,
+            };
+            match self.publish(&bytes, &id, &after)? {
+                Sent::Stored { .. } => {}
                 // Another broker gives it again, too, or something else is there now.
                 Sent::Behind => {
                     let found = self.message(sequence)?.ok_or_else(shorter)?;
@@ -372,13 +388,13 @@ impl StreamEngine {
         Ok(())
     }
 
-    /// Sends a message that is to come after a sequence, until it shows what became of it.
-    fn publish(&self, bytes: &Bytes, id: &str, after: u64) -> Result<Sent, StreamError> {
-        let until = Instant::now() + PATIENCE;
+    /// Sends a message that is to come after another, until it shows what became of it.
+    fn publish(&self, bytes: &Bytes, id: &str, place: &After) -> Result<Sent, StreamError> {
+        let (until, after) = (Instant::now() + PATIENCE, place.sequence);
         loop {
-            let reason = match self.send(bytes, id, after) {
-                Ok(Sent::Stored) => return self.stored_after(after, until),
-                Ok(Sent::Behind) => return Ok(Sent::Behind),
+            let reason = match self.send(bytes, id, place) {
+                Ok(Sent::Stored { follows: false }) => return self.stored_after(after, until),
+                Ok(sent) => return Ok(sent),
                 Err(StreamError::Unavailable(reason)) => reason,
                 Err(other) => return Err(other),
             };
@@ -400,14 +416,15 @@ impl StreamEngine {
     /// What was stored comes after what was taken on only where that is still there: servers that lost it may have
     /// given its place away.
     fn stored_after(&self, after: u64, until: Instant) -> Result<Sent, StreamError> {
+        let stored = Sent::Stored { follows: true };
         if after == 0 {
-            return Ok(Sent::Stored);
+            return Ok(stored);
         }
         loop {
             match self.message(after) {
                 Ok(Some(found)) => {
                     self.local.recognise(after, &found, &self.key)?;
-                    return Ok(Sent::Stored);
+                    return Ok(stored);
                 }
                 Ok(None) => {
                     let end = self.end()?;
@@ -427,32 +444,54 @@ impl StreamEngine {
     }
 
     /// Sends a message once.
-    fn send(&self, bytes: &Bytes, id: &str, after: u64) -> Result<Sent, StreamError> {
+    ///
+    /// Right behind it goes the question whether what it follows is where it was: the same id again, with a place that
+    /// no message can have. Who has it says which one it is; nothing is stored, and nothing large read. To ask for the
+    /// last id with the message itself would be simpler, and a server that has just started may not know it: it would
+    /// refuse what the others take.
+    fn send(&self, bytes: &Bytes, id: &str, place: &After) -> Result<Sent, StreamError> {
         let (context, subject) = (self.nats.context().clone(), self.subject.clone());
-        let leader = self.leader.clone();
+        let (leader, after) = (self.leader.clone(), place.sequence);
         let publish = PublishMessage::build()
             .payload(bytes.clone())
             .message_id(id)
             .expected_last_sequence(after);
+        let question = place.id.as_ref().map(|id| {
+            let same = PublishMessage::build().message_id(id);
+            same.expected_last_sequence(NOWHERE)
+        });
         let sent = self.nats.run(async move {
-            let sent = match context.send_publish(subject, publish).await {
+            let sent = context.send_publish(subject.clone(), publish).await;
+            let asked = match question {
+                Some(question) => context.send_publish(subject, question).await.ok(),
+                None => None,
+            };
+            let sent = match sent {
                 Ok(acknowledged) => acknowledged.await,
                 Err(error) => Err(error),
             };
             match sent {
-                Ok(stored) => Ok(Some((stored.sequence, stored.duplicate))),
+                Ok(stored) => {
+                    let known = match asked {
+                        Some(answer) => answer.await.ok(),
+                        None => None,
+                    };
+                    let follows =
+                        known.is_some_and(|known| known.duplicate && known.sequence == after);
+                    Ok(Some((stored.sequence, stored.duplicate, follows)))
+                }
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
                 Err(error) => Err(leader.refused(error)),
             }
         })?;
         match sent {
             None => Ok(Sent::Behind),
-            Some((sequence, duplicate)) if sequence == after + 1 => {
+            Some((sequence, duplicate, follows)) if sequence == after + 1 => {
                 if duplicate {
                     // The server knows the id; that it has the message, only the message shows.
                     return Err(StreamError::Unavailable("it was sent before".to_owned()));
                 }
-                Ok(Sent::Stored)
+                Ok(Sent::Stored { follows })
             }
             Some(_) => Err(StreamError::Forked {
                 sequence: after + 1,
@@ -497,8 +536,12 @@ impl StreamEngine {
             self.nats.run(async move { store.put(id, bodies).await })?;
         }
         let after = tail.sequence;
-        let sent = self.publish(&message.bytes, &HEXLOWER.encode(&id), after);
-        if matches!(sent, Ok(Sent::Stored)) {
+        let place = After {
+            sequence: after,
+            id: tail.id.clone(),
+        };
+        let sent = self.publish(&message.bytes, &HEXLOWER.encode(&id), &place);
+        if matches!(sent, Ok(Sent::Stored { .. })) {
             self.keep(&mut tail, &mut vec![message], after + 1)?;
             return Ok(self.size());
         }

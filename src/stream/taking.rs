@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use tokio::sync::mpsc;
 
 use super::contents::Name;
@@ -22,6 +23,8 @@ pub(super) struct Tail {
     pub(super) sequence: u64,
     /// Its hash.
     pub(super) hash: Digest,
+    /// The id under which it was sent, where that is known. Given to the servers again, it has another.
+    pub(super) id: Option<String>,
     pub(super) arrived: mpsc::Receiver<Arrived>,
     /// The stream reaches so far, as somebody said.
     pub(super) seen: u64,
@@ -185,6 +188,7 @@ impl StreamEngine {
         let sequence = tail.sequence + 1;
         self.local.pass_over(sequence, &tail.hash, bytes)?;
         tail.sequence = sequence;
+        tail.id = None;
         tail.seen = tail.seen.max(sequence);
         self.settle(tail, sequence, None);
         Ok(())
@@ -217,6 +221,7 @@ impl StreamEngine {
             self.settle(tail, sequence, Some(message.id));
             tail.sequence = sequence;
             tail.hash = message.hash;
+            tail.id = Some(HEXLOWER.encode(&message.id));
             let link = Link {
                 hash: message.hash,
                 previous: message.previous,
