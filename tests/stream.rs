@@ -9,8 +9,8 @@ mod python;
 
 #[path = "stream/ends.rs"]
 mod ends;
-#[path = "stream/fork.rs"]
-mod fork;
+#[path = "stream/engine.rs"]
+mod engine;
 #[path = "stream/join.rs"]
 mod join;
 #[path = "stream/servers.rs"]

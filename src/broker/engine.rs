@@ -1,5 +1,6 @@
 //! Where this broker's log is: in a directory of its own, or in a stream that it shares with others.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -144,6 +145,10 @@ impl Engine for LogEngine {
 
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError> {
         self.engine().append(expected, group)
+    }
+
+    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) {
+        self.engine().prepare(bodies);
     }
 
     fn is_shared(&self) -> bool {

@@ -20,8 +20,8 @@ use super::shelf::Shelved;
 use crate::bulletin::Sealed;
 use crate::clock::{Clock, Entropy, Timestamp, random};
 use crate::ledger::{
-    Durable, Engine, EngineError, Fact, MAX_GROUP_RECORDS, Outcome, Proposal, Record, Sequenced,
-    sequence_within,
+    Durable, Engine, EngineError, Fact, Likely, MAX_GROUP_RECORDS, Outcome, Proposal, Record,
+    Sequenced, sequence_within,
 };
 
 /// The longest pause of a writer whom others were ahead of, again and again.
@@ -58,13 +58,24 @@ struct Waiting {
 struct Work {
     proposals: VecDeque<Proposal>,
     waiting: VecDeque<Waiting>,
+    /// So many of the proposals are the next group: their contents are on their way.
+    prepared: Option<usize>,
+    /// Something was taken after others' records were folded last.
+    again: bool,
     /// The end of the log is to be confirmed, and who waits for it.
     confirms: bool,
-    confirming: Vec<oneshot::Sender<Result<(), String>>>,
+    confirming: Vec<Confirming>,
+}
+
+/// Who waits for the end of the log to be confirmed, and for so many of the proposals, which were there first.
+struct Confirming {
+    behind: usize,
+    answer: oneshot::Sender<Result<(), String>>,
 }
 
 impl Work {
     fn take(&mut self, job: Job, told: &AtomicBool) {
+        self.again = true;
         match job {
             Job::Propose { proposals, answer } => {
                 self.waiting.push_back(Waiting {
@@ -83,16 +94,40 @@ impl Work {
                     told.store(false, Ordering::Release);
                 }
                 self.confirms = true;
-                self.confirming.extend(who);
+                let behind = self.proposals.len();
+                self.confirming
+                    .extend(who.map(|answer| Confirming { behind, answer }));
             }
         }
     }
 
-    /// Tells those who wait for it whether the end of the log is confirmed.
-    fn confirmed(&mut self, result: &Result<(), String>) {
+    /// Takes away what is not in the next group.
+    fn hold_back(&mut self) -> VecDeque<Proposal> {
+        match self.prepared.take() {
+            Some(count) if count < self.proposals.len() => self.proposals.split_off(count),
+            _ => VecDeque::new(),
+        }
+    }
+
+    /// The end of the log was confirmed with a group of so many of the proposals: who waited for no more of them is told
+    /// when the group is folded.
+    fn confirmed(&mut self, taken: usize) -> Vec<Confirming> {
+        let all = std::mem::take(&mut self.confirming);
+        let (told, mut left): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|one| one.behind <= taken);
+        for one in &mut left {
+            one.behind -= taken;
+        }
+        self.confirms = !left.is_empty();
+        self.confirming = left;
+        told
+    }
+
+    /// Tells those who wait for it that the end of the log cannot be confirmed.
+    fn unconfirmed(&mut self, reason: &str) {
         self.confirms = false;
         for one in self.confirming.drain(..) {
-            let _ = one.send(result.clone());
+            let _ = one.answer.send(Err(reason.to_owned()));
         }
     }
 }
@@ -115,14 +150,7 @@ impl Writer {
             };
             work.take(first, &log.told);
             // Whatever came while the last group was synced goes into this one.
-            while work.proposals.len() < MAX_GROUP_RECORDS
-                && let Ok(job) = self.waiting.try_recv()
-            {
-                work.take(job, &log.told);
-            }
-            for job in log.take_along() {
-                work.take(job, &log.told);
-            }
+            self.gather(&log, &mut work);
             if let Err(error) = self.write(&log, &mut work) {
                 // What reached the disk is unknown: nobody is answered, and the program
                 // starts again from what is there.
@@ -134,11 +162,48 @@ impl Writer {
         }
     }
 
+    fn gather(&mut self, log: &Inner, work: &mut Work) {
+        while work.proposals.len() < MAX_GROUP_RECORDS
+            && let Ok(job) = self.waiting.try_recv()
+        {
+            work.take(job, &log.told);
+        }
+        for job in log.take_along() {
+            work.take(job, &log.told);
+        }
+    }
+
+    /// Has the contents of the next group stored while this one is folded and the next is decided. Where others append, too,
+    /// it is another group as often as not.
+    fn prepare(&mut self, log: &Inner, work: &mut Work, durable: &Durable) {
+        let records = durable.records();
+        if !log.engine.is_shared() || self.is_among_others() || records.is_empty() {
+            return;
+        }
+        self.gather(log, work);
+        let bytes: usize = records.iter().map(|one| one.stored.record.len()).sum();
+        let (first, each) = (
+            durable.first() + records.len() as u64,
+            bytes / records.len(),
+        );
+        let likely = Likely::of(work.proposals.iter(), first, each, log.engine.group_bytes());
+        work.prepared = (!likely.bodies.is_empty()).then_some(likely.proposals);
+        log.engine.prepare(likely.bodies);
+    }
+
+    /// Whether others append.
+    fn is_among_others(&self) -> bool {
+        self.others.get().is_some_and(|at| at.elapsed() < OTHERS)
+    }
+
     /// Does what is to be done. An error is final.
-    fn write(&self, log: &Inner, work: &mut Work) -> Result<(), EngineError> {
+    fn write(&mut self, log: &Inner, work: &mut Work) -> Result<(), EngineError> {
         let mut tries = 0;
         loop {
             let mut yields = false;
+            work.again = false;
+            let all = work.proposals.len();
+            let mut rest = work.hold_back();
             let before = work.proposals.len();
             let done = self.take_on(log).and_then(|()| {
                 if before == 0 && !work.confirms {
@@ -147,13 +212,19 @@ impl Writer {
                 self.commit(log, &mut work.proposals).map(Some)
             });
             let taken = before - work.proposals.len();
+            work.proposals.append(&mut rest);
             match done {
                 Ok(None) => return Ok(()),
                 Ok(Some(durable)) => {
                     tries = 0;
                     yields = true;
+                    let confirmed = work.confirmed(taken);
+                    self.prepare(log, work, &durable);
+                    self.fold(log, &durable);
                     self.answer(&durable, &mut work.waiting);
-                    work.confirmed(&Ok(()));
+                    for one in confirmed {
+                        let _ = one.answer.send(Ok(()));
+                    }
                 }
                 // Somebody was ahead of this broker: what was decided is decided again.
                 Err(EngineError::Conflict { .. })
@@ -170,18 +241,18 @@ impl Writer {
                 }
                 Err(EngineError::Unavailable(reason)) => {
                     tracing::warn!(%reason, "nothing can be recorded now");
-                    later(work, before, &reason);
+                    later(work, all, &reason);
                 }
                 Err(error @ EngineError::Conflict { .. }) if log.engine.is_shared() => {
                     tracing::warn!(%error, "others were always first");
-                    later(work, before, &error.to_string());
+                    later(work, all, &error.to_string());
                 }
                 Err(error) => return Err(error),
             }
-            if yields && self.others.get().is_some_and(|at| at.elapsed() < OTHERS) {
+            if yields && self.is_among_others() {
                 thread::sleep(YIELD);
             }
-            if work.proposals.is_empty() {
+            if work.proposals.is_empty() && !work.again {
                 return Ok(());
             }
         }
@@ -276,12 +347,16 @@ impl Writer {
                 .append_seconds
                 .observe(started.elapsed().as_secs_f64());
         }
+        Ok(durable)
+    }
+
+    /// Folds a group that is durable.
+    fn fold(&self, log: &Inner, durable: &Durable) {
         let known = durable.records().iter().map(|one: &Sequenced| Known {
             record: &one.record,
             sealed: one.sealed.as_ref(),
         });
         self.publish(log, durable.first(), durable.time(), known.collect());
-        Ok(durable)
     }
 
     /// Folds durable records and wakes whom they concern.
@@ -387,7 +462,7 @@ fn later(work: &mut Work, refused: usize, reason: &str) {
     }
     let answer = Answer::Later(reason.to_owned());
     tell(&mut work.waiting, std::iter::repeat_n(answer, refused));
-    work.confirmed(&Err(reason.to_owned()));
+    work.unconfirmed(reason);
 }
 
 /// Gives answers, in the order of the proposals, to those who wait for them.

@@ -2,6 +2,8 @@
 //!
 //! Two methods matter. An engine knows bytes and positions; what they mean is the fold's business.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -91,6 +93,10 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Appends a group after the first `expected` records, durably, and returns the new size.
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError>;
+
+    /// Says beforehand, by position, which bodies the next group is likely to have: an engine that stores them apart
+    /// may begin. It counts only as far as the group has the same.
+    fn prepare(&self, _bodies: BTreeMap<u64, Bytes>) {}
 
     /// Whether others append, too. Where they do, `append` of an empty group succeeds only where nobody has
     /// appended anything else meanwhile, wherever they are.

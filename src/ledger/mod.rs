@@ -22,6 +22,7 @@ mod engine;
 mod erasure;
 mod hold;
 mod lanes;
+mod likely;
 mod memory;
 mod notice;
 mod onward;
@@ -56,6 +57,7 @@ pub use erasure::{
 };
 pub use hold::{HoldDecision, HoldError, PERSONS_NEEDED, SignedHoldDecision};
 pub use lanes::{Lane, LaneChain, Lanes};
+pub use likely::Likely;
 pub use memory::{AppendFault, MemoryEngine};
 pub use notice::notice_releases;
 pub use onward::{Awaited, Bond, Inherited, PassedOn, PassedOnDecision, decide_passed_on};

@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 
@@ -24,27 +22,23 @@ use super::leader::Leader;
 use super::local::{Kept, LocalCopy, RECENT};
 use super::monitor;
 use super::nats::{Nats, unavailable};
+use super::prepared::Prepared;
+use super::sending::{After, Sent};
 use super::snapshot;
 use super::taking::Tail;
 use super::wire::{InvalidMessage, OLDEST, StreamMessage};
-use crate::clock::{Entropy, random};
+use crate::clock::Entropy;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
 use crate::proof::{Digest, PublicKey, Signer, TilePath};
 use crate::store::{EmbeddedEngine, StoreError};
 
 pub use super::follow::News;
 
-/// An append whose outcome does not show within this time is given up; it shows later.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// The pause between two looks at what became of an append.
-const LOOK: Duration = Duration::from_millis(100);
 /// How long a start waits for servers that do not answer yet, and the pause between two tries.
 const START: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
 /// The pause before contents that could not be erased are tried again.
 const ERASE_AGAIN: Duration = Duration::from_secs(10);
-/// A place in the stream that no message has.
-const NOWHERE: u64 = i64::MAX.unsigned_abs();
 /// Room that a message needs beside its records.
 const ENVELOPE: usize = 16 * 1024;
 
@@ -53,12 +47,12 @@ pub struct StreamEngine {
     pub(super) local: Arc<LocalCopy>,
     pub(super) nats: Nats,
     pub(super) catalogue: Catalogue,
-    subject: String,
-    leader: Leader,
+    pub(super) subject: String,
+    pub(super) leader: Leader,
     broker: String,
     pub(super) key: PublicKey,
     signer: Arc<dyn Signer>,
-    entropy: Arc<dyn Entropy>,
+    pub(super) entropy: Arc<dyn Entropy>,
     /// The newest format of messages that is read, and the one that is written.
     pub(super) reads: u32,
     writes: AtomicU32,
@@ -68,6 +62,8 @@ pub struct StreamEngine {
     snapshotting: Mutex<()>,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
+    /// Contents that are stored while something else is done.
+    pub(super) prepared: Mutex<Option<Prepared>>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
     erasing: Arc<tokio::sync::Mutex<()>>,
     news: Arc<OnceLock<News>>,
@@ -77,23 +73,6 @@ impl std::fmt::Debug for StreamEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "StreamEngine({} records)", self.size())
     }
-}
-
-/// What became of a message that was sent.
-enum Sent {
-    /// It is the one after the tail; whether the server that took it had the one before it then, too.
-    Stored { follows: bool },
-    /// Another is.
-    Behind,
-}
-
-/// What a message is to follow.
-#[derive(Clone)]
-struct After {
-    /// The last message taken on; 0: none.
-    sequence: u64,
-    /// The id under which the servers know it, where that is known.
-    id: Option<String>,
 }
 
 impl StreamEngine {
@@ -167,6 +146,7 @@ impl StreamEngine {
                 chain: local.chain(sequence)?,
                 unresolved: Vec::new(),
             }),
+            prepared: Mutex::default(),
             erasing: Arc::default(),
             news,
             local,
@@ -282,7 +262,7 @@ impl StreamEngine {
     }
 
     /// The last sequence of the stream, as its leader says.
-    fn end(&self) -> Result<u64, StreamError> {
+    pub(super) fn end(&self) -> Result<u64, StreamError> {
         let stream = self.catalogue.stream.clone();
         self.nats.run(async move {
             let info = stream.get_info().await.map_err(unavailable)?;
@@ -291,7 +271,7 @@ impl StreamEngine {
     }
 
     /// The message at a sequence, as the stream's leader shows it; `None` where there is none.
-    fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
+    pub(super) fn message(&self, sequence: u64) -> Result<Option<Bytes>, StreamError> {
         let stream = self.catalogue.stream.clone();
         self.nats
             .run(async move { follow::message(&stream, sequence).await })
@@ -388,117 +368,6 @@ impl StreamEngine {
         Ok(())
     }
 
-    /// Sends a message that is to come after another, until it shows what became of it.
-    fn publish(&self, bytes: &Bytes, id: &str, place: &After) -> Result<Sent, StreamError> {
-        let (until, after) = (Instant::now() + PATIENCE, place.sequence);
-        loop {
-            let reason = match self.send(bytes, id, place) {
-                Ok(Sent::Stored { follows: false }) => return self.stored_after(after, until),
-                Ok(sent) => return Ok(sent),
-                Err(StreamError::Unavailable(reason)) => reason,
-                Err(other) => return Err(other),
-            };
-            // Whether it was stored is unknown: what is there tells.
-            match self.message(after + 1) {
-                Ok(Some(found)) if found == *bytes => return self.stored_after(after, until),
-                Ok(Some(_)) => return Ok(Sent::Behind),
-                // The same message is sent again: it has the same id, and the same place or none.
-                Ok(None) | Err(StreamError::Unavailable(_)) => {}
-                Err(other) => return Err(other),
-            }
-            if Instant::now() > until {
-                return Err(StreamError::Unavailable(reason));
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// What was stored comes after what was taken on only where that is still there: servers that lost it may have
-    /// given its place away.
-    fn stored_after(&self, after: u64, until: Instant) -> Result<Sent, StreamError> {
-        let stored = Sent::Stored { follows: true };
-        if after == 0 {
-            return Ok(stored);
-        }
-        loop {
-            match self.message(after) {
-                Ok(Some(found)) => {
-                    self.local.recognise(after, &found, &self.key)?;
-                    return Ok(stored);
-                }
-                Ok(None) => {
-                    let end = self.end()?;
-                    return Err(if end < after {
-                        let (found, known) = (end, after);
-                        StreamError::Shorter { found, known }
-                    } else {
-                        StreamError::Forked { sequence: after }
-                    });
-                }
-                Err(StreamError::Unavailable(_)) if Instant::now() < until => {
-                    std::thread::sleep(LOOK);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Sends a message once.
-    ///
-    /// Right behind it goes the question whether what it follows is where it was: the same id again, with a place that
-    /// no message can have. Who has it says which one it is; nothing is stored, and nothing large read. To ask for the
-    /// last id with the message itself would be simpler, and a server that has just started may not know it: it would
-    /// refuse what the others take.
-    fn send(&self, bytes: &Bytes, id: &str, place: &After) -> Result<Sent, StreamError> {
-        let (context, subject) = (self.nats.context().clone(), self.subject.clone());
-        let (leader, after) = (self.leader.clone(), place.sequence);
-        let publish = PublishMessage::build()
-            .payload(bytes.clone())
-            .message_id(id)
-            .expected_last_sequence(after);
-        let question = place.id.as_ref().map(|id| {
-            let same = PublishMessage::build().message_id(id);
-            same.expected_last_sequence(NOWHERE)
-        });
-        let sent = self.nats.run(async move {
-            let sent = context.send_publish(subject.clone(), publish).await;
-            let asked = match question {
-                Some(question) => context.send_publish(subject, question).await.ok(),
-                None => None,
-            };
-            let sent = match sent {
-                Ok(acknowledged) => acknowledged.await,
-                Err(error) => Err(error),
-            };
-            match sent {
-                Ok(stored) => {
-                    let known = match asked {
-                        Some(answer) => answer.await.ok(),
-                        None => None,
-                    };
-                    let follows =
-                        known.is_some_and(|known| known.duplicate && known.sequence == after);
-                    Ok(Some((stored.sequence, stored.duplicate, follows)))
-                }
-                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-                Err(error) => Err(leader.refused(error)),
-            }
-        })?;
-        match sent {
-            None => Ok(Sent::Behind),
-            Some((sequence, duplicate, follows)) if sequence == after + 1 => {
-                if duplicate {
-                    // The server knows the id; that it has the message, only the message shows.
-                    return Err(StreamError::Unavailable("it was sent before".to_owned()));
-                }
-                Ok(Sent::Stored { follows })
-            }
-            Some(_) => Err(StreamError::Forked {
-                sequence: after + 1,
-            }),
-        }
-    }
-
     fn try_append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, StreamError> {
         let mut tail = self.lock();
         self.drain(&mut tail)?;
@@ -507,7 +376,13 @@ impl StreamEngine {
             return Err(EngineError::Conflict { expected, actual }.into());
         }
         self.local().check_room(group)?;
-        let id = random(self.entropy.as_ref())?;
+        let bodies: BTreeMap<u64, Bytes> = (expected..)
+            .zip(group)
+            .filter_map(|(position, one)| Some((position, one.bodies.clone()?)))
+            .collect();
+        let has_bodies = !bodies.is_empty();
+        let contents = self.prepared_or_new(bodies)?;
+        let id = contents.name();
         let message = StreamMessage::seal(
             self.writes.load(Ordering::Relaxed),
             id,
@@ -519,6 +394,7 @@ impl StreamEngine {
         )?;
         let most = self.nats.max_message();
         if message.bytes.len() + 512 > most {
+            self.leave(contents);
             let what = format!(
                 "a group of {} bytes does not fit into a message of {most}; raise `max_payload` of the NATS \
                  servers to 8MB",
@@ -526,15 +402,7 @@ impl StreamEngine {
             );
             return Err(EngineError::Full(what).into());
         }
-        let bodies: BTreeMap<u64, Bytes> = (expected..)
-            .zip(group)
-            .filter_map(|(position, one)| Some((position, one.bodies.clone()?)))
-            .collect();
-        let has_bodies = !bodies.is_empty();
-        if has_bodies {
-            let store = self.catalogue.contents.clone();
-            self.nats.run(async move { store.put(id, bodies).await })?;
-        }
+        contents.stored()?;
         let after = tail.sequence;
         let place = After {
             sequence: after,
@@ -628,6 +496,13 @@ impl Engine for StreamEngine {
 
     fn catch_up(&self) -> Result<u64, EngineError> {
         Ok(self.try_catch_up()?)
+    }
+
+    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) {
+        // What is not there beforehand is stored with its group.
+        if let Err(error) = self.try_prepare(bodies) {
+            tracing::warn!(%error, "contents are not stored beforehand");
+        }
     }
 
     fn group_bytes(&self) -> usize {

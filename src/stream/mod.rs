@@ -24,6 +24,8 @@ mod local;
 mod monitor;
 mod nats;
 mod parallel;
+mod prepared;
+mod sending;
 mod snapshot;
 mod taking;
 mod wire;

@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(30);
 /// A server that says nothing for two of these is left for another.
 const PING: Duration = Duration::from_secs(1);
+/// What is said where nothing is heard any more.
+pub(super) const CLOSED: &str = "the connection to the servers is closed";
 /// The largest record fits into a message of this size.
 const PAYLOAD: usize = 8 * 1000 * 1000;
 /// The oldest version that keeps what a ledger needs.
@@ -91,16 +93,28 @@ impl Nats {
         self.context.client().server_info().max_payload
     }
 
+    /// Begins to do something with the servers; for a while. What becomes of it is told.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, StreamError>> + Send + 'static,
+    ) -> mpsc::Receiver<Result<T, StreamError>> {
+        let (done, waiting) = mpsc::sync_channel(1);
+        self.handle.spawn(async move {
+            let bounded = tokio::time::timeout(LONGEST, future).await;
+            // Whoever waited may be gone.
+            let _ = done.send(bounded.unwrap_or_else(|_| Err(too_long())));
+        });
+        waiting
+    }
+
     /// Does something with the servers and waits for it; for a while.
     pub(super) fn run<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, StreamError>> + Send + 'static,
     ) -> Result<T, StreamError> {
-        let bounded = async move {
-            let done = tokio::time::timeout(LONGEST, future).await;
-            done.map_err(|_| format!("nothing came of a request within {} s", LONGEST.as_secs()))
-        };
-        run(&self.handle, bounded).unwrap_or_else(|reason| Err(StreamError::Unavailable(reason)))
+        let closed = || StreamError::Unavailable(CLOSED.to_owned());
+        let done = self.begin(future).recv();
+        done.unwrap_or_else(|_| Err(closed()))
     }
 }
 
@@ -123,8 +137,13 @@ fn run<T: Send + 'static>(
         // Whoever waited may be gone.
         let _ = done.send(future.await);
     });
-    let stopped = |_| Err("the connection to the servers is closed".to_owned());
+    let stopped = |_| Err(CLOSED.to_owned());
     waiting.recv().unwrap_or_else(stopped)
+}
+
+fn too_long() -> StreamError {
+    let seconds = LONGEST.as_secs();
+    StreamError::Unavailable(format!("nothing came of a request within {seconds} s"))
 }
 
 async fn connect(servers: &str, config: &StreamConfig) -> Result<Client, String> {

@@ -1,5 +1,7 @@
-//! A server that lost what it acknowledged, and gave its place to something else.
+//! The engine by itself: contents that are stored beforehand, and a server that lost what it acknowledged and gave its
+//! place to something else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,11 +21,9 @@ fn record(text: &'static str) -> Vec<StoredRecord> {
     }]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_acknowledged_after_a_place_that_was_given_away() {
-    let Some(program) = nats_server() else { return };
-    let scratch = Scratch::new().expect("a directory");
-    let mut nats = Nats::start(program, scratch.path(), 1).await;
+/// One server, and an engine on it.
+async fn on_one_server(scratch: &Scratch) -> Option<(Nats, StreamEngine)> {
+    let nats = Nats::start(nats_server()?, scratch.path(), 1).await;
     let config = StreamConfig {
         name: "alliance".into(),
         replicas: 1,
@@ -34,11 +34,46 @@ async fn nothing_is_acknowledged_after_a_place_that_was_given_away() {
     let key = Arc::new(new_secret_key(entropy.as_ref()).expect("a key"));
     let url = nats.url();
     let engine = tokio::task::block_in_place(|| {
-        let engine = StreamEngine::create(Path::new(&url), &config, "broker", key, entropy);
-        let engine = engine.expect("a stream");
+        StreamEngine::create(Path::new(&url), &config, "broker", key, entropy)
+    });
+    Some((nats, engine.expect("a stream")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contents_are_stored_beforehand_and_what_no_group_has_goes() {
+    let scratch = Scratch::new().expect("a directory");
+    let Some((nats, engine)) = on_one_server(&scratch).await else {
+        return;
+    };
+    let likely = |position, text: &'static str| BTreeMap::from([(position, text.into())]);
+    let append = |size, text| {
+        let appended = tokio::task::block_in_place(|| engine.append(size, &record(text)));
+        assert_eq!(appended.expect("appended"), size + 1);
+    };
+    engine.prepare(likely(0, "contents"));
+    append(0, "as it was to be");
+    assert_eq!(nats.contents("alliance").await, 1);
+    for (size, position, text) in [(1, 1, "others"), (2, 5, "contents"), (3, 3, "two guesses")] {
+        engine.prepare(likely(position, text));
+        engine.prepare(likely(position, text));
+        append(size, "another than it was to be");
+        let left = || async { (nats.contents("alliance").await == size + 1).then_some(()) };
+        let gone = until("only what groups have", PATIENCE, left).await;
+        gone.expect("what was guessed goes");
+        let kept = tokio::task::block_in_place(|| engine.bodies(size));
+        assert_eq!(kept.expect("read"), Some("contents".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_after_a_place_that_was_given_away() {
+    let scratch = Scratch::new().expect("a directory");
+    let Some((mut nats, engine)) = on_one_server(&scratch).await else {
+        return;
+    };
+    tokio::task::block_in_place(|| {
         assert_eq!(engine.append(0, &record("one")).expect("appended"), 1);
         assert_eq!(engine.append(1, &record("two")).expect("appended"), 2);
-        engine
     });
     nats.kill(0).await;
     nats.keep(0);
