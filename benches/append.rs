@@ -1,7 +1,7 @@
 //! What the ledger on a stream takes in, without sessions and originators: prepared records of bulletins of 1 KiB through
 //! the engine, in groups as a broker forms them, beside messages of 1 KiB that are published to a stream with as many
 //! copies, on the same three servers, in turn. `cargo bench --bench append` uses 20,000 of each; `RECORDS`, `ROUNDS`, and
-//! `GROUPS` (how many records in a group: `64,256,1024`) change that.
+//! `GROUP` (how many records in each: `64,256,1024`) change that.
 
 #![allow(
     clippy::print_stdout,
@@ -46,7 +46,7 @@ fn main() {
         let text = std::env::var(name).ok();
         text.and_then(|text| text.parse().ok()).unwrap_or(default)
     };
-    let groups = std::env::var("GROUPS").unwrap_or_else(|_| "64,256,1024".into());
+    let groups = std::env::var("GROUP").unwrap_or_else(|_| "64,256,1024".into());
     let groups = groups.split(',').map(|one| one.parse().expect("a number"));
     let (records, rounds) = (number("RECORDS", 20_000), number("ROUNDS", 3));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -155,6 +155,10 @@ impl Engine for LogEngine {
         self.engine().is_shared()
     }
 
+    fn take_turn(&self) -> Result<(), EngineError> {
+        self.engine().take_turn()
+    }
+
     fn catch_up(&self) -> Result<u64, EngineError> {
         self.engine().catch_up()
     }

@@ -205,7 +205,12 @@ impl Writer {
             let all = work.proposals.len();
             let mut rest = work.hold_back();
             let before = work.proposals.len();
-            let done = self.take_on(log).and_then(|()| {
+            let turn = if before > 0 {
+                log.engine.take_turn()
+            } else {
+                Ok(())
+            };
+            let done = turn.and_then(|()| self.take_on(log)).and_then(|()| {
                 if before == 0 && !work.confirms {
                     return Ok(None);
                 }

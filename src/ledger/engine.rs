@@ -104,6 +104,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Where others append, waits a while for whoever is about to, and tells them that this one is. It saves work and
+    /// promises nothing.
+    fn take_turn(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Takes on what others have appended, as far as it can be seen from here, and returns the size.
     fn catch_up(&self) -> Result<u64, EngineError> {
         Ok(self.size())

@@ -35,6 +35,11 @@ pub(super) fn subject(config: &StreamConfig) -> String {
     format!("entente.{}.log", config.name)
 }
 
+/// Where brokers say that they are about to append; no stream keeps it.
+pub(super) fn turns_subject(config: &StreamConfig) -> String {
+    format!("entente.{}.turns", config.name)
+}
+
 fn contents_subject(config: &StreamConfig) -> String {
     format!("entente.{}.contents", config.name)
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 
-use super::catalogue::{Catalogue, subject};
+use super::catalogue::{Catalogue, subject, turns_subject};
 use super::config::StreamConfig;
 use super::contents::{Contents, Name};
 use super::error::StreamError;
@@ -26,6 +26,7 @@ use super::prepared::Prepared;
 use super::sending::{After, Sent};
 use super::snapshot;
 use super::taking::Tail;
+use super::turns::Turns;
 use super::wire::{InvalidMessage, OLDEST, StreamMessage};
 use crate::clock::Entropy;
 use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
@@ -49,6 +50,7 @@ pub struct StreamEngine {
     pub(super) catalogue: Catalogue,
     pub(super) subject: String,
     pub(super) leader: Leader,
+    pub(super) turns: Turns,
     broker: String,
     pub(super) key: PublicKey,
     signer: Arc<dyn Signer>,
@@ -126,7 +128,10 @@ impl StreamEngine {
         let (news, most) = (Arc::default(), nats.max_message());
         let (arrived, following) =
             follow::follow(catalogue.stream.clone(), sequence, most, Arc::clone(&news));
+        let client = nats.context().client();
+        let (turns, listening) = Turns::new(client, turns_subject(config), broker.to_owned());
         let engine = Self {
+            turns,
             subject: subject(config),
             leader: Leader::of(nats.context(), config.name.clone()),
             broker: broker.to_owned(),
@@ -160,6 +165,7 @@ impl StreamEngine {
             engine.take_on_until(&mut tail, end)
         })?;
         engine.nats.handle().spawn(following);
+        engine.nats.handle().spawn(listening);
         engine.finish_erasures();
         engine.sweep();
         Ok(engine)
@@ -420,6 +426,13 @@ impl StreamEngine {
         Err(EngineError::Conflict { expected, actual }.into())
     }
 
+    /// The last message that was taken on, of those that have come.
+    pub(super) fn taken_on(&self) -> Result<u64, StreamError> {
+        let mut tail = self.lock();
+        self.drain(&mut tail)?;
+        Ok(tail.sequence)
+    }
+
     fn try_catch_up(&self) -> Result<u64, StreamError> {
         let mut tail = self.lock();
         self.drain(&mut tail)?;
@@ -492,6 +505,10 @@ impl Engine for StreamEngine {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn take_turn(&self) -> Result<(), EngineError> {
+        Ok(self.try_take_turn()?)
     }
 
     fn catch_up(&self) -> Result<u64, EngineError> {

@@ -28,6 +28,7 @@ mod prepared;
 mod sending;
 mod snapshot;
 mod taking;
+mod turns;
 mod wire;
 
 pub use config::{StreamConfig, is_stream};

@@ -1,13 +1,16 @@
-//! The engine by itself: contents that are stored beforehand, and a server that lost what it acknowledged and gave its
+//! The engine by itself: contents that are stored beforehand, brokers that take turns, and a server that lost what it acknowledged and gave its
 //! place to something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use entente::clock::Entropy;
+use entente::clock::{Clock, Entropy};
 use entente::identity::new_secret_key;
-use entente::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
+use entente::ledger::{
+    ENTRY_BYTES, Engine, EngineError, Fact, Proposal, Record, State, StoredRecord, sequence,
+};
+use entente::proof::Signer;
 use entente::stream::{StreamConfig, StreamEngine};
 
 use super::*;
@@ -21,28 +24,32 @@ fn record(text: &'static str) -> Vec<StoredRecord> {
     }]
 }
 
-/// One server, and an engine on it.
-async fn on_one_server(scratch: &Scratch) -> Option<(Nats, StreamEngine)> {
+/// One server, and so many engines on it.
+async fn on_one_server<const N: usize>(scratch: &Scratch) -> Option<(Nats, [StreamEngine; N])> {
     let nats = Nats::start(nats_server()?, scratch.path(), 1).await;
-    let config = StreamConfig {
-        name: "alliance".into(),
-        replicas: 1,
-        cache: scratch.path().join("cache"),
-        ..StreamConfig::default()
-    };
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-    let key = Arc::new(new_secret_key(entropy.as_ref()).expect("a key"));
+    let key: Arc<dyn Signer> = Arc::new(new_secret_key(entropy.as_ref()).expect("a key"));
     let url = nats.url();
-    let engine = tokio::task::block_in_place(|| {
-        StreamEngine::create(Path::new(&url), &config, "broker", key, entropy)
-    });
-    Some((nats, engine.expect("a stream")))
+    let engine = |number: usize| {
+        let config = StreamConfig {
+            name: "alliance".into(),
+            replicas: 1,
+            cache: scratch.path().join(format!("cache-{number}")),
+            ..StreamConfig::default()
+        };
+        let (key, entropy) = (Arc::clone(&key), Arc::clone(&entropy));
+        let broker = format!("broker {number}");
+        let engine = StreamEngine::create(Path::new(&url), &config, &broker, key, entropy);
+        engine.expect("a stream")
+    };
+    let engines = tokio::task::block_in_place(|| std::array::from_fn(engine));
+    Some((nats, engines))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contents_are_stored_beforehand_and_what_no_group_has_goes() {
     let scratch = Scratch::new().expect("a directory");
-    let Some((nats, engine)) = on_one_server(&scratch).await else {
+    let Some((nats, [engine])) = on_one_server(&scratch).await else {
         return;
     };
     let likely = |position, text: &'static str| BTreeMap::from([(position, text.into())]);
@@ -68,7 +75,7 @@ async fn contents_are_stored_beforehand_and_what_no_group_has_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_after_a_place_that_was_given_away() {
     let scratch = Scratch::new().expect("a directory");
-    let Some((mut nats, engine)) = on_one_server(&scratch).await else {
+    let Some((mut nats, [engine])) = on_one_server(&scratch).await else {
         return;
     };
     tokio::task::block_in_place(|| {
@@ -103,4 +110,48 @@ async fn nothing_is_acknowledged_after_a_place_that_was_given_away() {
         "{error}"
     );
     assert_eq!(engine.size(), 4);
+}
+
+/// Appends so many groups, as a broker does; how often another was first.
+fn append_many(engine: &StreamEngine, groups: u64) -> u64 {
+    let (mut state, entropy) = (State::new(), SystemEntropy::new());
+    let (mut done, mut lost) = (0, 0);
+    while done < groups {
+        engine.take_turn().expect("heard");
+        engine.catch_up().expect("taken on");
+        let size = state.size();
+        for bytes in engine.read(size, usize::MAX).expect("records") {
+            state.apply(&Record::from_bytes(&bytes).expect("a record"));
+        }
+        let mut proposals = VecDeque::from([Proposal::Fact(Fact::Tick)]);
+        let group = sequence(&state, &mut proposals, SystemClock.now(), &entropy);
+        match group.expect("decided").append(engine) {
+            Ok(durable) => {
+                durable.fold_into(&mut state);
+                done += 1;
+            }
+            Err(EngineError::Conflict { .. }) => lost += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_take_turns_append_in_any_order_and_lose_few_races() {
+    const EACH: u64 = 40;
+    let scratch = Scratch::new().expect("a directory");
+    let Some((_nats, engines)) = on_one_server::<3>(&scratch).await else {
+        return;
+    };
+    tokio::task::block_in_place(|| {
+        let lost: Vec<u64> = std::thread::scope(|scope| {
+            let begun = (engines.each_ref()).map(|one| scope.spawn(|| append_many(one, EACH)));
+            begun.map(|one| one.join().expect("appended")).to_vec()
+        });
+        println!("three brokers, {EACH} groups each; races that each lost: {lost:?}");
+        for engine in &engines {
+            assert_eq!(engine.catch_up().expect("all"), 3 * EACH);
+        }
+    });
 }
