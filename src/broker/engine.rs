@@ -11,7 +11,7 @@ use super::config::Config;
 use super::error::BrokerError;
 use crate::clock::Entropy;
 use crate::identity::read_private;
-use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
+use crate::ledger::{ENTRY_BYTES, Engine, EngineError, Record, StoredRecord};
 use crate::proof::{Digest, Signer, TilePath};
 use crate::store::{Disk, EmbeddedEngine, StoreError};
 use crate::stream::{News, StreamEngine, is_stream};
@@ -161,6 +161,10 @@ impl Engine for LogEngine {
 
     fn catch_up(&self) -> Result<u64, EngineError> {
         self.engine().catch_up()
+    }
+
+    fn opened(&self, from: u64, limit: usize) -> Vec<Arc<Record>> {
+        self.engine().opened(from, limit)
     }
 
     fn group_bytes(&self) -> usize {

@@ -284,8 +284,9 @@ impl Writer {
             if from >= size {
                 return Ok(());
             }
-            let mut records = Vec::new();
-            for (position, bytes) in (from..).zip(log.engine.read(from, READ)?) {
+            let mut records = log.engine.opened(from, READ);
+            let unread = if records.is_empty() { READ } else { 0 };
+            for (position, bytes) in (from..).zip(log.engine.read(from, unread)?) {
                 let record = Record::from_bytes(&bytes);
                 let record = record.map_err(|error| EngineError::Unreadable {
                     position,

@@ -3,11 +3,13 @@
 //! Two methods matter. An engine knows bytes and positions; what they mean is the fold's business.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use super::commitment::ENTRY_BYTES;
+use super::record::Record;
 use crate::proof::merkle::{self, leaf_hash};
 use crate::proof::{Digest, TILE_WIDTH, TileKind, TilePath};
 
@@ -113,6 +115,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Takes on what others have appended, as far as it can be seen from here, and returns the size.
     fn catch_up(&self) -> Result<u64, EngineError> {
         Ok(self.size())
+    }
+
+    /// Up to `limit` of others' records from a position on, where the engine has just read and compared them with what they
+    /// commit to, and still has them so; none where it has not: `read` always has the bytes.
+    fn opened(&self, _from: u64, _limit: usize) -> Vec<Arc<Record>> {
+        Vec::new()
     }
 
     /// The most bytes of records that fit into one group.

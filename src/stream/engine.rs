@@ -4,7 +4,7 @@
 //! shows which; after it, this broker's copy lacks it and takes it on at the next start. The copy is written
 //! with the place in the stream that it reaches, so the two never disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -29,7 +29,7 @@ use super::taking::Tail;
 use super::turns::Turns;
 use super::wire::{InvalidMessage, OLDEST, StreamMessage};
 use crate::clock::Entropy;
-use crate::ledger::{ENTRY_BYTES, Engine, EngineError, StoredRecord};
+use crate::ledger::{ENTRY_BYTES, Engine, EngineError, Record, StoredRecord};
 use crate::proof::{Digest, PublicKey, Signer, TilePath};
 use crate::store::{EmbeddedEngine, StoreError};
 
@@ -64,6 +64,8 @@ pub struct StreamEngine {
     snapshotting: Mutex<()>,
     /// Held while appending or taking on.
     tail: Mutex<Tail>,
+    /// Others' records as they were read, with their positions, until they are folded.
+    pub(super) opened: Mutex<VecDeque<(u64, Arc<Record>)>>,
     /// Contents that are stored while something else is done.
     pub(super) prepared: Mutex<Option<Prepared>>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
@@ -151,6 +153,7 @@ impl StreamEngine {
                 chain: local.chain(sequence)?,
                 unresolved: Vec::new(),
             }),
+            opened: Mutex::default(),
             prepared: Mutex::default(),
             erasing: Arc::default(),
             news,
@@ -520,6 +523,10 @@ impl Engine for StreamEngine {
         if let Err(error) = self.try_prepare(bodies) {
             tracing::warn!(%error, "contents are not stored beforehand");
         }
+    }
+
+    fn opened(&self, from: u64, limit: usize) -> Vec<Arc<Record>> {
+        self.take_opened(from, limit)
     }
 
     fn group_bytes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Taking on what is in the stream: where this broker's copy ends, and how it goes on.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -13,8 +14,11 @@ use super::follow::{self, AHEAD, Arrived, TOGETHER};
 use super::local::RECENT;
 use super::parallel::each;
 use super::wire::{BEGINNING, InvalidMessage, Link, StreamMessage};
-use crate::ledger::Engine;
+use crate::ledger::{Engine, MAX_GROUP_RECORDS, Record};
 use crate::proof::Digest;
+
+/// So many records are kept as they were read.
+const OPENED: usize = 2 * MAX_GROUP_RECORDS;
 
 /// Where this broker's copy ends in the stream.
 #[derive(Debug)]
@@ -180,7 +184,38 @@ impl StreamEngine {
         if last.is_some_and(|last| open(last).is_ok()) && are_chained(&tail.hash, messages) {
             return each(messages, read);
         }
+        if let [one] = messages {
+            return vec![StreamMessage::open_whole(one, &self.key, self.reads)];
+        }
         each(messages, open)
+    }
+
+    /// Keeps records as they were read for whoever folds them next.
+    fn keep_opened(&self, first: u64, opened: Vec<Arc<Record>>) {
+        let mut kept = self.opened();
+        if kept.back().is_none_or(|(last, _)| last + 1 != first) {
+            kept.clear();
+        }
+        kept.extend((first..).zip(opened));
+        let over = kept.len().saturating_sub(OPENED);
+        kept.drain(..over);
+    }
+
+    /// Records from a position on that were read when they were taken on, as far as they are still here; once.
+    pub(super) fn take_opened(&self, from: u64, limit: usize) -> Vec<Arc<Record>> {
+        let mut kept = self.opened();
+        let before = kept.partition_point(|(position, _)| *position < from);
+        kept.drain(..before);
+        if kept.front().is_none_or(|(first, _)| *first != from) {
+            return Vec::new();
+        }
+        let count = kept.len().min(limit);
+        kept.drain(..count).map(|(_, record)| record).collect()
+    }
+
+    fn opened(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<Record>)>> {
+        // What is half done is only read anew.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the next message says nothing.
@@ -219,6 +254,7 @@ impl StreamEngine {
             let (broker, records) = (message.broker, message.records.len());
             tracing::trace!(sequence, broker, records, "taken on");
             self.settle(tail, sequence, Some(message.id));
+            self.keep_opened(message.first, message.opened);
             tail.sequence = sequence;
             tail.hash = message.hash;
             tail.id = Some(HEXLOWER.encode(&message.id));

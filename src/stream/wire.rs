@@ -4,6 +4,7 @@
 //! who knows what comes before it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -44,6 +45,8 @@ pub struct StreamMessage {
     pub(super) records: Vec<StoredRecord>,
     /// Positions of those that have bodies in the group's object.
     pub(super) with_bodies: Vec<u64>,
+    /// The records as they were read, where they are to be folded next.
+    pub(super) opened: Vec<Arc<Record>>,
 }
 
 /// A message that no broker of this ledger appended.
@@ -143,6 +146,7 @@ impl StreamMessage {
             broker: broker.to_owned(),
             records: records.to_vec(),
             with_bodies,
+            opened: Vec::new(),
         })
     }
 
@@ -182,15 +186,29 @@ impl StreamMessage {
 
     /// The same of formats up to this one.
     pub fn open_up_to(bytes: &Bytes, key: &PublicKey, reads: u32) -> Result<Self, InvalidMessage> {
-        Self::read(bytes, Some(key), reads)
+        Self::read(bytes, Some(key), reads, false)
+    }
+
+    /// The same, which keeps the records as they were read.
+    pub(super) fn open_whole(
+        bytes: &Bytes,
+        key: &PublicKey,
+        reads: u32,
+    ) -> Result<Self, InvalidMessage> {
+        Self::read(bytes, Some(key), reads, true)
     }
 
     /// Reads a message whose signature another vouches for: one that is signed, and chained to it.
     pub(super) fn read_unsigned(bytes: &Bytes, reads: u32) -> Result<Self, InvalidMessage> {
-        Self::read(bytes, None, reads)
+        Self::read(bytes, None, reads, false)
     }
 
-    fn read(bytes: &Bytes, key: Option<&PublicKey>, reads: u32) -> Result<Self, InvalidMessage> {
+    fn read(
+        bytes: &Bytes,
+        key: Option<&PublicKey>,
+        reads: u32,
+        whole: bool,
+    ) -> Result<Self, InvalidMessage> {
         let message = proto::StreamMessage::decode(bytes.clone());
         let message = message.map_err(|_| InvalidMessage::Unreadable)?;
         if let Some(key) = key {
@@ -208,7 +226,7 @@ impl StreamMessage {
         }
         let id = <[u8; 16]>::try_from(group.id.as_ref()).map_err(|_| Malformed("id"))?;
         let previous = Digest::try_from(group.previous.as_ref());
-        let (mut records, mut with_bodies) = (Vec::new(), Vec::new());
+        let (mut records, mut with_bodies, mut opened) = (Vec::new(), Vec::new(), Vec::new());
         let count = group.records.len() as u64;
         group
             .first
@@ -217,10 +235,15 @@ impl StreamMessage {
         for (position, one) in (group.first..).zip(group.records) {
             let entry = <[u8; ENTRY_BYTES]>::try_from(one.entry.as_ref());
             let entry = entry.map_err(|_| Malformed("entry"))?;
-            let record = Record::from_bytes(&one.record);
+            // Some of its bytes are kept for long, and would hold the whole message.
+            let own = whole.then(|| Bytes::copy_from_slice(&one.record));
+            let record = Record::from_bytes(own.as_ref().unwrap_or(&one.record));
             let record = record.map_err(|_| Malformed("record"))?;
             if record.commitment.entry() != entry {
                 return Err(InvalidMessage::Commitment(position));
+            }
+            if whole {
+                opened.push(Arc::new(record));
             }
             if one.has_bodies {
                 with_bodies.push(position);
@@ -242,6 +265,7 @@ impl StreamMessage {
             broker: group.broker,
             records,
             with_bodies,
+            opened,
         })
     }
 
