@@ -1,5 +1,5 @@
 //! What the ledger on a stream takes in, without sessions and originators: prepared records of bulletins of 1 KiB through
-//! the engine, in groups as a broker forms them, beside messages of 1 KiB that are published to a stream with as many
+//! the engine, in groups, each of which waits for its contents and then for itself, beside messages of 1 KiB that are published to a stream with as many
 //! copies, on the same three servers, in turn. `cargo bench --bench append` uses 20,000 of each; `RECORDS`, `ROUNDS`, and
 //! `GROUP` (how many records in each: `64,256,1024`) change that.
 
@@ -47,7 +47,9 @@ fn main() {
         text.and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let groups = std::env::var("GROUP").unwrap_or_else(|_| "64,256,1024".into());
-    let groups = groups.split(',').map(|one| one.parse().expect("a number"));
+    let groups = groups
+        .split(',')
+        .map(|one| one.parse::<usize>().expect("a number").max(1));
     let (records, rounds) = (number("RECORDS", 20_000), number("ROUNDS", 3));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(measure(records, rounds, &groups.collect::<Vec<_>>()));

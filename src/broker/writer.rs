@@ -67,9 +67,10 @@ struct Work {
     confirming: Vec<Confirming>,
 }
 
-/// Who waits for the end of the log to be confirmed, and for so many of the proposals, which were there first.
+/// Who waits for the end of the log to be confirmed, and for so many of the proposals, which were there first; for all
+/// that is gathered with it, where it was just taken.
 struct Confirming {
-    behind: usize,
+    behind: Option<usize>,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
@@ -94,10 +95,18 @@ impl Work {
                     told.store(false, Ordering::Release);
                 }
                 self.confirms = true;
-                let behind = self.proposals.len();
-                self.confirming
-                    .extend(who.map(|answer| Confirming { behind, answer }));
+                self.confirming.extend(who.map(|answer| Confirming {
+                    behind: None,
+                    answer,
+                }));
             }
+        }
+    }
+
+    /// All that goes together was taken: who waits, waits for no more.
+    fn gathered(&mut self) {
+        for one in &mut self.confirming {
+            one.behind.get_or_insert(self.proposals.len());
         }
     }
 
@@ -114,9 +123,9 @@ impl Work {
     fn confirmed(&mut self, taken: usize) -> Vec<Confirming> {
         let all = std::mem::take(&mut self.confirming);
         let (told, mut left): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|one| one.behind <= taken);
+            all.into_iter().partition(|one| one.behind <= Some(taken));
         for one in &mut left {
-            one.behind -= taken;
+            one.behind = one.behind.map(|behind| behind - taken);
         }
         self.confirms = !left.is_empty();
         self.confirming = left;
@@ -171,6 +180,7 @@ impl Writer {
         for job in log.take_along() {
             work.take(job, &log.told);
         }
+        work.gathered();
     }
 
     /// Has the contents of the next group stored while this one is folded and the next is decided. Where others append, too,
@@ -186,7 +196,10 @@ impl Writer {
             durable.first() + records.len() as u64,
             bytes / records.len(),
         );
-        let likely = Likely::of(work.proposals.iter(), first, each, log.engine.group_bytes());
+        let likely = {
+            let (state, most) = (log.read_state(), log.engine.group_bytes());
+            Likely::of(work.proposals.iter(), &state, first, each, most)
+        };
         work.prepared = (!likely.bodies.is_empty()).then_some(likely.proposals);
         log.engine.prepare(likely.bodies);
     }
@@ -205,7 +218,8 @@ impl Writer {
             let all = work.proposals.len();
             let mut rest = work.hold_back();
             let before = work.proposals.len();
-            let turn = if before > 0 {
+            // What was too late once goes when it can: waiting again would be for whoever says so most often.
+            let turn = if before > 0 && tries == 0 {
                 log.engine.take_turn()
             } else {
                 Ok(())
@@ -492,5 +506,61 @@ fn may_erase(record: &Record) -> bool {
     match &record.fact {
         Fact::Accepted(accepted) => accepted.header.notice,
         fact => matches!(fact, Fact::ErasureOrdered(_)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(work: &mut Work) -> oneshot::Receiver<Result<(), String>> {
+        let (answer, told) = oneshot::channel();
+        work.take(Job::Confirm(Some(answer)), &AtomicBool::new(true));
+        told
+    }
+
+    fn propose(work: &mut Work, count: usize) {
+        let (answer, _) = oneshot::channel();
+        let proposals = vec![Proposal::Fact(Fact::Tick); count];
+        let job = Job::Propose { proposals, answer };
+        work.take(job, &AtomicBool::new(true));
+    }
+
+    #[test]
+    fn who_waits_for_what_was_gathered_is_told_when_all_of_it_is_recorded() {
+        let mut work = Work::default();
+        propose(&mut work, 2);
+        let mut first = waits(&mut work);
+        propose(&mut work, 1);
+        work.gathered();
+        propose(&mut work, 4);
+        let mut second = waits(&mut work);
+        work.gathered();
+        // Two of seven are written, and none are where another was first.
+        for (taken, told) in [(2, 0), (0, 0), (1, 1), (3, 0), (1, 1)] {
+            assert!(work.confirms);
+            work.proposals.drain(..taken);
+            let confirmed = work.confirmed(taken);
+            assert_eq!(confirmed.len(), told);
+            for one in confirmed {
+                one.answer.send(Ok(())).expect("it waits");
+            }
+        }
+        assert!(!work.confirms && work.proposals.is_empty());
+        assert_eq!(first.try_recv(), Ok(Ok(())));
+        assert_eq!(second.try_recv(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn what_is_not_in_the_next_group_is_held_back_once() {
+        let mut work = Work::default();
+        propose(&mut work, 5);
+        for (prepared, held) in [(None, 0), (Some(2), 3), (Some(5), 0), (Some(9), 0)] {
+            work.prepared = prepared;
+            let mut rest = work.hold_back();
+            assert_eq!((rest.len(), work.prepared), (held, None));
+            work.proposals.append(&mut rest);
+            assert_eq!(work.proposals.len(), 5);
+        }
     }
 }

@@ -15,14 +15,14 @@ use data_encoding::HEXLOWER;
 
 use super::catalogue::{Catalogue, subject, turns_subject};
 use super::config::StreamConfig;
-use super::contents::{Contents, Name};
+use super::contents::Contents;
 use super::error::StreamError;
 use super::follow;
 use super::leader::Leader;
 use super::local::{Kept, LocalCopy, RECENT};
 use super::monitor;
 use super::nats::{Nats, unavailable};
-use super::prepared::Prepared;
+use super::prepared::Guess;
 use super::sending::{After, Sent};
 use super::snapshot;
 use super::taking::Tail;
@@ -67,7 +67,7 @@ pub struct StreamEngine {
     /// Others' records as they were read, with their positions, until they are folded.
     pub(super) opened: Mutex<VecDeque<(u64, Arc<Record>)>>,
     /// Contents that are stored while something else is done.
-    pub(super) prepared: Mutex<Option<Prepared>>,
+    pub(super) prepared: Mutex<Guess>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
     erasing: Arc<tokio::sync::Mutex<()>>,
     news: Arc<OnceLock<News>>,
@@ -316,16 +316,6 @@ impl StreamEngine {
         });
     }
 
-    /// Removes bodies that no group names.
-    pub(super) fn forget(&self, name: Name) {
-        let store = self.catalogue.contents.clone();
-        self.nats.handle().spawn(async move {
-            if let Err(error) = store.remove(name).await {
-                tracing::warn!(%error, name = %HEXLOWER.encode(&name), "bodies are left over");
-            }
-        });
-    }
-
     /// Compares what the servers have with what was taken on. What they lost of the last messages is given to
     /// them again, as it was.
     fn compare(&self, tail: &mut Tail, end: u64) -> Result<(), StreamError> {
@@ -392,7 +382,7 @@ impl StreamEngine {
         let has_bodies = !bodies.is_empty();
         let contents = self.prepared_or_new(bodies)?;
         let id = contents.name();
-        let message = StreamMessage::seal(
+        let sealed = StreamMessage::seal(
             self.writes.load(Ordering::Relaxed),
             id,
             expected,
@@ -400,7 +390,14 @@ impl StreamEngine {
             &self.broker,
             group,
             self.signer.as_ref(),
-        )?;
+        );
+        let message = match sealed {
+            Ok(message) => message,
+            Err(error) => {
+                self.leave(contents);
+                return Err(error.into());
+            }
+        };
         let most = self.nats.max_message();
         if message.bytes.len() + 512 > most {
             self.leave(contents);
@@ -411,7 +408,11 @@ impl StreamEngine {
             );
             return Err(EngineError::Full(what).into());
         }
-        contents.stored()?;
+        if let Err(error) = contents.stored() {
+            // Some of them may be there.
+            self.forget(id);
+            return Err(error);
+        }
         let after = tail.sequence;
         let place = After {
             sequence: after,

@@ -35,7 +35,7 @@ const MOST: usize = 64;
 struct Heard {
     /// When another said something last.
     last: Option<Instant>,
-    /// The newest place for which somebody did.
+    /// The place for which somebody did last.
     place: u64,
     /// Who did for that, and when.
     others: BTreeMap<String, Instant>,
@@ -108,7 +108,7 @@ impl Heard {
     fn add(&mut self, place: u64, other: &str) {
         let now = Instant::now();
         self.last = Some(now);
-        // What is said of an earlier place, or of one that is far off, comes too late or is no broker's.
+        // Whoever is behind undoes with it what was heard of a later place, which costs work and nothing else.
         if place != self.place {
             self.place = place;
             self.others.clear();
