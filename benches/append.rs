@@ -13,6 +13,7 @@
 mod nats;
 #[path = "../tests/support/python.rs"]
 mod python;
+#[allow(dead_code, reason = "each benchmark uses its part")]
 mod written;
 
 use std::collections::VecDeque;
