@@ -1,7 +1,6 @@
 //! Takes records one after the other, and recomputes of each what can be recomputed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -100,7 +99,7 @@ impl Auditor {
     /// `about` are the earlier records that it refers to, in the order of [`Auditor::refers_to`].
     pub(super) fn next(
         &mut self,
-        record: &Arc<Record>,
+        record: &Record,
         entry: &[u8; ENTRY_BYTES],
         contents: Result<bool, Fault>,
         about: &[Record],
@@ -240,7 +239,7 @@ impl Auditor {
     fn bulletin(
         &mut self,
         accepted: &Accepted,
-        record: &Arc<Record>,
+        record: &Record,
         about: &[Record],
     ) -> Result<(), Fault> {
         let header = &accepted.header;
@@ -321,8 +320,8 @@ impl Auditor {
                     found,
                 });
             }
-            self.trail.released(&self.state, record, one);
         }
+        self.trail.released(&self.state, record);
         Ok(())
     }
 
@@ -407,7 +406,6 @@ impl Auditor {
         let Fact::Accepted(accepted) = &about.fact else {
             return Err(Fault::RefersToNothing);
         };
-        let known = Arc::new(about.clone());
         for one in &record.releases {
             let (partner, precedence) = (&one.release.recipient, accepted.header.precedence);
             let expected = self.state.lanes().issued(partner, precedence) + 1;
@@ -422,7 +420,7 @@ impl Auditor {
                     found,
                 });
             }
-            self.trail.let_go(&self.state, &known, one, record.time);
+            self.trail.let_go(&self.state, about, one, record.time);
         }
         self.releases += record.releases.len() as u64;
         Ok(())

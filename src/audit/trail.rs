@@ -8,40 +8,80 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
-use crate::ledger::{Ack, Fact, LaneAck, LaneChain, LaneRelease, Record, State};
+use crate::decision::Withheld;
+use crate::ledger::{Ack, ENTRY_BYTES, Fact, LaneAck, LaneChain, LaneRelease, Record, State};
 use crate::partner::PartnerId;
+use crate::proof::Digest;
 
 /// Chains that one acknowledgement may mean. Beyond it the recipient's statement cannot be told
 /// from others, and is taken as it is.
 const MAX_CANDIDATES: usize = 1_024;
 
 /// Indexes of the parts withheld from a delivery; `None`: the number came void.
-type Variant = Option<Vec<u32>>;
+type Variant = Option<Withheld>;
+
+/// A record that accepted a bulletin, as it is stored: what waits for a partner that is away may be most of a ledger.
+#[derive(Debug)]
+pub(super) struct Kept {
+    record: Bytes,
+    entry: [u8; ENTRY_BYTES],
+}
+
+impl Kept {
+    fn of(record: &Record) -> Arc<Self> {
+        Arc::new(Self {
+            record: record.bytes.clone(),
+            entry: record.commitment.entry(),
+        })
+    }
+}
 
 /// One number of a lane, not acknowledged yet.
 #[derive(Debug)]
 struct Due {
-    /// The record that accepted it.
-    record: Arc<Record>,
-    release: LaneRelease,
-    variants: Vec<Variant>,
+    kept: Arc<Kept>,
+    /// SHA-256 of the bulletin's header.
+    bulletin: Digest,
+    /// Where it was held, and is no part of that record.
+    later: Option<Box<LaneRelease>>,
+    /// As released.
+    withheld: Withheld,
+    /// Other variants.
+    others: Vec<Variant>,
     /// When the bulletin, or an agreement that released it, ends by itself.
     ends: Timestamp,
 }
 
 impl Due {
     /// Adds what is permitted as of a state and a time.
-    fn permit(&mut self, state: &State, at: Timestamp) {
-        let Fact::Accepted(accepted) = &self.record.fact else {
+    fn permit(&mut self, recipient: &PartnerId, state: &State, at: Timestamp) {
+        // It was read once.
+        let Ok(record) = Record::beside(&self.kept.record, &self.kept.entry) else {
             return;
         };
-        let permit = state.permit(accepted, &self.release, at);
-        let variant = permit.map(|permit| permit.release().withheld.to_vec());
-        if !self.variants.contains(&variant) {
-            self.variants.push(variant);
+        let Fact::Accepted(accepted) = &record.fact else {
+            return;
+        };
+        let mut releases = record.releases.iter();
+        let released = releases.find(|one| one.release.recipient == *recipient);
+        let Some(release) = self.later.as_deref().or(released) else {
+            return;
+        };
+        let permit = state.permit(accepted, release, at);
+        let variant = permit.map(|permit| permit.release().withheld.clone());
+        if variant.as_ref() != Some(&self.withheld) && !self.others.contains(&variant) {
+            self.others.push(variant);
         }
+    }
+
+    /// All that it may have come as.
+    fn variants(&self) -> impl Iterator<Item = Option<&Withheld>> {
+        let others = self.others.iter().map(Option::as_ref);
+        std::iter::once(Some(&self.withheld)).chain(others)
     }
 }
 
@@ -61,13 +101,29 @@ pub(super) struct Trail {
 impl Trail {
     /// A fact about partners or agreements is folded: what waits may be permitted otherwise now.
     pub(super) fn governed(&mut self, state: &State, at: Timestamp) {
-        for due in self.lanes.values_mut().flat_map(|lane| &mut lane.due) {
-            due.permit(state, at);
+        for ((recipient, _), lane) in &mut self.lanes {
+            for due in &mut lane.due {
+                due.permit(recipient, state, at);
+            }
         }
     }
 
-    /// A bulletin was released under the next number of a lane.
-    pub(super) fn released(&mut self, state: &State, record: &Arc<Record>, release: &LaneRelease) {
+    /// A bulletin was released, to each recipient under the next number of its lane.
+    pub(super) fn released(&mut self, state: &State, record: &Record) {
+        let kept = Kept::of(record);
+        for release in record.releases.iter().filter(|one| !one.release.held) {
+            self.add(state, record, &kept, release, None);
+        }
+    }
+
+    fn add(
+        &mut self,
+        state: &State,
+        record: &Record,
+        kept: &Arc<Kept>,
+        release: &LaneRelease,
+        later: Option<Box<LaneRelease>>,
+    ) {
         let (Some(ledger), Fact::Accepted(accepted)) = (state.ledger(), &record.fact) else {
             return;
         };
@@ -89,9 +145,11 @@ impl Trail {
             .chain([accepted.header.valid_until])
             .min();
         lane.due.push_back(Due {
-            record: Arc::clone(record),
-            release: release.clone(),
-            variants: vec![Some(release.release.withheld.to_vec())],
+            kept: Arc::clone(kept),
+            bulletin: release.bulletin,
+            later,
+            withheld: release.release.withheld.clone(),
+            others: Vec::new(),
             ends: ends.unwrap_or(accepted.header.valid_until),
         });
     }
@@ -101,11 +159,12 @@ impl Trail {
     pub(super) fn let_go(
         &mut self,
         state: &State,
-        record: &Arc<Record>,
+        record: &Record,
         release: &LaneRelease,
         at: Timestamp,
     ) {
-        self.released(state, record, release);
+        let later = Some(Box::new(release.clone()));
+        self.add(state, record, &Kept::of(record), release, later);
         let Fact::Accepted(accepted) = &record.fact else {
             return;
         };
@@ -118,7 +177,7 @@ impl Trail {
             .get_mut(&lane)
             .and_then(|lane| lane.due.back_mut());
         if let Some(due) = due {
-            due.permit(state, at);
+            due.permit(&lane.0, state, at);
         }
     }
 
@@ -134,7 +193,7 @@ impl Trail {
         for one in &ack.lanes {
             let lane = self.lanes.get_mut(&(ack.recipient.clone(), one.precedence));
             if let Some(lane) = lane
-                && !lane.acknowledged(state, one, at)
+                && !lane.acknowledged(&ack.recipient, state, one, at)
             {
                 disputed.push(one.precedence);
             }
@@ -145,7 +204,13 @@ impl Trail {
 
 impl Lane {
     /// Whether an acknowledgement is of what was released; either way the lane goes on from it.
-    fn acknowledged(&mut self, state: &State, ack: &LaneAck, at: Timestamp) -> bool {
+    fn acknowledged(
+        &mut self,
+        recipient: &PartnerId,
+        state: &State,
+        ack: &LaneAck,
+        at: Timestamp,
+    ) -> bool {
         let Some(count) = ack.up_to.checked_sub(self.acked).filter(|count| *count > 0) else {
             return true;
         };
@@ -157,13 +222,12 @@ impl Lane {
         for (number, mut due) in (self.acked + 1..).zip(self.due.drain(..count)) {
             // Where something ended by itself, several moments may have given several variants.
             if due.ends <= at {
-                due.permit(state, at);
-                untold |= due.variants.len() > 1;
+                due.permit(recipient, state, at);
+                untold |= !due.others.is_empty();
             }
-            let header = due.release.bulletin;
+            let header = due.bulletin;
             chains = due
-                .variants
-                .iter()
+                .variants()
                 .flat_map(|variant| {
                     chains.iter().map(move |chain| match variant {
                         Some(withheld) => chain.delivered(number, &header, withheld),

@@ -1,7 +1,6 @@
 //! Verifies a ledger, record by record.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
@@ -195,7 +194,6 @@ impl Verification {
             entry,
             contents,
         } = decoded;
-        let record = Arc::new(record);
         let position = self.auditor.state().size();
         let wrong = |fault: Fault| Finding::Record {
             position,

@@ -5,10 +5,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::error::BenchError;
-use super::fanout::run;
 use super::figures::Figures;
 use super::usage;
-use super::worker::{Job, Receive, Stream};
+use super::worker::{Job, Receive, Stream, Worker};
 use super::world::World;
 use crate::bulletin::Precedence;
 use crate::testing::Scratch;
@@ -34,12 +33,31 @@ pub async fn audit(plan: &AuditPlan, progress: impl Fn(u64)) -> Result<Figures, 
     let scratch = Scratch::new().map_err(BenchError::worker)?;
     let world = World::build(scratch.path(), PUBLISHERS.into(), RECIPIENTS).await?;
     let server = world.start(&plan.program).await?;
+    // In portions: a worker seals its whole portion beforehand.
+    let mut portions = Vec::new();
+    let mut left = plan.bulletins;
+    while left > 0 {
+        let portion = left.min(100_000);
+        portions.push(portion.div_ceil(PUBLISHERS.into()));
+        left -= portion;
+    }
+    let receive = Receive {
+        recipients: RECIPIENTS,
+        expect: portions.iter().sum::<u32>() * u32::from(PUBLISHERS),
+        of: Precedence::Routine,
+        measure: None,
+        stalled: false,
+        late: false,
+    };
+    let receiving = Job::Receive {
+        world: world.clone(),
+        receive,
+    };
+    let mut recipients = Worker::start(&plan.program, &receiving).await?;
+    Worker::go(&mut [&mut recipients]).await?;
     let mut written = 0;
-    while written < plan.bulletins {
-        // In portions: a worker seals its whole portion beforehand. Each is received by other recipients
-        // only in the first; afterwards it waits, which an audit does not mind.
-        let each = (plan.bulletins - written).min(100_000).div_ceil(4);
-        let streams = (0u16..)
+    for each in portions {
+        let streams = (0..PUBLISHERS)
             .zip(&world.publishers)
             .map(|(number, partner)| Stream {
                 partner: partner.clone(),
@@ -54,24 +72,12 @@ pub async fn audit(plan: &AuditPlan, progress: impl Fn(u64)) -> Result<Figures, 
             world: world.clone(),
             streams: streams.collect(),
         };
-        if written == 0 {
-            let receive = Receive {
-                recipients: RECIPIENTS,
-                expect: each * u32::from(PUBLISHERS),
-                of: Precedence::Routine,
-                measure: None,
-                stalled: false,
-                late: false,
-            };
-            let world = world.clone();
-            let receive = Job::Receive { world, receive };
-            run(&plan.program, &publish, &receive, || server.usage()).await?;
-        } else {
-            super::back::publish(&plan.program, &publish).await?;
-        }
+        super::back::publish(&plan.program, &publish).await?;
         written += each * u32::from(PUBLISHERS);
         progress(written.into());
     }
+    recipients.done().await?;
+    recipients.end().await?;
     server.stop().await?;
     let (records, seconds, peak) = audited(&plan.program, &world).await?;
     let mut figures = Figures::of("W6", "entente")

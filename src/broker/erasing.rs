@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::commit::Answer;
+use super::engine::LogEngine;
 use super::error::BrokerError;
 use crate::ledger::{Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule};
 
@@ -22,6 +23,9 @@ const REST_FACTOR: u32 = 20;
 /// ten thousand in a second, which leaves the disk to others.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Records are read together that stand at most so far from one another; so many at most.
+const GAP: u64 = 3;
+const TOGETHER: usize = 64;
 /// Name among the engine's cached values: something erased may still lie in its tables.
 const PURGE: &str = "purge";
 
@@ -123,26 +127,40 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
         let next = kept.last().filter(|_| kept.len() == PAGE);
         let next = next.map(|last| last + 1);
         let mut due: BTreeMap<ErasureRule, Vec<(u64, Arc<Record>)>> = BTreeMap::new();
-        for position in kept {
-            let Some(bytes) = log.engine().read(position, 1)?.pop() else {
-                continue;
-            };
-            let record = Record::from_bytes(&bytes);
-            let record = record.map_err(|error| BrokerError::Record { position, error })?;
-            let rule = {
-                let state = log.state();
-                let at = shared.clock.now().max(state.time());
-                erasure_rule(&state, position, &record, at)
-            };
-            if let Some(rule) = rule {
-                due.entry(rule)
-                    .or_default()
-                    .push((position, Arc::new(record)));
-            } else {
-                log.note_due(&record, shared.clock.now());
+        let runs = kept.chunk_by(|one, next| next - one <= GAP);
+        for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
+            for (position, record) in records(log.engine(), run)? {
+                let rule = {
+                    let state = log.state();
+                    let at = shared.clock.now().max(state.time());
+                    erasure_rule(&state, position, &record, at)
+                };
+                if let Some(rule) = rule {
+                    let about = (position, Arc::new(record));
+                    due.entry(rule).or_default().push(about);
+                } else {
+                    log.note_due(&record, shared.clock.now());
+                }
             }
         }
         Ok(Page { due, next })
     });
     read.await.map_err(|_| BrokerError::Closed)?
+}
+
+/// The records at these positions, which are near one another. Damage is looked for by audits.
+fn records(engine: &LogEngine, positions: &[u64]) -> Result<Vec<(u64, Record)>, BrokerError> {
+    let (Some(first), Some(last)) = (positions.first(), positions.last()) else {
+        return Ok(Vec::new());
+    };
+    let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
+    let read = engine.read(*first, count)?;
+    let read = (*first..).zip(read.iter().zip(engine.entries(*first, count)?));
+    read.filter(|(position, _)| positions.binary_search(position).is_ok())
+        .map(|(position, (bytes, entry))| {
+            let record = Record::beside(bytes, &entry);
+            let record = record.map_err(|error| BrokerError::Record { position, error })?;
+            Ok((position, record))
+        })
+        .collect()
 }
