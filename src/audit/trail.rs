@@ -5,7 +5,7 @@
 //! permitted after each later change, or void. An acknowledgement is in order when its chain is that
 //! of some choice among them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use bytes::Bytes;
 use crate::bulletin::Precedence;
 use crate::clock::Timestamp;
 use crate::decision::Withheld;
-use crate::ledger::{Ack, ENTRY_BYTES, Fact, LaneAck, LaneChain, LaneRelease, Record, State};
+use crate::ledger::{
+    Ack, ENTRY_BYTES, Fact, LaneAck, LaneChain, LaneRelease, Record, State, Subject,
+};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 
@@ -38,6 +40,29 @@ impl Kept {
             entry: record.commitment.entry(),
         })
     }
+
+    /// Reads it again; `None` for what is no bulletin.
+    fn open(&self) -> Option<Opened> {
+        let record = Record::beside(&self.record, &self.entry).ok()?;
+        let Fact::Accepted(accepted) = &record.fact else {
+            return None;
+        };
+        let subject = Subject::of(accepted);
+        Some(Opened { record, subject })
+    }
+}
+
+/// A record that was read again, with what a decision looks at.
+struct Opened {
+    record: Record,
+    subject: Subject,
+}
+
+impl Opened {
+    fn released(&self, recipient: &PartnerId) -> Option<&LaneRelease> {
+        let mut releases = self.record.releases.iter();
+        releases.find(|one| one.release.recipient == *recipient)
+    }
 }
 
 /// One number of a lane, not acknowledged yet.
@@ -46,7 +71,7 @@ struct Due {
     kept: Arc<Kept>,
     /// SHA-256 of the bulletin's header.
     bulletin: Digest,
-    /// Where it was held, and is no part of that record.
+    /// Where it was let go or given later, and is no part of that record.
     later: Option<Box<LaneRelease>>,
     /// As released.
     withheld: Withheld,
@@ -57,21 +82,21 @@ struct Due {
 }
 
 impl Due {
-    /// Adds what is permitted as of a state and a time.
-    fn permit(&mut self, recipient: &PartnerId, state: &State, at: Timestamp) {
-        // It was read once.
-        let Ok(record) = Record::beside(&self.kept.record, &self.kept.entry) else {
+    /// Adds what is permitted as of a state and a time; `released` is this recipient's share in the record.
+    fn permit(
+        &mut self,
+        opened: &Opened,
+        released: Option<&LaneRelease>,
+        state: &State,
+        at: Timestamp,
+    ) {
+        let Fact::Accepted(accepted) = &opened.record.fact else {
             return;
         };
-        let Fact::Accepted(accepted) = &record.fact else {
-            return;
-        };
-        let mut releases = record.releases.iter();
-        let released = releases.find(|one| one.release.recipient == *recipient);
         let Some(release) = self.later.as_deref().or(released) else {
             return;
         };
-        let permit = state.permit(accepted, release, at);
+        let permit = state.permit_as(&opened.subject, accepted, release, at);
         let variant = permit.map(|permit| permit.release().withheld.clone());
         if variant.as_ref() != Some(&self.withheld) && !self.others.contains(&variant) {
             self.others.push(variant);
@@ -101,9 +126,23 @@ pub(super) struct Trail {
 impl Trail {
     /// A fact about partners or agreements is folded: what waits may be permitted otherwise now.
     pub(super) fn governed(&mut self, state: &State, at: Timestamp) {
-        for ((recipient, _), lane) in &mut self.lanes {
-            for due in &mut lane.due {
-                due.permit(recipient, state, at);
+        let lanes = self.lanes.iter_mut();
+        let mut all: Vec<(&PartnerId, &mut Due)> = lanes
+            .flat_map(|((recipient, _), lane)| lane.due.iter_mut().map(move |due| (recipient, due)))
+            .collect();
+        // Each record is read once for all its recipients.
+        let record = |due: &Due| Arc::as_ptr(&due.kept).addr();
+        all.sort_unstable_by_key(|(_, due)| record(due));
+        for of_one in all.chunk_by_mut(|(_, one), (_, next)| record(one) == record(next)) {
+            let Some(opened) = of_one.first().and_then(|(_, due)| due.kept.open()) else {
+                continue;
+            };
+            let releases = opened.record.releases.iter();
+            let releases: HashMap<&PartnerId, &LaneRelease> =
+                releases.map(|one| (&one.release.recipient, one)).collect();
+            for (recipient, due) in of_one {
+                let released = releases.get(recipient).copied();
+                due.permit(&opened, released, state, at);
             }
         }
     }
@@ -176,8 +215,10 @@ impl Trail {
             .lanes
             .get_mut(&lane)
             .and_then(|lane| lane.due.back_mut());
-        if let Some(due) = due {
-            due.permit(&lane.0, state, at);
+        if let Some(due) = due
+            && let Some(opened) = due.kept.open()
+        {
+            due.permit(&opened, None, state, at);
         }
     }
 
@@ -222,7 +263,9 @@ impl Lane {
         for (number, mut due) in (self.acked + 1..).zip(self.due.drain(..count)) {
             // Where something ended by itself, several moments may have given several variants.
             if due.ends <= at {
-                due.permit(recipient, state, at);
+                if let Some(opened) = due.kept.open() {
+                    due.permit(&opened, opened.released(recipient), state, at);
+                }
                 untold |= !due.others.is_empty();
             }
             let header = due.bulletin;

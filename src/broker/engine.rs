@@ -147,8 +147,8 @@ impl Engine for LogEngine {
         self.engine().append(expected, group)
     }
 
-    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) {
-        self.engine().prepare(bodies);
+    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) -> bool {
+        self.engine().prepare(bodies)
     }
 
     fn is_shared(&self) -> bool {

@@ -129,7 +129,7 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
         let mut due: BTreeMap<ErasureRule, Vec<(u64, Arc<Record>)>> = BTreeMap::new();
         let runs = kept.chunk_by(|one, next| next - one <= GAP);
         for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
-            for (position, record) in records(log.engine(), run)? {
+            for (position, record) in readable(log.engine(), run) {
                 let rule = {
                     let state = log.state();
                     let at = shared.clock.now().max(state.time());
@@ -146,6 +146,20 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
         Ok(Page { due, next })
     });
     read.await.map_err(|_| BrokerError::Closed)?
+}
+
+/// Those of the records at these positions that can be read: one that cannot keeps the contents of no other.
+fn readable(engine: &LogEngine, positions: &[u64]) -> Vec<(u64, Record)> {
+    records(engine, positions).unwrap_or_else(|_| {
+        let one_by_one = positions.iter().map(|position| {
+            let read = records(engine, std::slice::from_ref(position));
+            read.unwrap_or_else(|error| {
+                tracing::error!(position, %error, "whether its contents may be erased cannot be read");
+                Vec::new()
+            })
+        });
+        one_by_one.flatten().collect()
+    })
 }
 
 /// The records at these positions, which are near one another. Damage is looked for by audits.

@@ -200,8 +200,8 @@ impl Writer {
             let (state, most) = (log.read_state(), log.engine.group_bytes());
             Likely::of(work.proposals.iter(), &state, first, each, most)
         };
-        work.prepared = (!likely.bodies.is_empty()).then_some(likely.proposals);
-        log.engine.prepare(likely.bodies);
+        let is_prepared = log.engine.prepare(likely.bodies);
+        work.prepared = is_prepared.then_some(likely.proposals);
     }
 
     /// Whether others append.
@@ -256,6 +256,7 @@ impl Writer {
                 Err(EngineError::Full(reason)) => {
                     tracing::error!(%reason, "nothing can be recorded until there is room");
                     self.metrics.disk_full.inc();
+                    tries = 0;
                     later(work, if taken == 0 { before } else { taken }, &reason);
                 }
                 Err(EngineError::Unavailable(reason)) => {

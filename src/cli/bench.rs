@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// Bulletins of a run; in W2 those that drain.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     bulletins: Option<u32>,
     /// W1: bulletins in a second, for latencies, instead of as many as go.
     #[arg(long, value_name = "RATE")]

@@ -97,8 +97,10 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     fn append(&self, expected: u64, group: &[StoredRecord]) -> Result<u64, EngineError>;
 
     /// Says beforehand, by position, which bodies the next group is likely to have: an engine that stores them apart
-    /// may begin. It counts only as far as the group has the same.
-    fn prepare(&self, _bodies: BTreeMap<u64, Bytes>) {}
+    /// may begin, and tells whether it does. It counts only as far as the group has the same.
+    fn prepare(&self, _bodies: BTreeMap<u64, Bytes>) -> bool {
+        false
+    }
 
     /// Whether others append, too. Where they do, `append` of an empty group succeeds only where nobody has
     /// appended anything else meanwhile, wherever they are.

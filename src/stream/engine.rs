@@ -409,8 +409,8 @@ impl StreamEngine {
             return Err(EngineError::Full(what).into());
         }
         if let Err(error) = contents.stored() {
-            // Some of them may be there.
-            self.forget(id);
+            // Some of them may be there, or on their way.
+            self.forget_later(id);
             return Err(error);
         }
         let after = tail.sequence;
@@ -519,11 +519,12 @@ impl Engine for StreamEngine {
         Ok(self.try_catch_up()?)
     }
 
-    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) {
+    fn prepare(&self, bodies: BTreeMap<u64, Bytes>) -> bool {
         // What is not there beforehand is stored with its group.
-        if let Err(error) = self.try_prepare(bodies) {
+        self.try_prepare(bodies).unwrap_or_else(|error| {
             tracing::warn!(%error, "contents are not stored beforehand");
-        }
+            false
+        })
     }
 
     fn opened(&self, from: u64, limit: usize) -> Vec<Arc<Record>> {

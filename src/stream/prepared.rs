@@ -96,15 +96,15 @@ impl StreamEngine {
         })
     }
 
-    /// Begins to store what the next group's contents are likely to be.
-    pub(super) fn try_prepare(&self, bodies: BTreeMap<u64, Bytes>) -> Result<(), StreamError> {
+    /// Begins to store what the next group's contents are likely to be, where a guess is worth it.
+    pub(super) fn try_prepare(&self, bodies: BTreeMap<u64, Bytes>) -> Result<bool, StreamError> {
         if bodies.is_empty() || !self.guess().may_be() {
             self.replace(None);
-            return Ok(());
+            return Ok(false);
         }
         let next = self.begin(bodies)?;
         self.replace(Some(next));
-        Ok(())
+        Ok(true)
     }
 
     /// Contents of a group: those that are being stored, where they are the same; else they begin to be.
@@ -157,10 +157,20 @@ impl StreamEngine {
 
     /// Removes contents that no group names.
     pub(super) fn forget(&self, name: Name) {
+        self.forget_after(Duration::ZERO, name);
+    }
+
+    /// Removes contents of which it is not known whether they are stored, when what is on its way has come.
+    pub(super) fn forget_later(&self, name: Name) {
+        self.forget_after(REMOVE_AGAIN, name);
+    }
+
+    fn forget_after(&self, pause: Duration, name: Name) {
         let store = self.catalogue.contents.clone();
-        self.nats
-            .handle()
-            .spawn(async move { remove(&store, name).await });
+        self.nats.handle().spawn(async move {
+            tokio::time::sleep(pause).await;
+            remove(&store, name).await;
+        });
     }
 }
 
