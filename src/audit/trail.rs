@@ -28,7 +28,7 @@ type Variant = Option<Withheld>;
 
 /// A record that accepted a bulletin, as it is stored: what waits for a partner that is away may be most of a ledger.
 #[derive(Debug)]
-pub(super) struct Kept {
+struct Kept {
     record: Bytes,
     entry: [u8; ENTRY_BYTES],
 }

@@ -11,6 +11,7 @@ use super::Shared;
 use super::commit::Answer;
 use super::engine::LogEngine;
 use super::error::BrokerError;
+use super::shelf::runs;
 use crate::ledger::{Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_rule};
 
 /// All that is kept is looked at so often at least: nobody says when the last recipient has something.
@@ -23,9 +24,6 @@ const REST_FACTOR: u32 = 20;
 /// ten thousand in a second, which leaves the disk to others.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Records are read together that stand at most so far from one another; so many at most.
-const GAP: u64 = 3;
-const TOGETHER: usize = 64;
 /// Name among the engine's cached values: something erased may still lie in its tables.
 const PURGE: &str = "purge";
 
@@ -127,8 +125,7 @@ async fn due(shared: &Arc<Shared>, from: u64) -> Result<Page, BrokerError> {
         let next = kept.last().filter(|_| kept.len() == PAGE);
         let next = next.map(|last| last + 1);
         let mut due: BTreeMap<ErasureRule, Vec<(u64, Arc<Record>)>> = BTreeMap::new();
-        let runs = kept.chunk_by(|one, next| next - one <= GAP);
-        for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
+        for run in runs(&kept) {
             for (position, record) in readable(log.engine(), run) {
                 let rule = {
                     let state = log.state();

@@ -208,10 +208,8 @@ impl Inner {
         positions: &[u64],
         bytes: usize,
     ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
-        let near = |one: &u64, next: &u64| *next > *one && next - one <= GAP;
-        let runs = positions.chunk_by(near);
         let (mut all, mut size) = (Vec::with_capacity(positions.len()), 0);
-        for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
+        for run in runs(positions) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };
@@ -279,6 +277,13 @@ impl Inner {
     }
 }
 
+/// Positions that are read together, in their order.
+pub(super) fn runs(positions: &[u64]) -> impl Iterator<Item = &[u64]> {
+    let near = |one: &u64, next: &u64| *next > *one && next - one <= GAP;
+    let runs = positions.chunk_by(near);
+    runs.flat_map(|run| run.chunks(TOGETHER))
+}
+
 fn missing(position: u64) -> EngineError {
     EngineError::Unreadable {
         position,
@@ -324,6 +329,17 @@ mod tests {
             bytes: Bytes::new(),
         };
         Shelved::new(Arc::new(record), position, Arc::new(sealed))
+    }
+
+    #[test]
+    fn what_is_read_together_is_near_and_not_too_much() {
+        let of = |positions: &[u64]| runs(positions).map(<[u64]>::to_vec).collect::<Vec<_>>();
+        assert!(of(&[]).is_empty());
+        assert_eq!(of(&[1, 2, 5, 9, 8]), [vec![1, 2, 5], vec![9], vec![8]]);
+        let many: Vec<u64> = (0..150).map(|at| at * GAP).collect();
+        let lengths: Vec<usize> = runs(&many).map(<[u64]>::len).collect();
+        assert_eq!(lengths, [TOGETHER, TOGETHER, 150 - 2 * TOGETHER]);
+        assert_eq!(of(&many).concat(), many);
     }
 
     #[test]
