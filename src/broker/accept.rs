@@ -1,15 +1,16 @@
 //! Lets partners in: handshake, identity, registration, and then the session.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming};
+use quinn::{Connection, Endpoint, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::inbound;
-use super::sessions::close;
+use super::sessions::{Registration, close};
 use crate::session::{HELLO_TIMEOUT, Refusal};
 use crate::transport::PeerIdentity;
 
@@ -32,7 +33,8 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
         let Some(incoming) = incoming else { break };
         match Arc::clone(&handshakes).try_acquire_owned() {
             Ok(permit) => {
-                tasks.spawn(handshake(Arc::clone(&shared), incoming, permit));
+                let admitted = Box::pin(admit(Arc::clone(&shared), incoming, permit));
+                tasks.spawn(session(Arc::clone(&shared), admitted));
             }
             Err(_) if incoming.may_retry() => {
                 // A peer that cannot retry any more was validated meanwhile; it is not refused.
@@ -40,16 +42,9 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
             }
             Err(_) => match Arc::clone(&waiting).try_acquire_owned() {
                 Ok(place) => {
-                    let (shared, handshakes) = (Arc::clone(&shared), Arc::clone(&handshakes));
-                    tasks.spawn(async move {
-                        let turn = tokio::time::timeout(LONGEST, handshakes.acquire_owned());
-                        let turn = turn.await;
-                        drop(place);
-                        match turn {
-                            Ok(Ok(permit)) => handshake(shared, incoming, permit).await,
-                            _ => incoming.ignore(),
-                        }
-                    });
+                    let handshakes = Arc::clone(&handshakes);
+                    let admitted = admit_later(Arc::clone(&shared), incoming, handshakes, place);
+                    tasks.spawn(session(Arc::clone(&shared), Box::pin(admitted)));
                 }
                 Err(_) => incoming.refuse(),
             },
@@ -59,46 +54,33 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, tasks: TaskTrac
     endpoint.wait_idle().await;
 }
 
-async fn handshake(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
-    let address = incoming.remote_address();
-    let trusted = shared.trust.load_full();
-    let connecting = match incoming.accept() {
-        Ok(connecting) => connecting,
-        Err(error) => return refused(&shared, &error),
-    };
-    // Never `into_0rtt`: nothing is said to a peer that has not shown who it is.
-    let connection = match tokio::time::timeout(HELLO_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return refused(&shared, &error),
-        Err(_) => return refused(&shared, &"the handshake took too long"),
-    };
-    drop(permit);
-    let peer = match PeerIdentity::of(&connection) {
-        Ok(peer) => Arc::new(peer),
-        Err(error) => {
-            close(&connection, &Refusal::new("no_identity", error.to_string()));
-            return refused(&shared, &error);
+/// Who was let in.
+struct Admitted {
+    connection: Connection,
+    peer: Arc<PeerIdentity>,
+    registration: Registration,
+}
+
+/// A session from its handshake to its end. What lets it in is a future of its own on the heap: what that needs is
+/// given back before the session waits, perhaps for days.
+async fn session(
+    shared: Arc<Shared>,
+    admitted: Pin<Box<impl Future<Output = Result<Admitted, String>>>>,
+) {
+    let Admitted {
+        connection,
+        peer,
+        registration,
+    } = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            tracing::info!(%reason, "a connection was refused");
+            shared.metrics.handshakes_refused.inc();
+            return;
         }
     };
-    let registration = match shared.sessions.register(&peer, &connection) {
-        Ok(registration) => registration,
-        Err(refusal) => {
-            close(&connection, &refusal);
-            return refused(&shared, &refusal);
-        }
-    };
-    // Trust may have changed while the handshake ran, before the session could be found.
-    let now_trusted = shared.trust.load_full();
-    let again = !Arc::ptr_eq(&trusted, &now_trusted);
-    if again && let Err(error) = peer.recheck(&now_trusted, shared.clock.as_ref()) {
-        close(
-            &connection,
-            &Refusal::new("no_longer_trusted", error.to_string()),
-        );
-        return refused(&shared, &error);
-    }
     shared.metrics.sessions.inc();
-    tracing::info!(peer = %peer.id(), %address, "connected");
+    tracing::info!(peer = %peer.id(), address = %connection.remote_address(), "connected");
     let ended = inbound::serve(&shared, &connection, &peer, &registration).await;
     if let Err(end) = ended {
         tracing::info!(peer = %peer.id(), reason = %end, "disconnected");
@@ -111,7 +93,55 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemapho
     shared.metrics.sessions.dec();
 }
 
-fn refused(shared: &Shared, reason: &impl std::fmt::Display) {
-    tracing::info!(%reason, "a connection was refused");
-    shared.metrics.handshakes_refused.inc();
+/// As [`admit`], after others. One that waited too long is not even refused.
+async fn admit_later(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    handshakes: Arc<Semaphore>,
+    place: OwnedSemaphorePermit,
+) -> Result<Admitted, String> {
+    let turn = tokio::time::timeout(LONGEST, handshakes.acquire_owned()).await;
+    drop(place);
+    let Ok(Ok(permit)) = turn else {
+        incoming.ignore();
+        return Err("it waited too long for its handshake".into());
+    };
+    admit(shared, incoming, permit).await
+}
+
+/// The handshake, and the peer's place among the live sessions; or why not, for the log.
+async fn admit(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    permit: OwnedSemaphorePermit,
+) -> Result<Admitted, String> {
+    let trusted = shared.trust.load_full();
+    let connecting = incoming.accept().map_err(|error| error.to_string())?;
+    // Never `into_0rtt`: nothing is said to a peer that has not shown who it is.
+    let connection = tokio::time::timeout(HELLO_TIMEOUT, connecting)
+        .await
+        .map_err(|_| "the handshake took too long")?
+        .map_err(|error| error.to_string())?;
+    drop(permit);
+    let refused = |refusal: Refusal| {
+        close(&connection, &refusal);
+        refusal.to_string()
+    };
+    let peer = PeerIdentity::of(&connection)
+        .map_err(|error| refused(Refusal::new("no_identity", error.to_string())))?;
+    let peer = Arc::new(peer);
+    let registration = shared.sessions.register(&peer, &connection);
+    let registration = registration.map_err(refused)?;
+    // Trust may have changed while the handshake ran, before the session could be found.
+    let now_trusted = shared.trust.load_full();
+    let again = !Arc::ptr_eq(&trusted, &now_trusted);
+    if again && let Err(error) = peer.recheck(&now_trusted, shared.clock.as_ref()) {
+        let refusal = Refusal::new("no_longer_trusted", error.to_string());
+        return Err(refused(refusal));
+    }
+    Ok(Admitted {
+        connection,
+        peer,
+        registration,
+    })
 }

@@ -16,14 +16,15 @@ use crate::ledger::{Engine, ErasureRule, MAX_ERASED, Proposal, Record, erasure_r
 
 /// All that is kept is looked at so often at least: nobody says when the last recipient has something.
 const LOOK: Duration = Duration::from_hours(1);
-/// The pause between two rounds: at least this, and so many times as long as the last one took, so that a
-/// large ledger is not gone through all the time.
+/// The pause between two rounds: at least this, and so many times as long as the last one took where it gave way to
+/// nobody, so that a large ledger is not gone through all the time.
 const REST: Duration = Duration::from_secs(5);
 const REST_FACTOR: u32 = 20;
 /// Bulletins looked at in one step, and the pause between two steps: a large ledger is gone through at
-/// ten thousand in a second, which leaves the disk to others.
+/// ten thousand in a second, which leaves the disk to others; while partners catch up, at a tenth of that.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_FACTOR: u32 = 10;
 /// Name among the engine's cached values: something erased may still lie in its tables.
 const PURGE: &str = "purge";
 
@@ -31,20 +32,24 @@ const PURGE: &str = "purge";
 /// or orders an erasure, and every hour.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut erasing = shared.log.erasing();
+    let mut is_told = false;
     loop {
         let work = async {
             erasing.borrow_and_update();
             let began = Instant::now();
-            match sweep(&shared).await {
+            let (was_told, mut pages) = (std::mem::take(&mut is_told), 0);
+            let is_hurried = || was_told || erasing.has_changed().unwrap_or(true);
+            match sweep(&shared, is_hurried, &mut pages).await {
                 Ok(0) => {}
                 Ok(erased) => tracing::info!(erased, "contents were erased"),
                 Err(error) => tracing::error!(%error, "contents could not be erased"),
             }
-            tokio::time::sleep(REST.max(began.elapsed() * REST_FACTOR)).await;
+            tokio::time::sleep(REST.max(PAUSE * pages * REST_FACTOR)).await;
             let next = began + LOOK;
             while Instant::now() < next && !shared.log.is_erasure_due(shared.clock.now()) {
                 let told = tokio::time::timeout(REST, erasing.changed()).await;
-                if told.is_ok() {
+                is_told = told.is_ok();
+                if is_told {
                     break;
                 }
             }
@@ -56,8 +61,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Goes once through all that is kept; returns how many bulletins lost their contents.
-async fn sweep(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
+/// Goes once through all that is kept, and counts its pages; returns how many bulletins lost their contents. Unless it
+/// is hurried, partners that catch up go before it.
+async fn sweep(
+    shared: &Arc<Shared>,
+    is_hurried: impl Fn() -> bool,
+    pages: &mut u32,
+) -> Result<usize, BrokerError> {
     let (mut from, mut erased) = (Some(0), 0);
     // What comes meanwhile notes itself.
     shared.log.forget_due();
@@ -81,7 +91,10 @@ async fn sweep(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
                 }
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        *pages += 1;
+        let gives_way = shared.log.is_read() && !is_hurried();
+        let factor = if gives_way { PAUSE_FACTOR } else { 1 };
+        tokio::time::sleep(PAUSE * factor).await;
     }
     purge(shared).await?;
     Ok(erased)

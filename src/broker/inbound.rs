@@ -89,13 +89,61 @@ pub(super) fn unexpected(stream: &str) -> End {
     .into()
 }
 
-/// Serves one session until it ends.
-pub(super) async fn serve(
+/// A session that was greeted and welcomed.
+struct Begun {
+    /// The partner's lanes are this session's as long as it lives.
+    held: holders::Held,
+    lanes: Lanes,
+    witness: Witness,
+    control: SendStream,
+    reader: FrameReader<RecvStream>,
+}
+
+impl Begun {
+    /// The tasks of the session: one for each lane, one for the node's streams, one for the control stream.
+    fn start(
+        self,
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        peer: &PeerIdentity,
+        registration: &Registration,
+    ) -> (JoinSet<Result<(), End>>, holders::Held) {
+        let partner = peer.id().partner();
+        let mut tasks = JoinSet::new();
+        for (precedence, lane) in &self.lanes {
+            tasks.spawn(outbound::run(
+                Arc::clone(shared),
+                connection.clone(),
+                partner.clone(),
+                *precedence,
+                Arc::clone(lane),
+                registration.lane(*precedence),
+            ));
+        }
+        tasks.spawn(streams::run(
+            Arc::clone(shared),
+            connection.clone(),
+            partner.clone(),
+        ));
+        let precedences = self.lanes.iter().map(|(precedence, _)| *precedence);
+        let session = Control {
+            shared: Arc::clone(shared),
+            partner: partner.clone(),
+            woken: precedences.map(|one| registration.lane(one)).collect(),
+            lanes: self.lanes,
+            witness: self.witness,
+        };
+        tasks.spawn(session.run(self.control, self.reader));
+        (tasks, self.held)
+    }
+}
+
+/// The greetings, and where the lanes begin.
+async fn begin(
     shared: &Arc<Shared>,
     connection: &Connection,
     peer: &PeerIdentity,
-    registration: &Registration,
-) -> Result<(), End> {
+) -> Result<Begun, End> {
     let partner = peer.id().partner().clone();
     let greeting = tokio::time::timeout(HELLO_TIMEOUT, greeting(connection)).await;
     let (mut control, reader, hello) =
@@ -107,7 +155,7 @@ pub(super) async fn serve(
         let refusal = Refusal::new("no_quorum", format!("the log cannot be reached: {reason}"));
         return Err(refuse(&mut control, refusal).await);
     }
-    let _held = match holders::claim(shared, peer.id()).await? {
+    let held = match holders::claim(shared, peer.id()).await? {
         Ok(held) => held,
         Err(refusal) => return Err(refuse(&mut control, refusal).await),
     };
@@ -141,36 +189,25 @@ pub(super) async fn serve(
     if let Some(refusal) = resumed.ahead {
         return Err(refuse(&mut control, refusal).await);
     }
-    let lanes = resumed.lanes;
-
-    let mut tasks = JoinSet::new();
-    for (precedence, lane) in &lanes {
-        tasks.spawn(outbound::run(
-            Arc::clone(shared),
-            connection.clone(),
-            partner.clone(),
-            *precedence,
-            Arc::clone(lane),
-            registration.lane(*precedence),
-        ));
-    }
-    tasks.spawn(streams::run(
-        Arc::clone(shared),
-        connection.clone(),
-        partner.clone(),
-    ));
-    let woken = lanes
-        .iter()
-        .map(|(precedence, _)| registration.lane(*precedence))
-        .collect();
-    let session = Control {
-        shared: Arc::clone(shared),
-        partner,
-        lanes,
-        woken,
+    Ok(Begun {
+        held,
+        lanes: resumed.lanes,
         witness,
-    };
-    tasks.spawn(session.run(control, reader));
+        control,
+        reader,
+    })
+}
+
+/// Serves one session until it ends.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    peer: &PeerIdentity,
+    registration: &Registration,
+) -> Result<(), End> {
+    // On the heap: what the beginning needs is given back before the session waits.
+    let begun = Box::pin(begin(shared, connection, peer)).await?;
+    let (mut tasks, _held) = begun.start(shared, connection, peer, registration);
     // The first that ends, ends the session; the others are dropped with the set.
     let ended = tokio::select! {
         ended = tasks.join_next() => ended,
@@ -350,7 +387,8 @@ impl Control {
                             self.witness.answered(&self.shared.log, sequence, status, &body);
                             self.ask_witness(&mut send).await?;
                         }
-                        frame => if let Some(answer) = self.handle(frame).await? {
+                        // On the heap: a session that waits has no room for it.
+                        frame => if let Some(answer) = Box::pin(self.handle(frame)).await? {
                             write_frame(&mut send, &encode(&answer)).await?;
                         }
                     }

@@ -7,6 +7,7 @@
 
 mod accept;
 mod acks;
+mod ahead;
 mod alarms;
 mod asking;
 mod backfill;

@@ -8,6 +8,7 @@ use quinn::Connection;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::ahead::Ahead;
 use super::error::BrokerError;
 use super::inbound::End;
 use super::pace::PAUSE;
@@ -30,6 +31,9 @@ const READ_AHEAD: usize = 4;
 
 /// A recipient that takes a batch within this time keeps up as fast as the broker gives.
 const TAKES: Duration = Duration::from_millis(5);
+
+/// Deliveries that are looked at in advance: what comes next is read from the log while this is written.
+const LATER: usize = 3 * BATCH;
 
 /// The pause before what could not be had is asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -59,7 +63,8 @@ pub(super) async fn run(
     write_frame(&mut stream, &encode(&Frame::LaneOpen { precedence, next })).await?;
     let pacing = Arc::clone(&shared);
     let mut pace = pacing.pace.lane();
-    let lane = Lane {
+    let mut lane = Lane {
+        ahead: Ahead::new(shared.log.clone(), precedence),
         shared,
         partner,
         precedence,
@@ -104,17 +109,40 @@ struct Lane {
     partner: PartnerId,
     precedence: Precedence,
     sender: SharedLane,
+    ahead: Ahead,
+}
+
+/// What is due on a lane, as of one moment.
+struct Due {
+    /// Number of the next delivery.
+    first: u64,
+    /// Log positions from it on, further than one batch goes.
+    positions: Vec<u64>,
+    /// How many of these may be sent now.
+    now: usize,
+    /// How many wait.
+    waiting: usize,
 }
 
 impl Lane {
     /// The frames of what is due and has room, about so many bytes of it, and how much is due; `None` where there
     /// is nothing to send.
-    async fn batch(&self, most: usize) -> Result<Option<(Bytes, usize)>, End> {
-        let (first, positions, waiting) = self.next();
-        if positions.is_empty() {
+    async fn batch(&mut self, most: usize) -> Result<Option<(Bytes, usize)>, End> {
+        let Due {
+            first,
+            positions,
+            now,
+            waiting,
+        } = self.due();
+        if now == 0 {
             return Ok(None);
         }
-        let shelved = self.shelved(&positions, most).await?;
+        let shelved = self.shelved(&positions[..now], most).await?;
+        // Where lanes take turns, reading is part of the turn.
+        if most == BATCH_BYTES {
+            let later = &positions[shelved.len()..];
+            self.ahead.read_on(later, READ_AHEAD * most);
+        }
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
         let mut buffer = BytesMut::new();
@@ -134,13 +162,9 @@ impl Lane {
     }
 
     /// The bulletins at these positions, or the first few. What cannot be had now keeps this lane, and no other.
-    async fn shelved(&self, positions: &[u64], most: usize) -> Result<Vec<Arc<Shelved>>, End> {
+    async fn shelved(&mut self, positions: &[u64], most: usize) -> Result<Vec<Arc<Shelved>>, End> {
         loop {
-            let log = &self.shared.log;
-            match log
-                .shelved(positions.to_vec(), READ_AHEAD * most, self.precedence)
-                .await
-            {
+            match self.ahead.shelved(positions, READ_AHEAD * most).await {
                 Err(BrokerError::Engine(EngineError::Unavailable(reason))) => {
                     tracing::error!(%reason, recipient = %self.partner, "a lane waits for a bulletin");
                     tokio::time::sleep(AGAIN).await;
@@ -150,9 +174,7 @@ impl Lane {
         }
     }
 
-    /// Number of the next delivery, and log positions from it on, as far as there are any and room for
-    /// them; and how many there are.
-    fn next(&self) -> (u64, Vec<u64>, usize) {
+    fn due(&self) -> Due {
         let (first, room) = {
             let lane = lock(&self.sender);
             let room = if lane.has_room() { lane.room() } else { 0 };
@@ -160,11 +182,16 @@ impl Lane {
         };
         let state = self.shared.log.state();
         let lane = state.lanes().lane(&self.partner, self.precedence);
-        let positions = (first..).take(room.min(BATCH));
+        let positions = (first..).take(BATCH + LATER);
         let positions = positions.map_while(|number| lane?.position(number));
+        let positions: Vec<u64> = positions.collect();
         let waiting = lane.map_or(0, |lane| (lane.issued() + 1).saturating_sub(first));
-        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
-        (first, positions.collect(), waiting)
+        Due {
+            first,
+            now: positions.len().min(room).min(BATCH),
+            positions,
+            waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
+        }
     }
 
     /// Permission as of this moment; what was withdrawn or expired since is not delivered.

@@ -9,7 +9,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::commit::{Inner, Log};
 use super::error::BrokerError;
-use crate::bulletin::{BulletinId, Part, Precedence, Sealed, redact};
+use crate::bulletin::{BulletinId, Part, Precedence, Sealed};
 use crate::decision::Withheld;
 use crate::ledger::{Accepted, Engine, EngineError, Fact, Record, StoredRecord, Subject};
 use crate::proof::Digest;
@@ -56,6 +56,15 @@ impl Shelved {
         })
     }
 
+    /// Bytes of the bulletin, about.
+    fn size(&self) -> usize {
+        let parts = self.sealed.parts.iter().map(|part| match part {
+            Part::Open(part) => part.body.len() + 160,
+            Part::Withheld(_) => 96,
+        });
+        parts.sum::<usize>() + self.sealed.header.len()
+    }
+
     /// What a decision about it looks at; the same for all recipients.
     pub(super) fn subject(&self, accepted: &Accepted) -> &Subject {
         self.subject.get_or_init(|| Subject::of(accepted))
@@ -79,13 +88,14 @@ impl Shelved {
         if let Some(envelope) = made(&self.envelopes()) {
             return envelope;
         }
-        let redacted = redact(&self.sealed, withheld);
-        let parts = (0u32..).zip(&redacted.parts);
+        let parts = (0u32..).zip(&self.sealed.parts);
         let envelope = Envelope {
-            bytes: redacted.to_bytes(),
+            bytes: self.sealed.to_redacted_bytes(withheld),
             // What was erased is withheld, too.
             withheld: parts
-                .filter(|(_, part)| matches!(part, Part::Withheld(_)))
+                .filter(|(index, part)| {
+                    matches!(part, Part::Withheld(_)) || withheld.contains(index)
+                })
                 .map(|(index, _)| index)
                 .collect(),
         };
@@ -109,13 +119,8 @@ pub(super) struct ByBytes;
 
 impl Weighter<u64, Arc<Shelved>> for ByBytes {
     fn weight(&self, _position: &u64, shelved: &Arc<Shelved>) -> u64 {
-        let parts = shelved.sealed.parts.iter().map(|part| match part {
-            Part::Open(part) => part.body.len() + 160,
-            Part::Withheld(_) => 96,
-        });
         // Once as it came, and as it goes.
-        let bulletin = parts.sum::<usize>() + shelved.sealed.header.len();
-        ((1 + REDACTIONS) * bulletin + 1_024) as u64
+        ((1 + REDACTIONS) * shelved.size() + 1_024) as u64
     }
 }
 
@@ -151,11 +156,42 @@ impl Log {
         bytes: usize,
         precedence: Precedence,
     ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
-        let shelf = &self.inner.shelf;
-        let found: Vec<_> = positions.iter().map_while(|at| shelf.get(at)).collect();
+        let found = self.on_shelf(&positions);
         if !found.is_empty() || positions.is_empty() {
             return Ok(found);
         }
+        self.read_shelved(positions, bytes, precedence).await
+    }
+
+    /// Those of the bulletins at these positions that are in memory, up to the first that is not.
+    pub(super) fn on_shelf(&self, positions: &[u64]) -> Vec<Arc<Shelved>> {
+        let shelf = &self.inner.shelf;
+        positions.iter().map_while(|at| shelf.get(at)).collect()
+    }
+
+    /// What is not in memory of the bulletins at these positions, from the first such on; nothing where more
+    /// than about so many bytes of them, in their order, are.
+    pub(super) fn missing<'a>(&self, positions: &'a [u64], bytes: usize) -> &'a [u64] {
+        let (mut rest, mut size) = (positions, 0);
+        while let Some((first, others)) = rest.split_first()
+            && let Some(shelved) = self.inner.shelf.peek(first)
+        {
+            size += shelved.size();
+            if size > bytes {
+                return &[];
+            }
+            rest = others;
+        }
+        rest
+    }
+
+    /// As [`Log::shelved`], from the log.
+    pub(super) async fn read_shelved(
+        &self,
+        positions: Vec<u64>,
+        bytes: usize,
+        precedence: Precedence,
+    ) -> Result<Vec<Arc<Shelved>>, BrokerError> {
         let inner = Arc::clone(&self.inner);
         let turn = if precedence < Precedence::Immediate {
             let turns = Arc::clone(&self.inner.reading);
@@ -169,6 +205,11 @@ impl Log {
             inner.read_shelved(&positions, bytes)
         });
         read.await.map_err(|_| BrokerError::Closed)?
+    }
+
+    /// Whether lanes that catch up read from the log now, as many as may at once.
+    pub(super) fn is_read(&self) -> bool {
+        self.inner.reading.available_permits() == 0
     }
 
     /// The record at a position; `None` beyond the log.

@@ -1,6 +1,7 @@
 //! Bulletins to and from protobuf.
 
 mod crossing;
+mod envelope;
 
 use bytes::Bytes;
 use prost::Message;
