@@ -10,14 +10,25 @@ use super::error::BrokerError;
 use super::shelf::Shelved;
 use crate::bulletin::Precedence;
 
+/// Where a lane's bulletins are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// In memory, as far as is known.
+    KeepsUp,
+    /// Not in memory any more.
+    FellBehind,
+    /// They do not stay in memory until they are due: too large for it, or too many lanes read.
+    InVain,
+}
+
 /// How one lane comes by its bulletins. What is under way is let go with the lane.
 #[derive(Debug)]
 pub(super) struct Ahead {
     log: Log,
     precedence: Precedence,
-    /// The lane's bulletins are not in memory any more: it has fallen behind.
-    reads: bool,
-    under_way: Option<AbortOnDropHandle<()>>,
+    standing: Standing,
+    /// A reading, and the last position that it came to.
+    under_way: Option<AbortOnDropHandle<Option<u64>>>,
 }
 
 impl Ahead {
@@ -25,7 +36,7 @@ impl Ahead {
         Self {
             log,
             precedence,
-            reads: false,
+            standing: Standing::KeepsUp,
             under_way: None,
         }
     }
@@ -42,11 +53,16 @@ impl Ahead {
             && let Some(under_way) = self.under_way.take()
         {
             // Whatever became of it: what is not there now is read here, with its error.
-            let _ = under_way.await;
+            let last = under_way.await.ok().flatten();
             found = self.log.on_shelf(positions);
+            if found.is_empty() && positions.first().copied() <= last {
+                self.standing = Standing::InVain;
+            }
         }
         if found.is_empty() && !positions.is_empty() {
-            self.reads = true;
+            if self.standing == Standing::KeepsUp {
+                self.standing = Standing::FellBehind;
+            }
             let (log, positions) = (&self.log, positions.to_vec());
             found = log.read_shelved(positions, bytes, self.precedence).await?;
         }
@@ -57,10 +73,11 @@ impl Ahead {
     /// of it is in memory than is read at once.
     pub(super) fn read_on(&mut self, later: &[u64], bytes: usize) {
         if later.is_empty() {
-            self.reads = false;
+            self.standing = Standing::KeepsUp;
         }
-        let is_done = |one: &AbortOnDropHandle<()>| one.is_finished();
-        if !self.reads || !self.under_way.as_ref().is_none_or(is_done) {
+        let under_way = self.under_way.as_ref();
+        let may = under_way.is_none_or(AbortOnDropHandle::is_finished);
+        if !may || self.standing != Standing::FellBehind {
             return;
         }
         let missing = self.log.missing(later, bytes);
@@ -71,7 +88,8 @@ impl Ahead {
         let missing = missing.to_vec();
         self.under_way = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             // The lane comes to the same error, and says it.
-            let _ = log.read_shelved(missing, bytes, precedence).await;
+            let read = log.read_shelved(missing, bytes, precedence).await;
+            Some(read.ok()?.last()?.position)
         })));
     }
 }

@@ -16,7 +16,7 @@ use super::error::BrokerError;
 use super::lease::Lease;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
-use super::shelf::{Shelf, shelf};
+use super::shelf::Shelf;
 use super::writer::Writer;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::decision::RULES_VERSION;
@@ -140,7 +140,7 @@ impl Log {
             size: watch::Sender::new(state.size()),
             state: RwLock::new(state),
             engine: Arc::new(engine),
-            shelf: shelf(config.body_cache),
+            shelf: Shelf::new(config.body_cache),
             reading: Arc::new(Semaphore::new(
                 (thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
             )),

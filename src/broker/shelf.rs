@@ -125,14 +125,54 @@ impl Weighter<u64, Arc<Shelved>> for ByBytes {
 }
 
 /// Bulletins in memory, bounded by their weight.
-pub(super) type Shelf = Cache<u64, Arc<Shelved>, ByBytes>;
+#[derive(Debug)]
+pub(super) struct Shelf {
+    /// Those just committed, which lanes that keep up want next.
+    recent: ByPosition,
+    /// Those read again from the log. They have a room of their own, and a small one: a partner that catches up with
+    /// a million takes nothing away from those that keep up, and memory that was just in use is quick to use again.
+    earlier: ByPosition,
+}
 
-/// An empty shelf for so many bytes.
-pub(super) fn shelf(bytes: u64) -> Shelf {
+type ByPosition = Cache<u64, Arc<Shelved>, ByBytes>;
+
+impl Shelf {
+    /// An empty shelf for so many bytes of recent bulletins, and an eighth of it for earlier ones.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            recent: by_position(bytes),
+            earlier: by_position(bytes / 8),
+        }
+    }
+
+    /// The bulletin accepted at a position, where it is here.
+    pub(super) fn get(&self, position: u64) -> Option<Arc<Shelved>> {
+        let recent = self.recent.get(&position);
+        recent.or_else(|| self.earlier.get(&position))
+    }
+
+    /// One that was just committed.
+    pub(super) fn put_recent(&self, position: u64, shelved: Arc<Shelved>) {
+        self.recent.insert(position, shelved);
+    }
+
+    /// One that was read again.
+    fn put_earlier(&self, position: u64, shelved: Arc<Shelved>) {
+        self.earlier.insert(position, shelved);
+    }
+
+    /// Takes it away.
+    pub(super) fn remove(&self, position: u64) {
+        self.recent.remove(&position);
+        self.earlier.remove(&position);
+    }
+}
+
+fn by_position(bytes: u64) -> ByPosition {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(ITEMS)
         .weight_capacity(bytes)
-        // What was just committed is what lanes want next: as it comes, the cache gives what nobody has asked
+        // What just came is what lanes want next: as it comes, the cache gives what nobody has asked
         // for a thirtieth of its room only. Nothing is kept that is larger than the other share of a shard.
         .hot_allocation(0.5)
         .shards(1)
@@ -166,7 +206,7 @@ impl Log {
     /// Those of the bulletins at these positions that are in memory, up to the first that is not.
     pub(super) fn on_shelf(&self, positions: &[u64]) -> Vec<Arc<Shelved>> {
         let shelf = &self.inner.shelf;
-        positions.iter().map_while(|at| shelf.get(at)).collect()
+        positions.iter().map_while(|at| shelf.get(*at)).collect()
     }
 
     /// What is not in memory of the bulletins at these positions, from the first such on; nothing where more
@@ -174,7 +214,7 @@ impl Log {
     pub(super) fn missing<'a>(&self, positions: &'a [u64], bytes: usize) -> &'a [u64] {
         let (mut rest, mut size) = (positions, 0);
         while let Some((first, others)) = rest.split_first()
-            && let Some(shelved) = self.inner.shelf.peek(first)
+            && let Some(shelved) = self.inner.shelf.get(*first)
         {
             size += shelved.size();
             if size > bytes {
@@ -214,7 +254,7 @@ impl Log {
 
     /// The record at a position; `None` beyond the log.
     pub(super) fn record(&self, position: u64) -> Result<Option<Arc<Record>>, BrokerError> {
-        if let Some(shelved) = self.inner.shelf.get(&position)
+        if let Some(shelved) = self.inner.shelf.get(position)
             && shelved.position == position
         {
             return Ok(Some(Arc::clone(&shelved.record)));
@@ -309,10 +349,10 @@ impl Inner {
         let sealed = accepted.to_sealed(bodies.as_ref());
         let sealed = sealed.map_err(unreadable)?;
         let shelved = Shelved::new(Arc::new(record), position, Arc::new(sealed));
-        self.shelf.insert(position, Arc::clone(&shelved));
+        self.shelf.put_earlier(position, Arc::clone(&shelved));
         // It may have been erased between reading and here.
         if self.read_state().seen(&id).is_some_and(|seen| seen.erased) {
-            self.shelf.remove(&position);
+            self.shelf.remove(position);
         }
         Ok((shelved, size))
     }
@@ -385,16 +425,31 @@ mod tests {
 
     #[test]
     fn what_was_just_committed_is_on_the_shelf_whatever_its_size() {
-        let shelf = shelf(64 * 1024 * 1024);
+        let shelf = Shelf::new(64 * 1024 * 1024);
         for position in 0..1_000 {
-            shelf.insert(position, shelved(position, 1_024));
+            shelf.put_recent(position, shelved(position, 1_024));
         }
-        assert_eq!(
-            (0..1_000).filter(|at| shelf.get(at).is_some()).count(),
-            1_000
-        );
-        shelf.insert(1_000, shelved(1_000, MAX_PART_BYTES));
-        assert!(shelf.get(&1_000).is_some());
-        assert!(shelf.weight() <= 64 * 1024 * 1024);
+        let kept = |shelf: &Shelf| (0..1_000).filter(|at| shelf.get(*at).is_some()).count();
+        assert_eq!(kept(&shelf), 1_000);
+        shelf.put_recent(1_000, shelved(1_000, MAX_PART_BYTES));
+        assert!(shelf.get(1_000).is_some());
+        assert!(shelf.recent.weight() <= 64 * 1024 * 1024);
+    }
+
+    #[test]
+    fn who_catches_up_takes_no_memory_from_who_keeps_up() {
+        let shelf = Shelf::new(64 * 1024 * 1024);
+        for position in 100_000..101_000 {
+            shelf.put_recent(position, shelved(position, 1_024));
+        }
+        for position in 0..50_000 {
+            shelf.put_earlier(position, shelved(position, 1_024));
+        }
+        assert!((100_000..101_000).all(|at| shelf.get(at).is_some()));
+        assert!((49_200..50_000).all(|at| shelf.get(at).is_some()));
+        assert!(shelf.earlier.weight() <= 8 * 1024 * 1024);
+        shelf.remove(49_500);
+        shelf.remove(100_500);
+        assert!(shelf.get(49_500).is_none() && shelf.get(100_500).is_none());
     }
 }

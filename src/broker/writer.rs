@@ -5,7 +5,7 @@
 //! was first, it folds that and decides again.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::thread;
@@ -383,7 +383,7 @@ impl Writer {
     /// Folds durable records and wakes whom they concern.
     fn publish(&self, log: &Inner, first: u64, time: Timestamp, known: Vec<Known<'_>>) {
         let mut governs = false;
-        let mut lanes = BTreeSet::new();
+        let mut lanes = HashSet::new();
         for (position, one) in (first..).zip(&known) {
             match &one.record.fact {
                 Fact::Accepted(accepted) => {
@@ -391,21 +391,17 @@ impl Writer {
                     if let Some(sealed) = one.sealed {
                         let record = Arc::clone(one.record);
                         let shelved = Shelved::new(record, position, Arc::clone(sealed));
-                        log.shelf.insert(position, shelved);
+                        log.shelf.put_recent(position, shelved);
                     }
-                    for release in &one.record.releases {
-                        let lane = (
-                            release.release.recipient.clone(),
-                            accepted.header.precedence,
-                        );
-                        lanes.insert(lane);
-                    }
+                    let precedence = accepted.header.precedence;
+                    let releases = one.record.releases.iter();
+                    lanes.extend(releases.map(|one| (&one.release.recipient, precedence)));
                 }
                 fact if fact.lets_go().is_some() => {
                     let state = log.state.read().unwrap_or_else(PoisonError::into_inner);
                     let precedence = state.lane_of(fact);
                     for release in &one.record.releases {
-                        let recipient = release.release.recipient.clone();
+                        let recipient = &release.release.recipient;
                         lanes.extend(precedence.map(|precedence| (recipient, precedence)));
                     }
                 }
@@ -443,13 +439,13 @@ impl Writer {
         for one in &known {
             if let Fact::ContentsErased(erased) = &one.record.fact {
                 for bulletin in &erased.bulletins {
-                    log.shelf.remove(&bulletin.position);
+                    log.shelf.remove(bulletin.position);
                 }
             }
         }
         log.size.send_replace(size);
         for (recipient, precedence) in lanes {
-            self.sessions.wake(&recipient, precedence);
+            self.sessions.wake(recipient, precedence);
         }
         if governs {
             log.governance.send_modify(|count| *count += 1);

@@ -16,7 +16,8 @@
 //! In records of format 1 there is no kind in a leaf, `v1` stands for `v2`, and the pieces are the fact
 //! and the releases.
 
-use ring::hmac;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use crate::proof::merkle::InvalidProof;
 use crate::proof::{Digest, merkle};
@@ -89,7 +90,7 @@ impl PieceTree {
         least: usize,
         leaf: impl Fn(&Digest, &Piece<'_>) -> Digest,
     ) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        let key = keyed(seed);
         let salts: Vec<Digest> = (0u32..)
             .take(pieces.len())
             .map(|at| derive(&key, b"entente/record-salt/v1\n", at))
@@ -174,13 +175,18 @@ fn leaf(tag: &[u8], kind: &[u8], salt: &Digest, piece: &[u8]) -> Digest {
     merkle::leaf_hash(&[tag, kind, salt.as_bytes(), piece])
 }
 
-fn derive(key: &hmac::Key, label: &[u8], at: u32) -> Digest {
-    let mut context = hmac::Context::with_key(key);
-    context.update(label);
-    context.update(&at.to_be_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.sign().as_ref());
-    Digest(bytes)
+/// HMAC-SHA256 under a key of 32 bytes.
+pub(super) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+    block[..key.len()].copy_from_slice(key);
+    // As RFC 2104 has it: a key shorter than a block is filled up with zeros.
+    Hmac::new(&block)
+}
+
+fn derive(key: &Hmac<Sha256>, label: &[u8], at: u32) -> Digest {
+    let mac = key.clone().chain_update(label);
+    let mac = mac.chain_update(at.to_be_bytes());
+    Digest(mac.finalize().into_bytes().into())
 }
 
 #[cfg(test)]

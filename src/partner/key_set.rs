@@ -123,6 +123,10 @@ impl KeySet {
         self.encode()
     }
 
+    fn ids(&self) -> Vec<KeyId> {
+        self.keys.iter().map(|key| key.public_key.id()).collect()
+    }
+
     /// The key with this id.
     pub fn key(&self, id: &KeyId) -> Option<&SigningKey> {
         self.keys.iter().find(|key| key.public_key.id() == *id)
@@ -223,6 +227,8 @@ impl SignedKeySet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyChain {
     versions: Vec<SignedKeySet>,
+    /// Ids of the keys of the version in force, in their order: each bulletin asks for one.
+    ids: Vec<KeyId>,
 }
 
 impl KeyChain {
@@ -237,8 +243,10 @@ impl KeyChain {
             });
         }
         check_own_signature(&first)?;
+        let ids = first.claimed().ids();
         Ok(Self {
             versions: vec![first],
+            ids,
         })
     }
 
@@ -288,6 +296,7 @@ impl KeyChain {
                 by: "a key of the version before",
             });
         }
+        self.ids = next.claimed().ids();
         self.versions.push(next);
         Ok(())
     }
@@ -309,7 +318,8 @@ impl KeyChain {
 
     /// The public key with this id, where the version in force lets it sign this at that moment.
     pub fn key_for(&self, id: &KeyId, used: KeyUse, at: Timestamp) -> Option<PublicKey> {
-        let key = self.current().key(id)?;
+        let place = self.ids.iter().position(|one| one == id)?;
+        let key = self.current().keys.get(place)?;
         let valid = key.uses.contains(&used) && key.not_before <= at && at < key.not_after;
         valid.then_some(key.public_key)
     }

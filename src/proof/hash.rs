@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use ring::digest;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// A SHA-256 digest. Shown as 64 lower-case hexadecimal digits.
@@ -79,12 +79,12 @@ impl TryFrom<&[u8]> for Digest {
 
 /// A SHA-256 in progress, so that no caller concatenates what it hashes.
 #[derive(Clone)]
-pub struct Hasher(digest::Context);
+pub struct Hasher(Sha256);
 
 impl Hasher {
     /// Nothing hashed yet.
     pub fn new() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
+        Self(Sha256::new())
     }
 
     /// Hashes `bytes` after what came before.
@@ -96,9 +96,7 @@ impl Hasher {
 
     /// The digest of all that was chained.
     pub fn finish(self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        Digest(bytes)
+        Digest(self.0.finalize().into())
     }
 }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hmac::Mac as _;
 use prost::Message;
 
 use super::backfill::{Backfilled, BackfilledBulletin};
-use super::commitment::{Commitment, ENTRY_BYTES};
+use super::commitment::{Commitment, ENTRY_BYTES, keyed};
 use super::consent::SignedConsent;
 use super::declaration::SignedDeclaration;
 use super::erasure::{ContentsErased, ErasureOrder, ErasureOrdered};
@@ -756,10 +757,8 @@ pub(super) fn read_time(field: &'static str, micros: i64) -> Read<Timestamp> {
 
 /// The seed of one record, from that of its group: opening one record shows nothing of another.
 pub(super) fn record_seed(group: &[u8; 32], position: u64) -> [u8; 32] {
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, group);
-    let mut seed = [0; 32];
-    seed.copy_from_slice(ring::hmac::sign(&key, &position.to_be_bytes()).as_ref());
-    seed
+    let mac = keyed(group).chain_update(position.to_be_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 impl Promise {
