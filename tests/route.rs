@@ -279,6 +279,44 @@ async fn flash_does_not_wait_behind_a_backlog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_to_a_broker_that_has_forgotten_gets_each_once_and_in_order() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut plan = plan();
+    plan.agreements[0].parties.push(partner("ostland"));
+    let runner = Runner::Processes(PROGRAM.into());
+    let cluster = Cluster::start(runner, scratch.path(), plan, 7).await;
+    let mut cluster = cluster.expect("a cluster");
+    let away = ["estmark", "ostland"].map(partner);
+    for partner in &away {
+        cluster.kill_node(partner).await.expect("killed");
+    }
+    // More than is read at once, some too large to be kept for long.
+    let mut ids = Vec::new();
+    for hundred in 0..12 {
+        let mut drafts: Vec<Draft> = (0..100)
+            .map(|n| draft("ROUTINE", &format!("{hundred} and {n}")))
+            .collect();
+        if hundred % 3 == 1 {
+            drafts.insert(50, draft("ROUTINE", &"x".repeat(3 * 512 * 1024)));
+        }
+        ids.extend(publish(&cluster, drafts).await);
+    }
+    // What it reads again it reads from its log.
+    cluster.kill_broker().await.expect("killed");
+    cluster.start_broker().await.expect("again");
+    cluster.start_nodes(&away).await.expect("back");
+    let last = *ids.last().expect("many");
+    cluster.delivered(last).await.expect("delivered");
+    for partner in &away {
+        let inbox = cluster.inbox(partner).await.expect("an inbox");
+        let received: Vec<BulletinId> = inbox.iter().map(|item| item.id).collect();
+        assert_eq!(received.len(), ids.len());
+        assert!(received == ids, "{partner}: another order");
+    }
+    cluster.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_network_loses_nothing() {
     let scratch = Scratch::new().expect("a directory");
     let cluster = Cluster::start(Runner::Processes(PROGRAM.into()), scratch.path(), plan(), 5)
