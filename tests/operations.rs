@@ -2,16 +2,20 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/disk.rs"]
+mod disk;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command as Shell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::{Identity, tls};
-use entente::broker::Config;
+use disk::SmallDisk;
+use entente::broker::{Config, Request};
 use entente::bulletin::{BulletinId, Draft};
 use entente::deployment::{AgreementPlan, Plan, Runner, until};
 use entente::partner::PartnerId;
@@ -19,6 +23,7 @@ use entente::proof::Digest;
 use entente::testing::{Cluster, Scratch};
 use entente::transport::{ALPN, client_endpoint};
 use rustls::pki_types::CertificateDer;
+use tokio::runtime::Handle;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -362,6 +367,97 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
     cluster.stop().await.expect("a clean end");
 }
 
+/// Waits until the broker said something.
+async fn broker_said(cluster: &Cluster, what: &str) -> String {
+    let log = cluster.layout().broker().join("broker.log");
+    let look = || async {
+        let said = std::fs::read_to_string(&log).ok()?;
+        said.contains(what).then_some(said)
+    };
+    until(what, PATIENCE, look).await.expect("said")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_really_full_loses_nothing() {
+    const RESERVE: u64 = 4 * 1024 * 1024;
+    let scratch = Scratch::new().expect("a directory");
+    let place = Scratch::new().expect("a directory");
+    let Some(small) = SmallDisk::mount(place.path(), 4 * RESERVE) else {
+        return;
+    };
+    let mut cluster = cluster(&scratch).await;
+    let norland = partner("norland");
+    let mut ids = vec![publish(&cluster, "before").await];
+    cluster.kill_broker().await.expect("killed");
+    let (config, ledger) = (
+        cluster.layout().broker_config(),
+        cluster.layout().broker().join("ledger"),
+    );
+    let on_disk = small.path().join("ledger");
+    let copied = Shell::new("cp")
+        .arg("-a")
+        .args([&ledger, &on_disk])
+        .status();
+    assert!(copied.expect("cp").success());
+    let named = format!("ledger = \"{}\"", on_disk.display());
+    edit(&config, "ledger = \"ledger\"", &named);
+    let log_key = "log_key = \"log.key\"\n";
+    let reserve = |bytes: u64| format!("{log_key}disk_reserve = {bytes}\n");
+    edit(&config, log_key, &reserve(RESERVE));
+    cluster.start_broker().await.expect("a broker");
+    ids.push(publish(&cluster, "on a small disk").await);
+
+    // Of others' bytes: it stops short of the end, and goes on when there is room.
+    small.fill(RESERVE / 2);
+    let drafts = vec![draft("in the outbox")];
+    ids.extend(cluster.publish(&norland, drafts).await.expect("kept"));
+    broker_said(&cluster, "nothing can be recorded until there is room").await;
+    small.make_room();
+    cluster.promised(&norland, &ids).await.expect("promised");
+
+    // Where nothing is kept free, a write fails: what reached the disk is unknown, and it stops.
+    cluster.kill_broker().await.expect("killed");
+    edit(&config, &reserve(RESERVE), &reserve(0));
+    cluster.start_broker().await.expect("a broker");
+    small.fill(0);
+    let stop = AtomicBool::new(false);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                small.waver();
+            }
+        });
+        tokio::task::block_in_place(|| {
+            Handle::current().block_on(async {
+                let runs = async || cluster.ask_broker(&Request::Status).await.is_ok();
+                while runs().await && began.elapsed() < PATIENCE {
+                    let published = cluster.publish(&norland, vec![draft("meanwhile")]).await;
+                    ids.extend(published.into_iter().flatten());
+                }
+            });
+        });
+        stop.store(true, Ordering::Release);
+    });
+    let said = broker_said(&cluster, "the log cannot be written; stopping").await;
+    assert!(said.contains("No space left on device"), "{said}");
+    small.make_room();
+    cluster.kill_broker().await.expect("it has ended");
+    cluster.start_broker().await.expect("it starts with room");
+    cluster.promised(&norland, &ids).await.expect("promised");
+    let all = async || {
+        let inbox = cluster.inbox(&partner("estmark")).await.ok()?;
+        (inbox.len() >= ids.len()).then_some(inbox.len())
+    };
+    let count = until("all of it", PATIENCE, all).await.expect("received");
+    assert_eq!(count, ids.len(), "each once");
+    let said = broker_said(&cluster, "the broker listens").await;
+    assert!(!said.contains("panicked"), "{said}");
+    cluster.stop().await.expect("a clean end");
+    let (code, said) = entente(&cluster.layout().broker(), &["audit", "verify"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_or_a_used_up_quota_refuses_for_now_and_nothing_is_lost() {
     let scratch = Scratch::new().expect("a directory");
@@ -380,15 +476,7 @@ async fn a_full_disk_or_a_used_up_quota_refuses_for_now_and_nothing_is_lost() {
         .publish(&norland, vec![draft("too much")])
         .await
         .expect("in the outbox");
-    let log = cluster.layout().broker().join("broker.log");
-    let look = || async {
-        let said = std::fs::read_to_string(&log).ok()?;
-        said.contains("nothing can be recorded until there is room")
-            .then_some(())
-    };
-    until("the broker to say so", PATIENCE, look)
-        .await
-        .expect("said");
+    broker_said(&cluster, "nothing can be recorded until there is room").await;
     cluster.kill_broker().await.expect("killed");
     edit(&config, "disk_reserve = 9000000000000000\n", "");
     let mut text = std::fs::read_to_string(&config).expect("a file");

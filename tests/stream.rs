@@ -7,6 +7,8 @@ mod nats;
 #[path = "support/python.rs"]
 mod python;
 
+#[path = "stream/disks.rs"]
+mod disks;
 #[path = "stream/ends.rs"]
 mod ends;
 #[path = "stream/engine.rs"]
@@ -121,8 +123,23 @@ async fn started_on(
 ) -> Option<(Scratch, Nats, Alliance)> {
     let scratch = Scratch::new().expect("a directory");
     let nats = Nats::start_with(nats_server()?, scratch.path(), servers, more).await;
-    let plan = plan(vec![nats.url(); brokers], servers);
-    let mut alliance = alliance(&scratch, &plan).await;
+    let alliance = started_with(&scratch, &nats, brokers, pins).await;
+    Some((scratch, nats, alliance))
+}
+
+/// So many brokers and all nodes, on servers that run.
+async fn started_with(
+    scratch: &Scratch,
+    nats: &Nats,
+    brokers: usize,
+    pins: &[(&str, usize)],
+) -> Alliance {
+    let mut plan = plan(vec![nats.url(); brokers], nats.count());
+    let monitors: Vec<String> = (0..nats.count()).map(|at| nats.monitor(at)).collect();
+    if let Some(shared) = &mut plan.shared {
+        shared.more = format!("monitors = {monitors:?}\n");
+    }
+    let mut alliance = alliance(scratch, &plan).await;
     for (who, number) in pins {
         pin(&alliance, &partner(who), *number);
     }
@@ -131,7 +148,7 @@ async fn started_on(
     }
     let connected = alliance.start_nodes(&plan.partners).await;
     connected.expect("connected");
-    Some((scratch, nats, alliance))
+    alliance
 }
 
 async fn size_and_checkpoint(alliance: &Alliance, number: usize) -> Option<(u64, String)> {

