@@ -161,8 +161,8 @@ impl Engine for LogEngine {
         self.engine().is_shared()
     }
 
-    fn take_turn(&self) -> Result<(), EngineError> {
-        self.engine().take_turn()
+    fn take_turn(&self, lost: u32) -> Result<(), EngineError> {
+        self.engine().take_turn(lost)
     }
 
     fn catch_up(&self) -> Result<u64, EngineError> {

@@ -218,9 +218,8 @@ impl Writer {
             let all = work.proposals.len();
             let mut rest = work.hold_back();
             let before = work.proposals.len();
-            // What was too late once goes when it can: waiting again would be for whoever says so most often.
-            let turn = if before > 0 && tries == 0 {
-                log.engine.take_turn()
+            let turn = if before > 0 {
+                log.engine.take_turn(tries)
             } else {
                 Ok(())
             };

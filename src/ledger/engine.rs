@@ -108,9 +108,10 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Where others append, waits a while for whoever is about to, and tells them that this one is. It saves work and
-    /// promises nothing.
-    fn take_turn(&self) -> Result<(), EngineError> {
+    /// Where others append, waits a while for whoever is about to, and tells them that this one is. One that came too late
+    /// so many times in a row waits for nobody, and tells them that. It saves work and promises nothing.
+    fn take_turn(&self, lost: u32) -> Result<(), EngineError> {
+        let _ = lost;
         Ok(())
     }
 

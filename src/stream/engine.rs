@@ -447,7 +447,7 @@ impl StreamEngine {
         Ok(tail.sequence)
     }
 
-    fn try_catch_up(&self) -> Result<u64, StreamError> {
+    pub(super) fn try_catch_up(&self) -> Result<u64, StreamError> {
         let mut tail = self.lock();
         self.drain(&mut tail)?;
         if tail.sequence < tail.seen {
@@ -521,8 +521,8 @@ impl Engine for StreamEngine {
         true
     }
 
-    fn take_turn(&self) -> Result<(), EngineError> {
-        Ok(self.try_take_turn()?)
+    fn take_turn(&self, lost: u32) -> Result<(), EngineError> {
+        Ok(self.try_take_turn(lost)?)
     }
 
     fn catch_up(&self) -> Result<u64, EngineError> {

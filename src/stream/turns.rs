@@ -4,6 +4,9 @@
 //! is about to begin tells the others, by a message that no stream keeps, and who hears it in time waits for what
 //! comes of it. It is advice and no lock: what is lost, late or a lie costs time; whether a group is appended is decided
 //! by its place alone.
+//!
+//! One that came too late says so, too, how many times in a row, and waits for nobody again, or whoever says most often
+//! that it begins would keep it for ever. The others let it go first.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio_stream::StreamExt;
 
 use super::engine::StreamEngine;
@@ -37,8 +41,17 @@ struct Heard {
     last: Option<Instant>,
     /// The place for which somebody did last.
     place: u64,
-    /// Who did for that, and when.
-    others: BTreeMap<String, Instant>,
+    /// Who did for that.
+    others: BTreeMap<String, Other>,
+}
+
+/// Who begins.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    /// When it said so first.
+    at: Instant,
+    /// How many times in a row it came too late.
+    lost: u32,
 }
 
 /// Turns of this broker and others.
@@ -73,27 +86,30 @@ impl Turns {
                 }
             };
             while let Some(message) = said.next().await {
-                if let Some((place, other)) = read(&message.payload)
+                if let Some((place, lost, other)) = read(&message.payload)
                     && other != broker
                 {
-                    lock(&heard).add(place, other);
+                    lock(&heard).add(place, lost, other);
                 }
             }
         };
         (turns, listening)
     }
 
-    /// Who began before this broker did, or at the same moment and goes first, for the place after a message; until
-    /// when it is waited for.
+    /// Until when somebody is waited for who begins for the place after a message.
     fn first(&self, place: u64, began: Option<Instant>) -> Option<Instant> {
-        let heard = lock(&self.heard);
-        let others = heard.others.iter().filter(|_| heard.place == place);
-        let ahead = others.filter(|(other, at)| match began {
-            Some(began) if **at >= began => rank(place, other) < rank(place, &self.broker),
-            _ => true,
-        });
-        let until = ahead.map(|(_, at)| *at + PATIENCE).max();
+        let until = lock(&self.heard).first(&self.broker, place, began);
         until.filter(|until| Instant::now() < *until)
+    }
+
+    /// Says that this broker begins for a place, after it came too late so many times.
+    fn say(&self, place: u64, lost: u32, handle: &Handle) {
+        let (client, subject) = (self.client.clone(), self.subject.clone());
+        let text = written(place, lost, &self.broker);
+        handle.spawn(async move {
+            // Whoever does not hear it goes on as if nothing was said.
+            let _ = client.publish(subject, Bytes::from(text)).await;
+        });
     }
 
     /// Whether others append.
@@ -105,7 +121,20 @@ impl Turns {
 }
 
 impl Heard {
-    fn add(&mut self, place: u64, other: &str) {
+    /// Until when a broker waits for others: those that began before it did, or at the same moment and go first, and
+    /// those that came too late before.
+    fn first(&self, broker: &str, place: u64, began: Option<Instant>) -> Option<Instant> {
+        let others = self.others.iter().filter(|_| self.place == place);
+        let ahead = others.filter(|(name, other)| match began {
+            Some(began) if other.lost == 0 && other.at >= began => {
+                rank(place, name) < rank(place, broker)
+            }
+            _ => true,
+        });
+        ahead.map(|(_, other)| other.at + PATIENCE).max()
+    }
+
+    fn add(&mut self, place: u64, lost: u32, other: &str) {
         let now = Instant::now();
         self.last = Some(now);
         // Whoever is behind undoes with it what was heard of a later place, which costs work and nothing else.
@@ -114,15 +143,24 @@ impl Heard {
             self.others.clear();
         }
         if self.others.len() < MOST {
-            self.others.entry(other.to_owned()).or_insert(now);
+            let new = Other { at: now, lost };
+            let other = self.others.entry(other.to_owned()).or_insert(new);
+            // It is waited for no longer than from when it began.
+            other.lost = other.lost.max(lost);
         }
     }
 }
 
 impl StreamEngine {
-    /// Waits for whoever is about to append, for a while, and says that this broker is.
-    pub(super) fn try_take_turn(&self) -> Result<(), StreamError> {
+    /// Waits for whoever is about to append, for a while, and says that this broker is; says no more than that where it
+    /// came too late.
+    pub(super) fn try_take_turn(&self, lost: u32) -> Result<(), StreamError> {
         let turns = &self.turns;
+        if lost > 0 {
+            self.try_catch_up()?;
+            turns.say(self.taken_on()?, lost, self.nats().handle());
+            return Ok(());
+        }
         let end = Instant::now() + 4 * PATIENCE;
         let mut said: Option<(u64, Instant)> = None;
         while Instant::now() < end {
@@ -133,14 +171,8 @@ impl StreamEngine {
                 continue;
             }
             let Some(at) = mine else {
-                let now = Instant::now();
-                said = Some((place, now));
-                let (client, subject) = (turns.client.clone(), turns.subject.clone());
-                let text = format!("{place} {}", turns.broker);
-                self.nats().handle().spawn(async move {
-                    // Whoever does not hear it goes on as if nothing was said.
-                    let _ = client.publish(subject, Bytes::from(text)).await;
-                });
+                said = Some((place, Instant::now()));
+                turns.say(place, 0, self.nats().handle());
                 continue;
             };
             if !turns.are_others() || at.elapsed() >= HEARD {
@@ -162,11 +194,23 @@ fn rank(place: u64, broker: &str) -> Digest {
     Digest::of(format!("{place} {broker}").as_bytes())
 }
 
-/// A place, and who begins there.
-fn read(payload: &Bytes) -> Option<(u64, &str)> {
+/// A place, and who begins there: `PLACE BROKER`, and where it came too late before, `PLACE TIMES BROKER`. No broker's
+/// id begins with a number; older versions take what is there for one.
+fn written(place: u64, lost: u32, broker: &str) -> String {
+    if lost == 0 {
+        format!("{place} {broker}")
+    } else {
+        format!("{place} {lost} {broker}")
+    }
+}
+
+/// What [`written`] wrote: place, times, broker.
+fn read(payload: &Bytes) -> Option<(u64, u32, &str)> {
     let text = (payload.len() <= LARGEST).then_some(payload)?;
-    let (place, broker) = std::str::from_utf8(text).ok()?.split_once(' ')?;
-    Some((place.parse().ok()?, broker))
+    let (place, rest) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+    let times = |(times, broker): (&str, _)| Some((times.parse().ok()?, broker));
+    let (lost, broker) = rest.split_once(' ').and_then(times).unwrap_or((0, rest));
+    Some((place.parse().ok()?, lost, broker))
 }
 
 #[cfg(test)]
@@ -183,14 +227,35 @@ mod tests {
         }
         assert!(first.iter().all(|count| *count > 50), "{first:?}");
         let mut heard = Heard::default();
-        heard.add(7, "b");
-        heard.add(7, "b");
-        assert!(heard.others["b"] >= now);
-        heard.add(8, "c");
+        heard.add(7, 0, "b");
+        heard.add(7, 0, "b");
+        assert!(heard.others["b"].at >= now);
+        heard.add(8, 0, "c");
         assert_eq!((heard.place, heard.others.len()), (8, 1));
         for junk in [&b""[..], b"7", b"x b", &[0xff; 9], &[b'1'; LARGEST + 1]] {
-            assert_eq!(read(&Bytes::from_static(b"7 b")), Some((7, "b")));
             assert_eq!(read(&Bytes::copy_from_slice(junk)), None);
         }
+        for (lost, broker) in [(0, "b"), (0, "broker 2"), (3, "b"), (u32::MAX, "broker 2")] {
+            let text = Bytes::from(written(7, lost, broker));
+            assert_eq!(read(&text), Some((7, lost, broker)));
+        }
+    }
+
+    #[test]
+    fn whoever_came_too_late_is_waited_for_by_those_who_began_before_and_no_longer_than_others() {
+        let mut heard = Heard::default();
+        let began = Instant::now();
+        // A broker after which the other one goes, as far as the place says.
+        let other = (0..).map(|number| format!("b{number}"));
+        let mut other = other.filter(|other| rank(7, other) > rank(7, "a"));
+        let other = other.next().expect("half of them");
+        assert_eq!(heard.first("a", 7, None), None);
+        heard.add(7, 0, &other);
+        let at = heard.others[&other].at;
+        assert_eq!(heard.first("a", 7, Some(began)), None);
+        assert_eq!(heard.first("a", 7, None), Some(at + PATIENCE));
+        heard.add(7, 1, &other);
+        assert_eq!(heard.first("a", 7, Some(began)), Some(at + PATIENCE));
+        assert_eq!(heard.first("a", 8, None), None);
     }
 }
