@@ -121,15 +121,12 @@ impl Log {
         metrics: Arc<Metrics>,
     ) -> Result<Self, BrokerError> {
         let (signer, random) = (Arc::clone(&log_key), Arc::clone(&entropy));
-        let engine = LogEngine::open(config, Arc::clone(&disk), signer, random)?;
+        let engine = LogEngine::connect(config, Arc::clone(&disk), signer, random)?;
+        let head = checkpoint::Head::open(config, disk, log_key.as_ref(), engine.stream())?;
+        let (state, snapshot) = fold(&engine, &head)?;
         if engine.size() == 0 {
             return Err(BrokerError::NoLedger(config.ledger.clone()));
         }
-        let head = checkpoint::Head::open(config, disk, log_key.as_ref(), engine.stream())?;
-        if let (Some(stream), Some(signed)) = (engine.stream(), head.signed_size()) {
-            stream.reach(signed)?;
-        }
-        let (state, snapshot) = fold(&engine, &head)?;
         let rules = state.genesis().map_or(0, |genesis| genesis.rules);
         if rules > RULES_VERSION {
             return Err(BrokerError::NewerRules(rules));
@@ -450,29 +447,60 @@ impl Inner {
 }
 
 /// Rebuilds the fold from the last snapshot, where it fits, and the records after it; tells how
-/// many records the snapshot spared.
+/// many records the snapshot spared. What a stream has beyond this broker's copy is folded while it is taken on.
 fn fold(engine: &LogEngine, head: &checkpoint::Head) -> Result<(State, u64), BrokerError> {
     let snapshot = engine.cached(SNAPSHOT)?;
     let snapshot = snapshot.and_then(|bytes| State::from_snapshot(&bytes).ok());
     // A snapshot beyond the log, or beyond what was signed, cannot be checked: fold from the start.
-    let signed = head.signed_size().unwrap_or(0);
+    let signed = head.signed_size();
     let mut state = snapshot
-        .filter(|state| state.size() <= engine.size() && state.size() <= signed)
+        .filter(|state| state.size() <= engine.size() && Some(state.size()) <= signed)
         .unwrap_or_default();
     let spared = state.size();
-    while state.size() < engine.size() {
-        let from = state.size();
-        for record in each(&engine.read(from, READ)?, Record::from_bytes) {
-            let position = state.size();
-            let record = record.map_err(|error| BrokerError::Record { position, error })?;
-            state.apply(&record);
-            if state.size() == signed {
-                head.check_root(signed, || state.root())?;
-            }
+    loop {
+        let is_all = engine.take_some()?;
+        fold_up(engine, head, &mut state)?;
+        if is_all {
+            break;
         }
     }
-    if state.size() == signed {
-        head.check_root(signed, || state.root())?;
+    // A server that was asked may have been behind.
+    if let (Some(stream), Some(signed)) = (engine.stream(), signed) {
+        stream.reach(signed)?;
+        fold_up(engine, head, &mut state)?;
+    }
+    if state.size() == signed.unwrap_or(0) {
+        head.check_root(state.size(), || state.root())?;
     }
     Ok((state, spared))
+}
+
+/// Folds what is there.
+fn fold_up(
+    engine: &LogEngine,
+    head: &checkpoint::Head,
+    state: &mut State,
+) -> Result<(), BrokerError> {
+    let signed = head.signed_size().unwrap_or(0);
+    let apply = |state: &mut State, record: &Record| {
+        state.apply(record);
+        if state.size() == signed {
+            head.check_root(signed, || state.root())?;
+        }
+        Ok::<_, BrokerError>(())
+    };
+    while state.size() < engine.size() {
+        let from = state.size();
+        let opened = engine.opened(from, READ);
+        for record in &opened {
+            apply(state, record)?;
+        }
+        let unread = if opened.is_empty() { READ } else { 0 };
+        for record in each(&engine.read(from, unread)?, Record::from_bytes) {
+            let position = state.size();
+            let record = record.map_err(|error| BrokerError::Record { position, error })?;
+            apply(state, &record)?;
+        }
+    }
+    Ok(())
 }

@@ -33,6 +33,19 @@ impl LogEngine {
         signer: Arc<dyn Signer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, BrokerError> {
+        let log = Self::connect(config, disk, signer, entropy)?;
+        while !log.take_some()? {}
+        Ok(log)
+    }
+
+    /// The same, which has of a stream only what this broker took on before: [`Self::take_some`] is to be called until
+    /// that was all.
+    pub(super) fn connect(
+        config: &Config,
+        disk: Arc<dyn Disk>,
+        signer: Arc<dyn Signer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, BrokerError> {
         if is_stream(&config.ledger) {
             for secret in [&config.stream.key, &config.stream.credentials] {
                 // Only its user may read it.
@@ -40,7 +53,7 @@ impl LogEngine {
             }
             let broker = config.spiffe_id.to_string();
             let engine =
-                StreamEngine::open(&config.ledger, &config.stream, &broker, signer, entropy)?;
+                StreamEngine::connect(&config.ledger, &config.stream, &broker, signer, entropy)?;
             return Ok(Self::Stream(Arc::new(engine)));
         }
         let mut engine = EmbeddedEngine::open_on(&config.ledger, disk)?;
@@ -61,6 +74,13 @@ impl LogEngine {
             return Ok(Self::Stream(Arc::new(engine)));
         }
         Ok(Self::Embedded(EmbeddedEngine::open(&config.ledger)?))
+    }
+
+    /// Takes on some of what the stream has at the start; whether that was all.
+    pub(super) fn take_some(&self) -> Result<bool, BrokerError> {
+        Ok(self
+            .stream()
+            .map_or(Ok(true), |stream| stream.take_some())?)
     }
 
     /// What is on this broker's disk.

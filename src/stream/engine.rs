@@ -26,7 +26,7 @@ use super::nats::{Nats, unavailable};
 use super::prepared::Guess;
 use super::sending::{After, Sent};
 use super::snapshot;
-use super::taking::Tail;
+use super::taking::{Beginning, Tail};
 use super::turns::Turns;
 use super::wire::{InvalidMessage, OLDEST, StreamMessage};
 use crate::clock::Entropy;
@@ -72,7 +72,7 @@ pub struct StreamEngine {
     pub(super) prepared: Mutex<Guess>,
     /// Whose turn it is to erase: one after the other, or an older look would undo a newer one.
     erasing: Arc<tokio::sync::Mutex<()>>,
-    news: Arc<OnceLock<News>>,
+    pub(super) news: Arc<OnceLock<News>>,
 }
 
 impl std::fmt::Debug for StreamEngine {
@@ -93,11 +93,22 @@ impl StreamEngine {
         let nats = Nats::connect(servers, config)?;
         let (context, wanted) = (nats.context().clone(), config.clone());
         let catalogue = nats.run(async move { Catalogue::create(&context, &wanted).await })?;
-        Self::with(nats, catalogue, config, broker, signer, entropy)
+        Self::with(nats, catalogue, config, broker, signer, entropy)?.whole()
     }
 
     /// Opens the stream and this broker's copy, and takes on what the copy lacks.
     pub fn open(
+        servers: &Path,
+        config: &StreamConfig,
+        broker: &str,
+        signer: Arc<dyn Signer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StreamError> {
+        Self::connect(servers, config, broker, signer, entropy)?.whole()
+    }
+
+    /// The same, which takes nothing on yet: [`Self::take_some`] is to be called until that was all.
+    pub fn connect(
         servers: &Path,
         config: &StreamConfig,
         broker: &str,
@@ -129,9 +140,7 @@ impl StreamEngine {
             let error = InvalidMessage::Newer { found, reads };
             return Err(StreamError::Message { sequence, error });
         }
-        let (news, most) = (Arc::default(), nats.max_message());
-        let (arrived, following) =
-            follow::follow(catalogue.stream.clone(), sequence, most, Arc::clone(&news));
+        let (arriving, arrived) = follow::arriving();
         let client = nats.context().client();
         let (turns, listening) = Turns::new(client, turns_subject(config), broker.to_owned());
         let (health, watching) = health::watch(config.monitors.clone());
@@ -153,6 +162,10 @@ impl StreamEngine {
                 hash,
                 id: None,
                 arrived,
+                begins: Some(Beginning {
+                    arriving,
+                    ahead: None,
+                }),
                 seen: 0,
                 chain: local.chain(sequence)?,
                 unresolved: Vec::new(),
@@ -160,23 +173,20 @@ impl StreamEngine {
             opened: Mutex::default(),
             prepared: Mutex::default(),
             erasing: Arc::default(),
-            news,
+            news: Arc::default(),
             local,
             nats,
             catalogue,
         };
-        patiently(|| {
-            let mut tail = engine.lock();
-            let end = engine.end()?;
-            engine.compare(&mut tail, end)?;
-            engine.take_on_until(&mut tail, end)
-        })?;
-        engine.nats.handle().spawn(following);
         engine.nats.handle().spawn(listening);
         engine.nats.handle().spawn(watching);
-        engine.finish_erasures();
-        engine.sweep();
         Ok(engine)
+    }
+
+    /// All of it taken on.
+    fn whole(self) -> Result<Self, StreamError> {
+        while !self.take_some()? {}
+        Ok(self)
     }
 
     /// Takes on the stream until the log has so many records, as a checkpoint says: a server that was asked may
@@ -275,7 +285,7 @@ impl StreamEngine {
         self.local.kept(from, limit)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tail> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tail> {
         // Every change of the tail is one step.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -311,7 +321,7 @@ impl StreamEngine {
     }
 
     /// Removes what brokers left that died between storing bodies and appending their group.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         let (local, store) = (Arc::clone(&self.local), self.catalogue.contents.clone());
         self.nats.handle().spawn(async move {
             let swept = match local.names() {
@@ -328,7 +338,7 @@ impl StreamEngine {
 
     /// Compares what the servers have with what was taken on. What they lost of the last messages is given to
     /// them again, as it was.
-    fn compare(&self, tail: &mut Tail, end: u64) -> Result<(), StreamError> {
+    pub(super) fn compare(&self, tail: &mut Tail, end: u64) -> Result<(), StreamError> {
         if end >= tail.sequence {
             if tail.sequence == 0 {
                 return Ok(());
@@ -482,7 +492,9 @@ impl StreamEngine {
 }
 
 /// Does what the servers may not be able to do yet.
-fn patiently<T>(act: impl Fn() -> Result<T, StreamError>) -> Result<T, StreamError> {
+pub(super) fn patiently<T>(
+    mut act: impl FnMut() -> Result<T, StreamError>,
+) -> Result<T, StreamError> {
     let until = Instant::now() + START;
     loop {
         match act() {

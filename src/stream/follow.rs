@@ -71,28 +71,30 @@ impl Room {
     }
 }
 
-/// Begins to follow after a sequence, where a message has so many bytes at most. `news` is looked at whenever something arrives.
-pub(super) fn follow(
+/// Where what arrives goes to, and where it is taken on from.
+pub(super) fn arriving() -> (mpsc::Sender<Arrived>, mpsc::Receiver<Arrived>) {
+    mpsc::channel(WAITING)
+}
+
+/// Follows after a sequence, where a message has so many bytes at most. `news` is looked at whenever something arrives.
+pub(super) async fn follow(
     stream: Stream,
     after: u64,
     largest: usize,
+    arrived: mpsc::Sender<Arrived>,
     news: Arc<OnceLock<News>>,
-) -> (mpsc::Receiver<Arrived>, impl Future<Output = ()> + Send) {
-    let (arrived, waiting) = mpsc::channel(WAITING);
-    let following = async move {
-        let mut due = after + 1;
-        loop {
-            let consumed = consume(&stream, &mut due, largest, &arrived, &news);
-            if let Err(error) = consumed.await {
-                tracing::warn!(%error, "the stream cannot be followed; trying again");
-            }
-            if arrived.is_closed() {
-                return;
-            }
-            tokio::time::sleep(AGAIN).await;
+) {
+    let mut due = after + 1;
+    loop {
+        let consumed = consume(&stream, &mut due, largest, &arrived, &news);
+        if let Err(error) = consumed.await {
+            tracing::warn!(%error, "the stream cannot be followed; trying again");
         }
-    };
-    (waiting, following)
+        if arrived.is_closed() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Reads the stream from a sequence on.

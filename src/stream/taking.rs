@@ -1,14 +1,14 @@
 //! Taking on what is in the stream: where this broker's copy ends, and how it goes on.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, mpsc as threads};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use tokio::sync::mpsc;
 
 use super::contents::Name;
-use super::engine::StreamEngine;
+use super::engine::{StreamEngine, patiently};
 use super::error::StreamError;
 use super::follow::{self, AHEAD, Arrived, TOGETHER};
 use super::local::RECENT;
@@ -17,7 +17,9 @@ use super::wire::{BEGINNING, InvalidMessage, Link, StreamMessage};
 use crate::ledger::{Engine, MAX_GROUP_RECORDS, Record};
 use crate::proof::Digest;
 
-/// So many records are kept as they were read.
+/// So many bytes of messages are taken on together.
+const SOME: usize = 4 * 1024 * 1024;
+/// So many records are kept as they were read, where nobody may be about to fold them.
 const OPENED: usize = 2 * MAX_GROUP_RECORDS;
 
 /// Where this broker's copy ends in the stream.
@@ -30,12 +32,30 @@ pub(super) struct Tail {
     /// The id under which it was sent, where that is known. Given to the servers again, it has another.
     pub(super) id: Option<String>,
     pub(super) arrived: mpsc::Receiver<Arrived>,
+    /// As long as what was there at the start is taken on.
+    pub(super) begins: Option<Beginning>,
     /// The stream reaches so far, as somebody said.
     pub(super) seen: u64,
     /// The last messages that said something, by sequence.
     pub(super) chain: VecDeque<(u64, Link)>,
     /// What was sent and is not known to be stored: after which message, and the name of its bodies.
     pub(super) unresolved: Vec<(u64, Name)>,
+}
+
+/// A broker begins: it takes on what is there, and folds it as it was read. Only then does it follow what comes.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// Where what comes goes to.
+    pub(super) arriving: mpsc::Sender<Arrived>,
+    /// What is being read, where that is much.
+    pub(super) ahead: Option<Ahead>,
+}
+
+/// Messages that are read ahead of what is taken on, up to a sequence.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    read: threads::Receiver<Result<Arrived, StreamError>>,
+    until: u64,
 }
 
 impl Tail {
@@ -103,27 +123,85 @@ impl StreamEngine {
         Ok(())
     }
 
+    /// Takes on some of what the stream has at the start; whether that was all of it. The records are kept as they were read
+    /// until the next call, for whoever folds them. When it is all, the stream is followed from there.
+    pub fn take_some(&self) -> Result<bool, StreamError> {
+        let mut tail = self.lock();
+        if tail.begins.is_none() {
+            return Ok(true);
+        }
+        self.opened().clear();
+        if !patiently(|| self.some_at_start(&mut tail))? {
+            return Ok(false);
+        }
+        if let Some(Beginning { arriving, .. }) = tail.begins.take() {
+            let (stream, most) = (self.catalogue.stream.clone(), self.nats.max_message());
+            let news = Arc::clone(&self.news);
+            let following = follow::follow(stream, tail.sequence, most, arriving, news);
+            self.nats.handle().spawn(following);
+            self.finish_erasures();
+            self.sweep();
+        }
+        Ok(true)
+    }
+
+    fn some_at_start(&self, tail: &mut Tail) -> Result<bool, StreamError> {
+        let ahead = tail.begins.as_mut().and_then(|begins| begins.ahead.take());
+        let ahead = match ahead {
+            Some(ahead) if self.take_on_some(tail, &ahead)? => ahead,
+            _ => {
+                let end = self.end()?;
+                self.compare(tail, end)?;
+                if end.saturating_sub(tail.sequence) <= TOGETHER {
+                    self.take_on_until(tail, end)?;
+                    return Ok(true);
+                }
+                self.read_ahead(tail, end)
+            }
+        };
+        if let Some(begins) = &mut tail.begins {
+            begins.ahead = Some(ahead);
+        }
+        Ok(false)
+    }
+
     /// Takes on messages up to a sequence while the next ones are read.
     fn take_on_ahead(&self, tail: &mut Tail, until: u64) -> Result<(), StreamError> {
+        let ahead = self.read_ahead(tail, until);
+        while self.take_on_some(tail, &ahead)? {}
+        Ok(())
+    }
+
+    fn read_ahead(&self, tail: &Tail, until: u64) -> Ahead {
         let (first, most) = (tail.sequence + 1, self.nats.max_message());
         let (read, reading) = follow::ahead(self.catalogue.stream.clone(), first, until, most);
         self.nats.handle().spawn(reading);
-        while let Ok(one) = read.recv() {
-            let (mut together, mut failed) = (vec![one?], Ok(()));
-            while together.len() < AHEAD
-                && failed.is_ok()
-                && let Ok(next) = read.try_recv()
-            {
-                match next {
-                    Ok(one) => together.push(one),
-                    Err(error) => failed = Err(error),
+        Ahead { read, until }
+    }
+
+    /// Takes on what has been read; whether there was anything more.
+    fn take_on_some(&self, tail: &mut Tail, ahead: &Ahead) -> Result<bool, StreamError> {
+        let Ok(one) = ahead.read.recv() else {
+            return Ok(false);
+        };
+        let (mut together, mut failed) = (vec![one?], Ok(()));
+        let mut bytes = 0;
+        while together.len() < AHEAD
+            && bytes < SOME
+            && failed.is_ok()
+            && let Ok(next) = ahead.read.try_recv()
+        {
+            match next {
+                Ok(one) => {
+                    bytes += one.payload.len();
+                    together.push(one);
                 }
+                Err(error) => failed = Err(error),
             }
-            let messages: Vec<Bytes> = together.iter().map(|one| one.payload.clone()).collect();
-            self.take_on(tail, &messages, until)?;
-            failed?;
         }
-        Ok(())
+        let messages: Vec<Bytes> = together.iter().map(|one| one.payload.clone()).collect();
+        self.take_on(tail, &messages, ahead.until)?;
+        failed.map(|()| true)
     }
 
     /// Takes on the messages after the tail, of a stream that reaches to a sequence.
@@ -176,29 +254,31 @@ impl StreamEngine {
         messages: &[Bytes],
         until: u64,
     ) -> Vec<Result<StreamMessage, InvalidMessage>> {
-        let open = |bytes: &Bytes| StreamMessage::open_up_to(bytes, &self.key, self.reads);
-        let read = |bytes: &Bytes| StreamMessage::read_unsigned(bytes, self.reads);
+        // What a broker begins with is folded next; so is what comes alone.
+        let whole = tail.begins.is_some() || messages.len() == 1;
+        let open = |bytes: &Bytes| StreamMessage::read(bytes, Some(&self.key), self.reads, whole);
+        // One that another vouches for: one that is signed, and chained to it.
+        let read = |bytes: &Bytes| StreamMessage::read(bytes, None, self.reads, whole);
         let are_old = tail.sequence + messages.len() as u64 + RECENT <= until;
         let last = messages.last().filter(|_| are_old);
         // Nobody's message is read further than to see that nobody vouches for it.
         if last.is_some_and(|last| open(last).is_ok()) && are_chained(&tail.hash, messages) {
             return each(messages, read);
         }
-        if let [one] = messages {
-            return vec![StreamMessage::open_whole(one, &self.key, self.reads)];
-        }
         each(messages, open)
     }
 
     /// Keeps records as they were read for whoever folds them next.
-    fn keep_opened(&self, first: u64, opened: Vec<Arc<Record>>) {
+    fn keep_opened(&self, first: u64, opened: Vec<Arc<Record>>, begins: bool) {
         let mut kept = self.opened();
         if kept.back().is_none_or(|(last, _)| last + 1 != first) {
             kept.clear();
         }
         kept.extend((first..).zip(opened));
-        let over = kept.len().saturating_sub(OPENED);
-        kept.drain(..over);
+        if !begins {
+            let over = kept.len().saturating_sub(OPENED);
+            kept.drain(..over);
+        }
     }
 
     /// Records from a position on that were read when they were taken on, as far as they are still here; once.
@@ -254,7 +334,7 @@ impl StreamEngine {
             let (broker, records) = (message.broker, message.records.len());
             tracing::trace!(sequence, broker, records, "taken on");
             self.settle(tail, sequence, Some(message.id));
-            self.keep_opened(message.first, message.opened);
+            self.keep_opened(message.first, message.opened, tail.begins.is_some());
             tail.sequence = sequence;
             tail.hash = message.hash;
             tail.id = Some(HEXLOWER.encode(&message.id));

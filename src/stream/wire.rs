@@ -189,21 +189,9 @@ impl StreamMessage {
         Self::read(bytes, Some(key), reads, false)
     }
 
-    /// The same, which keeps the records as they were read.
-    pub(super) fn open_whole(
-        bytes: &Bytes,
-        key: &PublicKey,
-        reads: u32,
-    ) -> Result<Self, InvalidMessage> {
-        Self::read(bytes, Some(key), reads, true)
-    }
-
-    /// Reads a message whose signature another vouches for: one that is signed, and chained to it.
-    pub(super) fn read_unsigned(bytes: &Bytes, reads: u32) -> Result<Self, InvalidMessage> {
-        Self::read(bytes, None, reads, false)
-    }
-
-    fn read(
+    /// Reads a message, which has this key's signature where one is given, and keeps its records as they were read where
+    /// it is to be whole.
+    pub(super) fn read(
         bytes: &Bytes,
         key: Option<&PublicKey>,
         reads: u32,

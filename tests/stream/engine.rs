@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use entente::clock::{Clock, Entropy};
+use entente::clock::Clock;
 use entente::identity::new_secret_key;
 use entente::ledger::{
     ENTRY_BYTES, Engine, EngineError, Fact, Proposal, Record, State, StoredRecord, sequence,
@@ -26,25 +26,54 @@ fn record(text: &'static str) -> Vec<StoredRecord> {
     }]
 }
 
+/// Engines on a server.
+struct Engines {
+    servers: String,
+    caches: std::path::PathBuf,
+    key: Arc<dyn Signer>,
+}
+
+impl Engines {
+    fn on(nats: &Nats, scratch: &Scratch) -> Self {
+        Self {
+            servers: nats.url(),
+            caches: scratch.path().to_owned(),
+            key: Arc::new(new_secret_key(&SystemEntropy::new()).expect("a key")),
+        }
+    }
+
+    fn config(&self, number: usize) -> StreamConfig {
+        StreamConfig {
+            name: "alliance".into(),
+            replicas: 1,
+            cache: self.caches.join(format!("cache-{number}")),
+            ..StreamConfig::default()
+        }
+    }
+
+    /// One of them, on the stream, which is made where there is none.
+    fn create(&self, number: usize) -> StreamEngine {
+        let (config, broker) = (self.config(number), format!("broker {number}"));
+        let (key, entropy) = (Arc::clone(&self.key), Arc::new(SystemEntropy::new()));
+        let engine = StreamEngine::create(Path::new(&self.servers), &config, &broker, key, entropy);
+        engine.expect("a stream")
+    }
+
+    /// One that has taken on nothing yet.
+    fn connect(&self, number: usize) -> StreamEngine {
+        let (config, broker) = (self.config(number), format!("broker {number}"));
+        let (key, entropy) = (Arc::clone(&self.key), Arc::new(SystemEntropy::new()));
+        let engine =
+            StreamEngine::connect(Path::new(&self.servers), &config, &broker, key, entropy);
+        engine.expect("a stream")
+    }
+}
+
 /// One server, and so many engines on it.
 async fn on_one_server<const N: usize>(scratch: &Scratch) -> Option<(Nats, [StreamEngine; N])> {
     let nats = Nats::start(nats_server()?, scratch.path(), 1).await;
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-    let key: Arc<dyn Signer> = Arc::new(new_secret_key(entropy.as_ref()).expect("a key"));
-    let url = nats.url();
-    let engine = |number: usize| {
-        let config = StreamConfig {
-            name: "alliance".into(),
-            replicas: 1,
-            cache: scratch.path().join(format!("cache-{number}")),
-            ..StreamConfig::default()
-        };
-        let (key, entropy) = (Arc::clone(&key), Arc::clone(&entropy));
-        let broker = format!("broker {number}");
-        let engine = StreamEngine::create(Path::new(&url), &config, &broker, key, entropy);
-        engine.expect("a stream")
-    };
-    let engines = tokio::task::block_in_place(|| std::array::from_fn(engine));
+    let engines = Engines::on(&nats, scratch);
+    let engines = tokio::task::block_in_place(|| std::array::from_fn(|one| engines.create(one)));
     Some((nats, engines))
 }
 
@@ -224,4 +253,60 @@ async fn a_slow_broker_that_lost_a_race_is_let_go_first() {
     assert_eq!(lost.len(), GROUPS);
     assert!(lost.iter().all(|lost| *lost < 30), "{lost:?}");
     assert!(lost.iter().sum::<u32>() < 5 * 20, "{lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_reads_every_record_once_and_is_given_nothing_again() {
+    /// More than are kept where nobody is about to fold them.
+    const GROUPS: u64 = 2_100;
+    let scratch = Scratch::new().expect("a directory");
+    let Some(program) = nats_server() else { return };
+    let nats = Nats::start(program, scratch.path(), 1).await;
+    let engines = Engines::on(&nats, &scratch);
+    let news = Arc::new(AtomicU64::new(0));
+    let (first, entropy) = (
+        tokio::task::block_in_place(|| engines.create(1)),
+        SystemEntropy::new(),
+    );
+    let mut state = State::new();
+    let mut append = || {
+        let mut proposals = VecDeque::from([Proposal::Fact(Fact::Tick)]);
+        let group = sequence(&state, &mut proposals, SystemClock.now(), &entropy);
+        let durable = group.expect("decided").append(&first).expect("appended");
+        durable.fold_into(&mut state);
+        (state.size(), state.root())
+    };
+    let second = tokio::task::block_in_place(|| {
+        let end = (0..GROUPS).map(|_| append()).last();
+        let second = engines.connect(2);
+        let told = Arc::clone(&news);
+        second.on_news(Box::new(move || {
+            told.fetch_add(1, Ordering::AcqRel);
+        }));
+        // As a broker does that begins: it folds what was read, and reads nothing from its disk.
+        let mut folded = State::new();
+        loop {
+            let is_all = second.take_some().expect("taken on");
+            for record in second.opened(folded.size(), usize::MAX) {
+                folded.apply(&record);
+            }
+            assert_eq!(folded.size(), second.size());
+            if is_all {
+                break;
+            }
+        }
+        assert_eq!(Some((folded.size(), folded.root())), end);
+        second
+    });
+    let (size, _) = tokio::task::block_in_place(append);
+    let told = async || (news.load(Ordering::Acquire) > 0).then_some(());
+    until("news", PATIENCE, told).await.expect("it follows");
+    let arrived = async || {
+        let reached = tokio::task::block_in_place(|| second.catch_up());
+        (reached.is_ok_and(|reached| reached == size)).then_some(())
+    };
+    until("the record", PATIENCE, arrived)
+        .await
+        .expect("it comes");
+    assert_eq!(news.load(Ordering::Acquire), 1, "one message came");
 }
