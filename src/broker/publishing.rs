@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use quinn::{RecvStream, SendStream};
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Shared;
@@ -17,7 +17,9 @@ use crate::clock::Timestamp;
 use crate::ledger::{LedgerId, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
-use crate::session::{Frame, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode};
+use crate::session::{
+    Frame, MAX_NOTICES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode, is_notice,
+};
 use crate::transport::{FrameReader, write_frame};
 
 /// A notice about a bulletin that is not in the log.
@@ -31,13 +33,14 @@ const BATCH: usize = 32;
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// A submission on its way, with its number on the stream.
-#[derive(Clone, Copy)]
 struct Open {
     sequence: u64,
     bulletin: BulletinId,
     header: Digest,
     /// It is a notice: what it is about is not delivered any more.
     narrows: bool,
+    /// Of those that are not recorded yet.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Submissions that go to the log together.
@@ -61,14 +64,15 @@ pub(super) async fn run(
     reader: FrameReader<RecvStream>,
     first: Frame,
 ) -> Result<(), End> {
-    // At most MAX_OUTSTANDING are ever due, so this channel never makes the reader wait.
-    let (due, waiting) = mpsc::channel(MAX_OUTSTANDING);
+    // At most so many are ever due, so this channel never makes the reader wait.
+    let (due, waiting) = mpsc::channel(MAX_OUTSTANDING + MAX_NOTICES);
     let window = Arc::new(Mutex::new(PublishWindow::new()));
     let submissions = Submissions {
         shared: Arc::clone(&shared),
         partner: partner.clone(),
         bursts: VerifiedBursts::new(REMEMBERED_BURSTS),
         window: Arc::clone(&window),
+        room: Arc::new(Semaphore::new(MAX_OUTSTANDING)),
         due,
     };
     let answers = promise(shared, partner, send, waiting, window);
@@ -81,6 +85,8 @@ struct Submissions {
     partner: PartnerId,
     bursts: VerifiedBursts,
     window: Arc<Mutex<PublishWindow>>,
+    /// What is not recorded yet is held whole: no more of it than without notices.
+    room: Arc<Semaphore>,
     due: mpsc::Sender<Due>,
 }
 
@@ -133,9 +139,16 @@ impl Submissions {
         let Frame::Submit { sequence, bulletin } = frame else {
             return Err(unexpected("publish"));
         };
-        lock(&self.window).handle_submit(sequence)?;
+        let notice = bulletin.as_ref().is_ok_and(|sealed| is_notice(sealed));
+        lock(&self.window).handle_submit(sequence, notice)?;
+        if self.room.available_permits() == 0 {
+            self.propose(batch).await?;
+        }
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = room.map_err(|_| BrokerError::Closed)?;
         match self.submission(sequence, bulletin).await {
-            Ok((open, proposal)) => {
+            Ok((mut open, proposal)) => {
+                open.room = Some(room);
                 batch.open.push(open);
                 batch.proposals.push(proposal);
                 Ok(())
@@ -197,6 +210,7 @@ impl Submissions {
             bulletin: submission.bulletin().header().id,
             header: submission.bulletin().header_hash(),
             narrows: submission.bulletin().header().notice,
+            room: None,
         };
         // It is decided upon once: what may not be shared yet waits at its originator.
         let valid_from = submission.labels().valid_from;
@@ -287,13 +301,12 @@ async fn promise(
             }
         }
         let mut batch = Batch::default();
-        let mut answered = batch.add_late(&mut late, Instant::now());
+        batch.add_late(&mut late, Instant::now());
         // The first is waited for; whatever else has come by then is answered with it.
         while let Some(due) = queue.pop_front() {
             match due {
                 Due::Rejected(rejected) => {
                     batch.rejected.push(rejected);
-                    answered += 1;
                 }
                 Due::Open(open, mut answers) => {
                     let answers = if batch.items.is_empty() {
@@ -308,14 +321,15 @@ async fn promise(
                             }
                         }
                     };
-                    for (open, answer) in open.into_iter().zip(answers) {
+                    for (mut open, answer) in open.into_iter().zip(answers) {
+                        // It is recorded, or is not to be.
+                        open.room = None;
                         if let (true, Some(after), Answer::Recorded { .. }) =
                             (open.narrows, outlasted, &answer)
                         {
                             late.push_back((Instant::now() + after, open, answer));
                             continue;
                         }
-                        answered += 1;
                         batch.add(open, answer);
                     }
                 }
@@ -324,8 +338,9 @@ async fn promise(
                 queue.push_back(next);
             }
         }
+        let answered = batch.answered();
         batch.write(&shared, ledger, &partner, &mut send).await?;
-        lock(&window).answered(answered);
+        lock(&window).answered(&answered);
     }
     // The node submits no more, and waits for these.
     while let Some((due, open, answer)) = late.pop_front() {
@@ -355,14 +370,17 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes the notices that may be promised now; how many.
-    fn add_late(&mut self, late: &mut Late, now: Instant) -> usize {
-        let mut added = 0;
+    /// Takes the notices that may be promised now.
+    fn add_late(&mut self, late: &mut Late, now: Instant) {
         while let Some((_, open, answer)) = late.pop_front_if(|(due, ..)| *due <= now) {
             self.add(open, answer);
-            added += 1;
         }
-        added
+    }
+
+    /// The submissions that it answers.
+    fn answered(&self) -> Vec<u64> {
+        let rejected = self.rejected.iter().map(|one| one.sequence);
+        self.sequences.iter().copied().chain(rejected).collect()
     }
 
     fn add(&mut self, open: Open, answer: Answer) {

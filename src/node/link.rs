@@ -20,8 +20,8 @@ use crate::bulletin::Precedence;
 use crate::ledger::{Genesis, LaneAck, LedgerId, SignedAck};
 use crate::proof::{Digest, NoteKey, PublicKey};
 use crate::session::{
-    AskingItem, Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, PROTOCOL_VERSION,
-    RecipientState, Refusal, accept, decode, encode,
+    AskingItem, Frame, HELLO_TIMEOUT, Hello, Limits, MAX_FRAME_BYTES, MAX_NOTICES,
+    PROTOCOL_VERSION, RecipientState, Refusal, accept, decode, encode,
 };
 use crate::store::{NodeStore, StoreError};
 use crate::transport::{FrameReader, write_frame};
@@ -58,6 +58,8 @@ pub(super) struct Session {
     pub(super) log_key: PublicKey,
     /// What is promised from this position on is kept until it is proved; `None`: nothing is.
     pub(super) keep_from: Option<u64>,
+    /// Notices that may wait for their promise beside the bulletins; 0: among them.
+    pub(super) notices: usize,
 }
 
 impl Link {
@@ -253,6 +255,7 @@ async fn greet(shared: &Arc<Shared>, connection: &Connection) -> Result<Greeted,
         log_key: *log.signs_notes().ok_or(unusable)?,
         log,
         keep_from,
+        notices: welcome.limits.notices.min(MAX_NOTICES),
     };
     Ok(Greeted {
         session,

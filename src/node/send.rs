@@ -14,7 +14,9 @@ use super::link::Session;
 use crate::bulletin::{BulletinId, Header, Sealed};
 use crate::ledger::SignedPromise;
 use crate::proof::Digest;
-use crate::session::{Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode};
+use crate::session::{
+    Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode, is_notice,
+};
 use crate::store::{OutboxState, Outgoing, Pending};
 use crate::transport::{FrameReader, write_frame};
 
@@ -50,6 +52,7 @@ pub(super) async fn run(
         session,
         last: 0,
         open: BTreeMap::new(),
+        notices: HashSet::new(),
         later: HashMap::new(),
     };
     loop {
@@ -75,6 +78,8 @@ struct Flight {
     session: Session,
     last: u64,
     open: BTreeMap<u64, (BulletinId, Digest)>,
+    /// Of these, notices that are counted apart: each may be promised late.
+    notices: HashSet<u64>,
     later: HashMap<BulletinId, Instant>,
 }
 
@@ -84,7 +89,7 @@ impl Flight {
     /// Submits what is pending, as far as the window allows. Waits until the window is half empty,
     /// so that the outbox is not read anew for every answer.
     async fn fill(&mut self, send: &mut SendStream) -> Result<(), NodeError> {
-        if self.open.len() > MAX_OUTSTANDING / 2 {
+        if self.bulletins() > MAX_OUTSTANDING / 2 {
             return Ok(());
         }
         let now = Instant::now();
@@ -94,7 +99,7 @@ impl Flight {
         let store = Arc::clone(&self.shared.store);
         let pending = tokio::task::spawn_blocking(move || store.pending(limit)).await;
         for one in pending.map_err(|_| NodeError::Stopping)?? {
-            if self.open.len() == MAX_OUTSTANDING {
+            if self.bulletins() == MAX_OUTSTANDING {
                 break;
             }
             if !open.contains(&one.id) && !self.later.contains_key(&one.id) {
@@ -102,6 +107,11 @@ impl Flight {
             }
         }
         Ok(())
+    }
+
+    /// What is open beside the notices that are counted apart.
+    fn bulletins(&self) -> usize {
+        self.open.len() - self.notices.len()
     }
 
     async fn submit(&mut self, send: &mut SendStream, one: &Pending) -> Result<(), NodeError> {
@@ -119,7 +129,15 @@ impl Flight {
             self.later.insert(one.id, Instant::now() + wait);
             return Ok(());
         }
+        let apart = self.session.notices > 0 && is_notice(&sealed);
+        if apart && self.notices.len() == self.session.notices {
+            // It goes when one of them is promised.
+            return Ok(());
+        }
         self.last += 1;
+        if apart {
+            self.notices.insert(self.last);
+        }
         self.open.insert(self.last, (one.id, sealed.header_hash()));
         let frame = Frame::Submit {
             sequence: self.last,
@@ -204,6 +222,7 @@ impl Flight {
 
     fn close(&mut self, sequence: u64) -> Result<(BulletinId, Digest), NodeError> {
         let open = self.open.remove(&sequence);
+        self.notices.remove(&sequence);
         open.ok_or(NodeError::Protocol("it answered what was not submitted"))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::limits::{MAX_FRAME_BYTES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION};
+use super::limits::{MAX_FRAME_BYTES, MAX_NOTICES, MAX_OUTSTANDING, MAX_SKEW, PROTOCOL_VERSION};
 use crate::bulletin::{MAX_BULLETIN_BYTES, MAX_PARTS, Precedence};
 use crate::clock::Timestamp;
 use crate::ledger::{LaneAck, LedgerId};
@@ -22,6 +22,8 @@ pub struct Limits {
     pub parts: usize,
     /// Bulletins submitted and not yet answered.
     pub outstanding: usize,
+    /// Notices beside them; 0: they are counted among them.
+    pub notices: usize,
 }
 
 impl Limits {
@@ -31,6 +33,7 @@ impl Limits {
         bulletin_bytes: MAX_BULLETIN_BYTES as u64,
         parts: MAX_PARTS,
         outstanding: MAX_OUTSTANDING,
+        notices: MAX_NOTICES,
     };
 }
 

@@ -16,6 +16,10 @@ pub const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// Bulletins a publisher may have submitted and not yet answered.
 pub const MAX_OUTSTANDING: usize = 256;
 
+/// Notices beside them. Where brokers share the log each is promised only when no broker delivers any more what it is
+/// about, and what comes after it waits for none.
+pub const MAX_NOTICES: usize = 1_024;
+
 /// How far the clocks of node and broker may differ before neither can judge validity.
 pub const MAX_SKEW: Duration = Duration::from_mins(5);
 

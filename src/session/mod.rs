@@ -22,8 +22,8 @@ pub use hello::{
 pub use lane::{LaneError, LaneReceiver, LaneSender};
 pub use limits::{
     HELLO_TIMEOUT, LANE_WINDOW_BYTES, LANE_WINDOW_ITEMS, MAX_EVIDENCE_AGREEMENTS, MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES, MAX_OUTSTANDING, MAX_SKEW, MAX_TAIL, PROTOCOL_VERSION,
+    MAX_HELLO_BYTES, MAX_NOTICES, MAX_OUTSTANDING, MAX_SKEW, MAX_TAIL, PROTOCOL_VERSION,
 };
 pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS, UNREADABLE, WantedRecord};
-pub use publisher::{Answer, PublishWindow};
+pub use publisher::{Answer, PublishWindow, is_notice};
 pub use wire::{DeliveryAround, decode, encode, put_delivery};

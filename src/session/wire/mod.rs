@@ -549,6 +549,7 @@ fn write_limits(limits: Limits) -> proto::Limits {
         bulletin_bytes: limits.bulletin_bytes,
         parts: u32::try_from(limits.parts).unwrap_or(u32::MAX),
         outstanding: u32::try_from(limits.outstanding).unwrap_or(u32::MAX),
+        notices: u32::try_from(limits.notices).unwrap_or(u32::MAX),
     }
 }
 
@@ -559,6 +560,7 @@ fn read_limits(wire: Option<proto::Limits>) -> Read<Limits> {
         bulletin_bytes: wire.bulletin_bytes,
         parts: usize::try_from(wire.parts).unwrap_or(usize::MAX),
         outstanding: usize::try_from(wire.outstanding).unwrap_or(usize::MAX),
+        notices: usize::try_from(wire.notices).unwrap_or(usize::MAX),
     })
 }
 
