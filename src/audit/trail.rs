@@ -288,3 +288,104 @@ impl Lane {
         known || untold
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerId;
+
+    fn header(number: u64) -> Digest {
+        Digest::of(&number.to_be_bytes())
+    }
+
+    fn recipient() -> PartnerId {
+        "sudland.example".parse().unwrap()
+    }
+
+    fn start() -> LaneChain {
+        LaneChain::start(LedgerId(Digest([7; 32])), &recipient(), Precedence::Routine)
+    }
+
+    /// A lane of so many numbers. Each withholds its first part as it was released, and may have come as these instead.
+    fn lane(numbers: u64, others: &[Variant]) -> Lane {
+        let kept = Arc::new(Kept {
+            record: Bytes::new(),
+            entry: [0; ENTRY_BYTES],
+        });
+        let due = (1..=numbers).map(|number| Due {
+            kept: Arc::clone(&kept),
+            bulletin: header(number),
+            later: None,
+            withheld: [0].into_iter().collect(),
+            others: others.to_vec(),
+            ends: Timestamp::MAX,
+        });
+        Lane {
+            chain: start(),
+            acked: 0,
+            due: due.collect(),
+        }
+    }
+
+    /// Whether an acknowledgement up to a number, with this chain, is of what was released.
+    fn acknowledged(lane: &mut Lane, up_to: u64, chain: LaneChain) -> bool {
+        let ack = LaneAck {
+            precedence: Precedence::Routine,
+            up_to,
+            chain: chain.0,
+        };
+        let now = Timestamp::MIN;
+        lane.acknowledged(&recipient(), &State::new(), &ack, now)
+    }
+
+    #[test]
+    fn what_was_released_is_acknowledged_in_one_step_or_in_several() {
+        let one = start().delivered(1, &header(1), &[0]);
+        let two = one.delivered(2, &header(2), &[0]);
+        let mut lane = lane(2, &[]);
+        assert!(acknowledged(&mut lane, 1, one));
+        // Again, it says nothing new, whatever it says.
+        assert!(acknowledged(&mut lane, 1, two));
+        assert!(acknowledged(&mut lane, 2, two));
+        assert!(lane.due.is_empty());
+        assert!(acknowledged(&mut self::lane(2, &[]), 2, two));
+    }
+
+    #[test]
+    fn each_number_may_be_as_released_or_as_permitted_later_or_void() {
+        let others = [None, Some([0, 2].into_iter().collect())];
+        let as_released = |chain: LaneChain, number| chain.delivered(number, &header(number), &[0]);
+        let as_permitted =
+            |chain: LaneChain, number| chain.delivered(number, &header(number), &[0, 2]);
+        let steps: [&dyn Fn(LaneChain, u64) -> LaneChain; 3] =
+            [&as_released, &as_permitted, &LaneChain::void];
+        for first in steps {
+            for second in steps {
+                let chain = second(first(start(), 1), 2);
+                assert!(acknowledged(&mut lane(2, &others), 2, chain));
+            }
+        }
+        // Nobody permitted these where nothing changed.
+        for step in [&as_permitted as &dyn Fn(_, _) -> _, &LaneChain::void] {
+            assert!(!acknowledged(&mut lane(1, &[]), 1, step(start(), 1)));
+        }
+    }
+
+    #[test]
+    fn another_bulletin_or_another_order_is_disputed_once_and_the_lane_goes_on_from_it() {
+        let swapped = start().delivered(1, &header(2), &[0]);
+        let swapped = swapped.delivered(2, &header(1), &[0]);
+        let mut lane = lane(3, &[None]);
+        assert!(!acknowledged(&mut lane, 2, swapped));
+        let next = swapped.delivered(3, &header(3), &[0]);
+        assert!(acknowledged(&mut lane, 3, next));
+    }
+
+    #[test]
+    fn what_may_mean_too_much_is_taken_as_it_is() {
+        // Two variants each: 1,024 chains are told from others, and more are not.
+        let unknown = LaneChain(Digest([9; 32]));
+        assert!(!acknowledged(&mut lane(10, &[None]), 10, unknown));
+        assert!(acknowledged(&mut lane(11, &[None]), 11, unknown));
+    }
+}
