@@ -18,7 +18,7 @@ use crate::ledger::{LedgerId, Promise, PromiseItem, Proposal, SignedPromise};
 use crate::partner::PartnerId;
 use crate::proof::Digest;
 use crate::session::{
-    Frame, MAX_NOTICES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode, is_notice,
+    Frame, MAX_NOTICES, MAX_OUTSTANDING, PublishWindow, Refusal, Rejected, encode,
 };
 use crate::transport::{FrameReader, write_frame};
 
@@ -139,7 +139,7 @@ impl Submissions {
         let Frame::Submit { sequence, bulletin } = frame else {
             return Err(unexpected("publish"));
         };
-        let notice = bulletin.as_ref().is_ok_and(|sealed| is_notice(sealed));
+        let notice = bulletin.as_ref().is_ok_and(|sealed| sealed.says_notice());
         lock(&self.window).handle_submit(sequence, notice)?;
         if self.room.available_permits() == 0 {
             self.propose(batch).await?;

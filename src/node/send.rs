@@ -14,9 +14,7 @@ use super::link::Session;
 use crate::bulletin::{BulletinId, Header, Sealed};
 use crate::ledger::SignedPromise;
 use crate::proof::Digest;
-use crate::session::{
-    Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode, is_notice,
-};
+use crate::session::{Frame, MAX_FRAME_BYTES, MAX_OUTSTANDING, Rejected, decode, encode};
 use crate::store::{OutboxState, Outgoing, Pending};
 use crate::transport::{FrameReader, write_frame};
 
@@ -129,7 +127,7 @@ impl Flight {
             self.later.insert(one.id, Instant::now() + wait);
             return Ok(());
         }
-        let apart = self.session.notices > 0 && is_notice(&sealed);
+        let apart = self.session.notices > 0 && sealed.says_notice();
         if apart && self.notices.len() == self.session.notices {
             // It goes when one of them is promised.
             return Ok(());

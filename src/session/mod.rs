@@ -25,5 +25,5 @@ pub use limits::{
     MAX_HELLO_BYTES, MAX_NOTICES, MAX_OUTSTANDING, MAX_SKEW, MAX_TAIL, PROTOCOL_VERSION,
 };
 pub use log::{Fetch, Fetched, MAX_FETCH_RECORDS, UNREADABLE, WantedRecord};
-pub use publisher::{Answer, PublishWindow, is_notice};
+pub use publisher::{Answer, PublishWindow};
 pub use wire::{DeliveryAround, decode, encode, put_delivery};

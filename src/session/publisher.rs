@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::hello::Refusal;
 use super::limits::{MAX_NOTICES, MAX_OUTSTANDING};
-use crate::bulletin::{Header, Sealed};
 
 /// Counts the submissions of one stream.
 #[derive(Debug, Default)]
@@ -13,11 +12,6 @@ pub struct PublishWindow {
     /// Those that are no notices.
     open: usize,
     notices: BTreeSet<u64>,
-}
-
-/// Whether a submission is counted as a notice: its header says so, and can be read.
-pub fn is_notice(sealed: &Sealed) -> bool {
-    Header::from_bytes(&sealed.header).is_ok_and(|header| header.notice)
 }
 
 /// A submission's number, to be answered exactly once.

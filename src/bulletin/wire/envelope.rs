@@ -1,8 +1,10 @@
-//! Envelopes written at once, without a message in between: the broker writes one for nearly every bulletin.
+//! Envelopes written at once, without a message in between: the broker writes one for nearly every bulletin. And what
+//! can be seen of one before it is read.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{
-    WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len, message, uint32,
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
+    encoded_len_varint, int32, key_len, message, skip_field, uint32,
 };
 use smallvec::SmallVec;
 
@@ -32,6 +34,9 @@ mod tag {
     pub(super) const OPEN_BODY: u32 = 4;
 }
 
+/// In a header's fields.
+const HEADER_NOTICE: u32 = 24;
+
 /// A part as it goes.
 enum Piece<'a> {
     Open(&'a OpenPart),
@@ -39,6 +44,26 @@ enum Piece<'a> {
 }
 
 impl Sealed {
+    /// Whether the header says that this is a notice, as far as it can be read. Nothing is verified: for who counts
+    /// what is submitted.
+    pub fn says_notice(&self) -> bool {
+        let (mut rest, mut notice) = (&self.header[..], false);
+        while rest.has_remaining() {
+            let Ok((tag, wire_type)) = decode_key(&mut rest) else {
+                break;
+            };
+            if tag == HEADER_NOTICE && wire_type == WireType::Varint {
+                let Ok(value) = decode_varint(&mut rest) else {
+                    break;
+                };
+                notice = value != 0;
+            } else if skip_field(wire_type, tag, &mut rest, DecodeContext::default()).is_err() {
+                break;
+            }
+        }
+        notice
+    }
+
     /// The bytes of the bulletin without the parts at these indexes: those of
     /// [`redact`](crate::bulletin::redact) and [`Sealed::to_bytes`].
     pub fn to_redacted_bytes(&self, withheld: &[u32]) -> Bytes {
@@ -197,6 +222,7 @@ fn put_unless_empty(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::bulletin::{BulletinId, Level, Marking, Precedence, Tlp, redact};
@@ -258,6 +284,44 @@ mod tests {
                 burst,
                 parts,
             })
+    }
+
+    #[test]
+    fn a_notice_is_seen_in_a_header_and_junk_is_none() {
+        let says = |header: Vec<u8>| {
+            let parts = Vec::new();
+            let signature = Signature {
+                key_id: KeyId(Digest([0; 32])),
+                bytes: [0; 64],
+            };
+            let burst = BurstProof {
+                size: 1,
+                index: 0,
+                path: Vec::new(),
+                signature,
+            };
+            let header = Bytes::from(header);
+            Sealed {
+                id: BulletinId([1; 16]),
+                precedence: Precedence::Flash,
+                header,
+                burst,
+                parts,
+            }
+            .says_notice()
+        };
+        for notice in [true, false] {
+            let header = proto::Header {
+                format: 1,
+                topics: vec!["cyber".into()],
+                notice,
+                part_count: 3,
+                ..proto::Header::default()
+            };
+            assert_eq!(says(header.encode_to_vec()), notice);
+        }
+        assert!(!says(vec![0xff; 40]));
+        assert!(!says(b"no header".to_vec()));
     }
 
     proptest! {

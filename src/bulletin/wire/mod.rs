@@ -205,7 +205,7 @@ fn refuse_unknown(
     what: &'static str,
 ) -> Result<(), Refused> {
     let malformed = |_| Refused::Malformed(what);
-    let mut rest = bytes.clone();
+    let mut rest = &bytes[..];
     while !rest.is_empty() {
         let (number, wire_type) = decode_key(&mut rest).map_err(malformed)?;
         if !known.contains(&number) && !NON_CRITICAL_FIELDS.contains(&number) {
