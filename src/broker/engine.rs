@@ -52,8 +52,9 @@ impl LogEngine {
                 secret.as_deref().map(read_private).transpose()?;
             }
             let broker = config.spiffe_id.to_string();
-            let engine =
-                StreamEngine::connect(&config.ledger, &config.stream, &broker, signer, entropy)?;
+            let mut stream = config.stream.clone();
+            stream.disk_reserve = Some(config.disk_reserve);
+            let engine = StreamEngine::connect(&config.ledger, &stream, &broker, signer, entropy)?;
             return Ok(Self::Stream(Arc::new(engine)));
         }
         let mut engine = EmbeddedEngine::open_on(&config.ledger, disk)?;

@@ -43,6 +43,9 @@ pub struct StreamConfig {
     /// The newest format of messages that this broker reads; not in the file, because the program knows.
     #[serde(skip, default = "default_format")]
     pub format: u32,
+    /// Bytes of this broker's own disk that are kept free, where not as usual: the configuration's `disk_reserve`.
+    #[serde(skip)]
+    pub disk_reserve: Option<u64>,
 }
 
 impl Default for StreamConfig {
@@ -58,6 +61,7 @@ impl Default for StreamConfig {
             monitors: Vec::new(),
             lease_seconds: default_lease(),
             format: default_format(),
+            disk_reserve: None,
         }
     }
 }

@@ -132,7 +132,7 @@ impl StreamEngine {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StreamError> {
         monitor::check(&config.monitors)?;
-        let local = Arc::new(LocalCopy::open(&config.cache)?);
+        let local = Arc::new(LocalCopy::open(&config.cache, config.disk_reserve)?);
         let (sequence, hash) = local.tail()?;
         let (found, reads) = (local.format()?, config.format);
         if found > reads {

@@ -68,9 +68,14 @@ pub(super) struct LocalCopy {
 }
 
 impl LocalCopy {
-    pub(super) fn open(path: &Path) -> Result<Self, StreamError> {
+    /// Opens it, where so many bytes of its disk are to stay free.
+    pub(super) fn open(path: &Path, reserve: Option<u64>) -> Result<Self, StreamError> {
+        let mut engine = EmbeddedEngine::open_copy(path)?;
+        if let Some(bytes) = reserve {
+            engine.set_reserve(bytes);
+        }
         Ok(Self {
-            engine: EmbeddedEngine::open_copy(path)?,
+            engine,
             fetched: Mutex::new(()),
         })
     }

@@ -221,7 +221,7 @@ impl Snapshot {
         let first = self.compare(&nats, config)?;
         let (sequence, message) = (self.sequence, self.message.clone());
         // One that another process has open is nobody's to remove.
-        let local = LocalCopy::open(cache)?;
+        let local = LocalCopy::open(cache, None)?;
         let filled = self.fill(local, key, over, progress).and_then(|local| {
             let range = (first, sequence);
             let format = last_messages(&nats, config, &local, range, &message, key)?;
