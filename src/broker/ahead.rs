@@ -88,8 +88,9 @@ impl Ahead {
         let missing = missing.to_vec();
         self.under_way = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             // The lane comes to the same error, and says it.
-            let read = log.read_shelved(missing, bytes, precedence).await;
-            Some(read.ok()?.last()?.position)
+            let read = log.read_shelved(missing.clone(), bytes, precedence).await;
+            let count = read.ok()?.len();
+            missing.into_iter().take(count).next_back()
         })));
     }
 }

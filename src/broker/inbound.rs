@@ -107,7 +107,7 @@ impl Begun {
         connection: &Connection,
         peer: &PeerIdentity,
         registration: &Registration,
-    ) -> (JoinSet<Result<(), End>>, holders::Held) {
+    ) -> (holders::Held, JoinSet<Result<(), End>>) {
         let partner = peer.id().partner();
         let mut tasks = JoinSet::new();
         for (precedence, lane) in &self.lanes {
@@ -134,7 +134,7 @@ impl Begun {
             witness: self.witness,
         };
         tasks.spawn(session.run(self.control, self.reader));
-        (tasks, self.held)
+        (self.held, tasks)
     }
 }
 
@@ -207,7 +207,8 @@ pub(super) async fn serve(
 ) -> Result<(), End> {
     // On the heap: what the beginning needs is given back before the session waits.
     let begun = Box::pin(begin(shared, connection, peer)).await?;
-    let (mut tasks, _held) = begun.start(shared, connection, peer, registration);
+    // The lanes are given up after their tasks: what is declared last is dropped first.
+    let (_held, mut tasks) = begun.start(shared, connection, peer, registration);
     // The first that ends, ends the session; the others are dropped with the set.
     let ended = tokio::select! {
         ended = tasks.join_next() => ended,

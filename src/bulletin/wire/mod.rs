@@ -422,10 +422,16 @@ impl PartDigest {
 impl BurstProof {
     /// As it travels.
     pub fn to_wire(&self) -> proto::BurstProof {
+        // One allocation for all of them.
+        let mut hashes = Vec::with_capacity(self.path.len() * 32);
+        for hash in &self.path {
+            hashes.extend_from_slice(hash.as_bytes());
+        }
+        let mut hashes = Bytes::from(hashes);
         proto::BurstProof {
             size: self.size,
             index: self.index,
-            path: self.path.iter().map(digest_bytes).collect(),
+            path: self.path.iter().map(|_| hashes.split_to(32)).collect(),
             signature: Some(signature_to_wire(&self.signature)),
         }
     }
