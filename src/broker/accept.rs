@@ -65,7 +65,7 @@ struct Admitted {
 /// given back before the session waits, perhaps for days.
 async fn session(
     shared: Arc<Shared>,
-    admitted: Pin<Box<impl Future<Output = Result<Admitted, String>>>>,
+    admitted: Pin<Box<impl Future<Output = Result<Admitted, Option<String>>>>>,
 ) {
     let Admitted {
         connection,
@@ -74,7 +74,9 @@ async fn session(
     } = match admitted.await {
         Ok(admitted) => admitted,
         Err(reason) => {
-            tracing::info!(%reason, "a connection was refused");
+            if let Some(reason) = reason {
+                tracing::info!(%reason, "a connection was refused");
+            }
             shared.metrics.handshakes_refused.inc();
             return;
         }
@@ -93,39 +95,39 @@ async fn session(
     shared.metrics.sessions.dec();
 }
 
-/// As [`admit`], after others. One that waited too long is not even refused.
+/// As [`admit`], after others. One that waited too long is not even refused, and counted only: there may be thousands.
 async fn admit_later(
     shared: Arc<Shared>,
     incoming: Incoming,
     handshakes: Arc<Semaphore>,
     place: OwnedSemaphorePermit,
-) -> Result<Admitted, String> {
+) -> Result<Admitted, Option<String>> {
     let turn = tokio::time::timeout(LONGEST, handshakes.acquire_owned()).await;
     drop(place);
     let Ok(Ok(permit)) = turn else {
         incoming.ignore();
-        return Err("it waited too long for its handshake".into());
+        return Err(None);
     };
     admit(shared, incoming, permit).await
 }
 
-/// The handshake, and the peer's place among the live sessions; or why not, for the log.
+/// The handshake, and the peer's place among the live sessions; or why not, for the log: always something.
 async fn admit(
     shared: Arc<Shared>,
     incoming: Incoming,
     permit: OwnedSemaphorePermit,
-) -> Result<Admitted, String> {
+) -> Result<Admitted, Option<String>> {
     let trusted = shared.trust.load_full();
-    let connecting = incoming.accept().map_err(|error| error.to_string())?;
+    let connecting = incoming.accept().map_err(|error| Some(error.to_string()))?;
     // Never `into_0rtt`: nothing is said to a peer that has not shown who it is.
     let connection = tokio::time::timeout(HELLO_TIMEOUT, connecting)
         .await
-        .map_err(|_| "the handshake took too long")?
-        .map_err(|error| error.to_string())?;
+        .map_err(|_| Some("the handshake took too long".to_owned()))?
+        .map_err(|error| Some(error.to_string()))?;
     drop(permit);
     let refused = |refusal: Refusal| {
         close(&connection, &refusal);
-        refusal.to_string()
+        Some(refusal.to_string())
     };
     let peer = PeerIdentity::of(&connection)
         .map_err(|error| refused(Refusal::new("no_identity", error.to_string())))?;

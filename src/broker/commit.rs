@@ -16,7 +16,7 @@ use super::error::BrokerError;
 use super::lease::Lease;
 use super::metrics::Metrics;
 use super::sessions::Sessions;
-use super::shelf::Shelf;
+use super::shelf::{Shelf, readers};
 use super::writer::Writer;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::decision::RULES_VERSION;
@@ -138,9 +138,7 @@ impl Log {
             state: RwLock::new(state),
             engine: Arc::new(engine),
             shelf: Shelf::new(config.body_cache),
-            reading: Arc::new(Semaphore::new(
-                (thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
-            )),
+            reading: Arc::new(Semaphore::new(readers())),
             jobs,
             along: Mutex::default(),
             governance: watch::Sender::new(0),

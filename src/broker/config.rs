@@ -47,7 +47,7 @@ pub struct Config {
     /// Bytes of the ledger's disk that are kept free; default 64 MiB.
     #[serde(default = "default_reserve")]
     pub disk_reserve: u64,
-    /// Bytes of memory for bodies just committed; default 64 MiB.
+    /// Bytes of memory for bulletins just committed; default 64 MiB. An eighth of it beside for those read again.
     #[serde(default = "default_cache")]
     pub body_cache: u64,
     /// Certificate and key exchange.

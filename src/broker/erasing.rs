@@ -21,7 +21,8 @@ const LOOK: Duration = Duration::from_hours(1);
 const REST: Duration = Duration::from_secs(5);
 const REST_FACTOR: u32 = 20;
 /// Bulletins looked at in one step, and the pause between two steps: a large ledger is gone through at
-/// ten thousand in a second, which leaves the disk to others; while partners catch up, at a tenth of that.
+/// ten thousand in a second, which leaves the disk to others; while a partner that catches up reads, at a tenth of
+/// that.
 const PAGE: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 10;
@@ -35,16 +36,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut is_told = false;
     loop {
         let work = async {
+            // Told before this round, while the last one rested, or while this one lasts.
+            let was_told = std::mem::take(&mut is_told) || erasing.has_changed().unwrap_or(true);
             erasing.borrow_and_update();
-            let began = Instant::now();
-            let (was_told, mut pages) = (std::mem::take(&mut is_told), 0);
+            let (began, mut spent) = (Instant::now(), Duration::ZERO);
             let is_hurried = || was_told || erasing.has_changed().unwrap_or(true);
-            match sweep(&shared, is_hurried, &mut pages).await {
+            match sweep(&shared, is_hurried, &mut spent).await {
                 Ok(0) => {}
                 Ok(erased) => tracing::info!(erased, "contents were erased"),
                 Err(error) => tracing::error!(%error, "contents could not be erased"),
             }
-            tokio::time::sleep(REST.max(PAUSE * pages * REST_FACTOR)).await;
+            tokio::time::sleep(REST.max(spent * REST_FACTOR)).await;
             let next = began + LOOK;
             while Instant::now() < next && !shared.log.is_erasure_due(shared.clock.now()) {
                 let told = tokio::time::timeout(REST, erasing.changed()).await;
@@ -61,17 +63,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Goes once through all that is kept, and counts its pages; returns how many bulletins lost their contents. Unless it
-/// is hurried, partners that catch up go before it.
+/// Goes once through all that is kept, and adds up the time that it took where it gave way to nobody; returns how many
+/// bulletins lost their contents. Unless it is hurried, partners that catch up go before it.
 async fn sweep(
     shared: &Arc<Shared>,
     is_hurried: impl Fn() -> bool,
-    pages: &mut u32,
+    spent: &mut Duration,
 ) -> Result<usize, BrokerError> {
     let (mut from, mut erased) = (Some(0), 0);
     // What comes meanwhile notes itself.
     shared.log.forget_due();
     while let Some(position) = from {
+        let began = Instant::now();
         let page = due(shared, position).await?;
         from = page.next;
         for (rule, about) in page.due {
@@ -91,12 +94,15 @@ async fn sweep(
                 }
             }
         }
-        *pages += 1;
+        *spent += began.elapsed() + PAUSE;
         let gives_way = shared.log.is_read() && !is_hurried();
         let factor = if gives_way { PAUSE_FACTOR } else { 1 };
         tokio::time::sleep(PAUSE * factor).await;
     }
-    purge(shared).await?;
+    let began = Instant::now();
+    let purged = purge(shared).await;
+    *spent += began.elapsed();
+    purged?;
     Ok(erased)
 }
 

@@ -116,7 +116,7 @@ struct Lane {
 struct Due {
     /// Number of the next delivery.
     first: u64,
-    /// Log positions from it on, further than one batch goes.
+    /// Log positions from it on; of a lane that has fallen behind, further than one batch goes.
     positions: Vec<u64>,
     /// How many of these may be sent now.
     now: usize,
@@ -138,10 +138,10 @@ impl Lane {
             return Ok(None);
         }
         let shelved = self.shelved(&positions[..now], most).await?;
-        // Where lanes take turns, reading is part of the turn.
-        if most == BATCH_BYTES {
+        // Where lanes take turns, reading is part of the turn; and what is urgent is soon read.
+        if most == BATCH_BYTES && self.precedence < Precedence::Immediate {
             let later = &positions[shelved.len()..];
-            self.ahead.read_on(later, READ_AHEAD * most);
+            self.ahead.read_on(later, READ_AHEAD * most).await;
         }
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
@@ -182,13 +182,19 @@ impl Lane {
         };
         let state = self.shared.log.state();
         let lane = state.lanes().lane(&self.partner, self.precedence);
-        let positions = (first..).take(BATCH + LATER);
+        let batch = room.min(BATCH);
+        let later = if self.ahead.reads() && room > 0 {
+            LATER
+        } else {
+            0
+        };
+        let positions = (first..).take(batch + later);
         let positions = positions.map_while(|number| lane?.position(number));
         let positions: Vec<u64> = positions.collect();
         let waiting = lane.map_or(0, |lane| (lane.issued() + 1).saturating_sub(first));
         Due {
             first,
-            now: positions.len().min(room).min(BATCH),
+            now: positions.len().min(batch),
             positions,
             waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
         }

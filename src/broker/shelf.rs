@@ -2,6 +2,7 @@
 //! many with one look.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -88,16 +89,11 @@ impl Shelved {
         if let Some(envelope) = made(&self.envelopes()) {
             return envelope;
         }
-        let parts = (0u32..).zip(&self.sealed.parts);
+        let (bytes, withheld_now) = self.sealed.to_redacted_bytes(withheld);
         let envelope = Envelope {
-            bytes: self.sealed.to_redacted_bytes(withheld),
+            bytes,
             // What was erased is withheld, too.
-            withheld: parts
-                .filter(|(index, part)| {
-                    matches!(part, Part::Withheld(_)) || withheld.contains(index)
-                })
-                .map(|(index, _)| index)
-                .collect(),
+            withheld: withheld_now.into(),
         };
         let mut envelopes = self.envelopes();
         if envelopes.len() < REDACTIONS && made(&envelopes).is_none() {
@@ -151,7 +147,7 @@ impl Shelf {
         recent.or_else(|| self.earlier.get(&position))
     }
 
-    /// One that was just committed.
+    /// One that was just committed, or stands near the end of the log.
     pub(super) fn put_recent(&self, position: u64, shelved: Arc<Shelved>) {
         self.recent.insert(position, shelved);
     }
@@ -186,6 +182,11 @@ fn by_position(bytes: u64) -> ByPosition {
     }
 }
 
+/// Lanes that may read from the log at once what is not urgent: half of the processors are left to others.
+pub(super) fn readers() -> usize {
+    (thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+}
+
 impl Log {
     /// The bulletins accepted at these positions, in their order, or the first few of them: from the log no
     /// more than about so many bytes, but one at least. What is not urgent waits for its turn to read: a
@@ -209,20 +210,19 @@ impl Log {
         positions.iter().map_while(|at| shelf.get(*at)).collect()
     }
 
-    /// What is not in memory of the bulletins at these positions, from the first such on; nothing where more
-    /// than about so many bytes of them, in their order, are.
-    pub(super) fn missing<'a>(&self, positions: &'a [u64], bytes: usize) -> &'a [u64] {
-        let (mut rest, mut size) = (positions, 0);
-        while let Some((first, others)) = rest.split_first()
-            && let Some(shelved) = self.inner.shelf.get(*first)
-        {
-            size += shelved.size();
-            if size > bytes {
-                return &[];
+    /// Those of these positions whose bulletins are not in memory; none where more than about so many bytes are.
+    pub(super) fn missing(&self, positions: &[u64], bytes: usize) -> Vec<u64> {
+        let (mut missing, mut size) = (Vec::new(), 0);
+        for position in positions {
+            match self.inner.shelf.get(*position) {
+                Some(shelved) => size += shelved.size(),
+                None => missing.push(*position),
             }
-            rest = others;
+            if size > bytes {
+                return Vec::new();
+            }
         }
-        rest
+        missing
     }
 
     /// As [`Log::shelved`], from the log.
@@ -247,9 +247,9 @@ impl Log {
         read.await.map_err(|_| BrokerError::Closed)?
     }
 
-    /// Whether lanes that catch up read from the log now, as many as may at once.
+    /// Whether a lane that catches up reads from the log at this moment.
     pub(super) fn is_read(&self) -> bool {
-        self.inner.reading.available_permits() == 0
+        self.inner.reading.available_permits() < readers()
     }
 
     /// The record at a position; `None` beyond the log.
@@ -304,6 +304,12 @@ impl Inner {
                 }
                 let at = usize::try_from(position - first).unwrap_or(usize::MAX);
                 let stored = stored.get_mut(at).and_then(Option::take);
+                // With what was made of it already.
+                if let Some(shelved) = self.shelf.get(*position) {
+                    size += shelved.size();
+                    all.push(shelved);
+                    continue;
+                }
                 match self.shelve(*position, stored) {
                     Ok((shelved, read)) => {
                         size += read;
@@ -349,7 +355,12 @@ impl Inner {
         let sealed = accepted.to_sealed(bodies.as_ref());
         let sealed = sealed.map_err(unreadable)?;
         let shelved = Shelved::new(Arc::new(record), position, Arc::new(sealed));
-        self.shelf.put_earlier(position, Arc::clone(&shelved));
+        // What other brokers accepted, and what was before a restart, is recent, too.
+        if position + ITEMS as u64 >= *self.size.borrow() {
+            self.shelf.put_recent(position, Arc::clone(&shelved));
+        } else {
+            self.shelf.put_earlier(position, Arc::clone(&shelved));
+        }
         // It may have been erased between reading and here.
         if self.read_state().seen(&id).is_some_and(|seen| seen.erased) {
             self.shelf.remove(position);

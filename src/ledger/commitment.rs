@@ -208,6 +208,29 @@ mod tests {
     }
 
     #[test]
+    fn salts_and_leaves_are_those_of_another_implementation() {
+        use ring::{digest, hmac};
+        let seed = [7; 32];
+        let tree = PieceTree::new(&seed, &pieces(b"fact", &[b"a release"]));
+        for (at, (kind, piece)) in [(1, &b"fact"[..]), (4, b"a release")].iter().enumerate() {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+            let index = u32::try_from(at).unwrap().to_be_bytes();
+            let salt = hmac::sign(&key, &[&b"entente/record-salt/v1\n"[..], &index].concat());
+            assert_eq!(tree.salts[at].as_bytes()[..], *salt.as_ref());
+            let leaf = [
+                &[0][..],
+                b"entente/record/v2\n",
+                &[*kind],
+                salt.as_ref(),
+                piece,
+            ]
+            .concat();
+            let leaf = digest::digest(&digest::SHA256, &leaf);
+            assert_eq!(tree.leaves[at].as_bytes()[..], *leaf.as_ref());
+        }
+    }
+
+    #[test]
     fn a_commitment_changes_with_every_piece_and_with_the_seed() {
         let of = |seed, fact: &[u8], releases: &[&[u8]]| {
             let pieces = pieces(fact, releases);

@@ -430,6 +430,22 @@ mod tests {
                 .key_for(&key(1).public_key().id(), KeyUse::Bulletins, Timestamp::MIN)
                 .is_none()
         );
+        // Each key of the version in force is found, and as what it is.
+        for one in &chain.current().keys {
+            for used in &one.uses {
+                let found = chain.key_for(&one.public_key.id(), *used, one.not_before);
+                assert_eq!(found, Some(one.public_key));
+            }
+        }
+        let ids = |chain: &KeyChain| {
+            chain
+                .current()
+                .keys
+                .iter()
+                .map(|key| key.public_key.id())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(chain.ids, ids(&chain));
     }
 
     #[test]

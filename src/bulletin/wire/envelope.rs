@@ -65,15 +65,27 @@ impl Sealed {
     }
 
     /// The bytes of the bulletin without the parts at these indexes: those of
-    /// [`redact`](crate::bulletin::redact) and [`Sealed::to_bytes`].
-    pub fn to_redacted_bytes(&self, withheld: &[u32]) -> Bytes {
-        let pieces: SmallVec<[Piece<'_>; 8]> = (0u32..)
-            .zip(&self.parts)
-            .map(|(index, part)| match part {
-                Part::Open(part) if !withheld.contains(&index) => Piece::Open(part),
+    /// [`redact`](crate::bulletin::redact) and [`Sealed::to_bytes`]. And the indexes of all parts that go as hashes.
+    pub fn to_redacted_bytes(&self, withheld: &[u32]) -> (Bytes, Vec<u32>) {
+        let mut goes: SmallVec<[bool; 8]> = SmallVec::from_elem(true, self.parts.len());
+        for index in withheld {
+            let place = usize::try_from(*index).ok();
+            if let Some(goes) = place.and_then(|at| goes.get_mut(at)) {
+                *goes = false;
+            }
+        }
+        let pieces: SmallVec<[Piece<'_>; 8]> = self
+            .parts
+            .iter()
+            .zip(goes)
+            .map(|(part, goes)| match part {
+                Part::Open(part) if goes => Piece::Open(part),
                 part => Piece::Withheld(part.leaf()),
             })
             .collect();
+        let hashes = (0u32..).zip(&pieces);
+        let hashes = hashes.filter(|(_, piece)| matches!(piece, Piece::Withheld(_)));
+        let hashes = hashes.map(|(index, _)| index).collect();
         let burst = burst_len(&self.burst);
         let parts: usize = pieces
             .iter()
@@ -100,7 +112,7 @@ impl Sealed {
             open(tag::ENVELOPE_PARTS, piece_len(piece), &mut out);
             put_piece(piece, &mut out);
         }
-        out.into()
+        (out.into(), hashes)
     }
 }
 
@@ -330,8 +342,12 @@ mod tests {
             sealed in sealed(),
             withheld in prop::collection::vec(0u32..14, 0..6),
         ) {
-            let expected = redact(&sealed, &withheld).to_bytes();
-            prop_assert_eq!(sealed.to_redacted_bytes(&withheld), expected);
+            let expected = redact(&sealed, &withheld);
+            let (bytes, hashes) = sealed.to_redacted_bytes(&withheld);
+            prop_assert_eq!(bytes, expected.to_bytes());
+            let parts = (0u32..).zip(&expected.parts);
+            let gone = parts.filter(|(_, part)| matches!(part, Part::Withheld(_)));
+            prop_assert_eq!(hashes, gone.map(|(index, _)| index).collect::<Vec<_>>());
         }
     }
 }
