@@ -85,12 +85,14 @@ impl Ahead {
         Ok(found)
     }
 
+    /// The lane has nothing more that waits.
+    pub(super) const fn keeps_up(&mut self) {
+        self.reads = false;
+    }
+
     /// Begins to read what comes after those that are delivered now, where the lane has fallen behind and less
     /// of it is in memory than is read at once.
     pub(super) async fn read_on(&mut self, later: &[u64], bytes: usize) {
-        if later.is_empty() {
-            self.reads = false;
-        }
         if !self.reads {
             return;
         }

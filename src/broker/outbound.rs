@@ -138,6 +138,9 @@ impl Lane {
             return Ok(None);
         }
         let shelved = self.shelved(&positions[..now], most).await?;
+        if waiting <= shelved.len() {
+            self.ahead.keeps_up();
+        }
         // Where lanes take turns, reading is part of the turn; and what is urgent is soon read.
         if most == BATCH_BYTES && self.precedence < Precedence::Immediate {
             let later = &positions[shelved.len()..];

@@ -252,7 +252,7 @@ async fn a_slow_broker_that_lost_a_race_is_let_go_first() {
     // Where it does not say so, the others are first some hundred times for a group; on a busy machine they are
     // first up to twenty times where it does.
     assert_eq!(lost.len(), GROUPS);
-    assert!(lost.iter().sum::<u32>() < 30 * 20, "{lost:?}");
+    assert!(lost.iter().all(|lost| *lost < 30), "{lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
