@@ -8,12 +8,13 @@ use std::time::Duration;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
-    TokioRuntime, TransportConfig,
+    TransportConfig,
 };
 use quinn_proto::RandomConnectionIdGenerator;
 use ring::hmac;
 use thiserror::Error;
 
+use super::datagrams::Datagrams;
 use super::socket::{BufferReport, bind};
 
 /// What one stream may have in flight towards us.
@@ -151,6 +152,6 @@ fn open(
     config
         .max_udp_payload_size(1472)
         .map_err(|error| failed(io::Error::other(error)))?;
-    let endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime));
+    let endpoint = Endpoint::new(config, server, socket, Arc::new(Datagrams));
     Ok((endpoint.map_err(failed)?, report))
 }

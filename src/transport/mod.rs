@@ -16,6 +16,7 @@
 //! | default socket buffers lose a storm | `socket.rs` |
 
 mod agent;
+mod datagrams;
 mod endpoint;
 mod http;
 mod https;
