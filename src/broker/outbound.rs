@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::Connection;
 use tokio::sync::Notify;
 
@@ -148,7 +148,7 @@ impl Lane {
         }
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
-        let mut buffer = BytesMut::new();
+        let mut buffer = Vec::new();
         for ((number, released), (shelved, permit)) in
             (first..).zip(positions).zip(shelved.iter().zip(permits))
         {
@@ -161,7 +161,7 @@ impl Lane {
                 None => self.send_void(number, &mut buffer)?,
             }
         }
-        Ok(Some((buffer.freeze(), waiting)))
+        Ok(Some((buffer.into(), waiting)))
     }
 
     /// The bulletins at these positions, or the first few. What cannot be had now keeps this lane, and no other.
@@ -227,7 +227,7 @@ impl Lane {
     }
 
     /// Adds the frame of a number that carries nothing to what is written.
-    fn send_void(&self, number: u64, buffer: &mut BytesMut) -> Result<(), End> {
+    fn send_void(&self, number: u64, buffer: &mut Vec<u8>) -> Result<(), End> {
         lock(&self.sender).sent_void();
         self.shared.metrics.voids.inc();
         let frame = encode(&Frame::Deliver { number, item: None });
@@ -242,7 +242,7 @@ impl Lane {
         released: u64,
         shelved: &Shelved,
         (permit, inherited): (Permit, Inherited),
-        buffer: &mut BytesMut,
+        buffer: &mut Vec<u8>,
     ) -> Result<(), End> {
         let release = permit.release();
         // The chain says what the recipient sees as withheld, which is every part without a body.
@@ -255,7 +255,7 @@ impl Lane {
             onward: release.onward,
             inherited,
         };
-        let put = |buffer: &mut BytesMut| put_delivery(number, &around, &bytes, buffer);
+        let put = |buffer: &mut Vec<u8>| put_delivery(number, &around, &bytes, buffer);
         let length = framed(buffer, put)?;
         let header = shelved.header_hash();
         lock(&self.sender).sent(&header, &withheld, length);
@@ -266,9 +266,9 @@ impl Lane {
 
 /// Appends a frame with its length before it; that length. One buffer for a whole batch: QUIC looks through its pieces
 /// for every packet.
-fn framed(buffer: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) -> Result<usize, End> {
+fn framed(buffer: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> Result<usize, End> {
     let start = buffer.len();
-    buffer.put_u32(0);
+    buffer.extend_from_slice(&[0; 4]);
     put(buffer);
     let length = buffer.len() - start - 4;
     let head = u32::try_from(length).map_err(std::io::Error::other)?;

@@ -76,4 +76,5 @@ pub use sequencer::{
     sequence, sequence_within,
 };
 pub use state::{AgreementEntry, Ended, Seen, State};
+pub(crate) use wire::put_clause;
 pub use wire::{clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire};

@@ -1,19 +1,17 @@
-//! Envelopes written at once, without a message in between: the broker writes one for nearly every bulletin. And what
-//! can be seen of one before it is read.
+//! Envelopes, and what of them the ledger keeps, written at once, without a message in between: the broker writes one
+//! for nearly every bulletin. And what can be seen of one before it is read.
 
-use bytes::{Buf, BufMut, Bytes};
-use prost::encoding::{
-    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
-    encoded_len_varint, int32, key_len, message, skip_field, uint32,
-};
+use bytes::{Buf, Bytes};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use smallvec::SmallVec;
 
-use super::{marking_to_wire, proto};
-use crate::bulletin::part::{OpenPart, Part};
+use crate::bulletin::labels::{Level, Marking, Tlp};
+use crate::bulletin::part::{OpenPart, Part, PartDigest};
 use crate::bulletin::seal::{BurstProof, Sealed};
 use crate::proof::Digest;
+use crate::proto::Fields;
 
-/// The fields' numbers in bulletin.proto and key.proto.
+/// The fields' numbers in bulletin.proto and key.proto, and those of a `PartDigest` in ledger.proto.
 mod tag {
     pub(super) const ENVELOPE_ID: u32 = 1;
     pub(super) const ENVELOPE_PRECEDENCE: u32 = 2;
@@ -32,6 +30,12 @@ mod tag {
     pub(super) const OPEN_CLASS: u32 = 2;
     pub(super) const OPEN_MARKING: u32 = 3;
     pub(super) const OPEN_BODY: u32 = 4;
+    pub(super) const MARKING_TLP: u32 = 1;
+    pub(super) const MARKING_LEVEL: u32 = 2;
+    pub(super) const DIGEST_CLASS: u32 = 1;
+    pub(super) const DIGEST_MARKING: u32 = 2;
+    pub(super) const DIGEST_LENGTH: u32 = 3;
+    pub(super) const DIGEST_BODY: u32 = 4;
 }
 
 /// In a header's fields.
@@ -86,148 +90,83 @@ impl Sealed {
         let hashes = (0u32..).zip(&pieces);
         let hashes = hashes.filter(|(_, piece)| matches!(piece, Piece::Withheld(_)));
         let hashes = hashes.map(|(index, _)| index).collect();
-        let burst = burst_len(&self.burst);
-        let parts: usize = pieces
-            .iter()
-            .map(|piece| within(tag::ENVELOPE_PARTS, piece_len(piece)))
-            .sum();
-        let length = within(tag::ENVELOPE_ID, self.id.0.len())
-            + number_len(tag::ENVELOPE_PRECEDENCE, self.precedence.number())
-            + unless_empty(tag::ENVELOPE_HEADER, &self.header)
-            + within(tag::ENVELOPE_BURST, burst)
-            + parts;
-        let mut out = Vec::with_capacity(length);
-        put(tag::ENVELOPE_ID, &self.id.0, &mut out);
-        if self.precedence.number() != 0 {
-            int32::encode(
-                tag::ENVELOPE_PRECEDENCE,
-                &self.precedence.number(),
-                &mut out,
-            );
-        }
-        put_unless_empty(tag::ENVELOPE_HEADER, &self.header, &mut out);
-        open(tag::ENVELOPE_BURST, burst, &mut out);
-        put_burst(&self.burst, &mut out);
+        let length: usize = pieces.iter().map(Piece::about).sum();
+        let mut out = Vec::with_capacity(length + self.header.len() + BURST);
+        let mut envelope = Fields::at_end_of(&mut out);
+        envelope.bytes(tag::ENVELOPE_ID, &self.id.0);
+        envelope.signed(tag::ENVELOPE_PRECEDENCE, self.precedence.number());
+        envelope.bytes(tag::ENVELOPE_HEADER, &self.header);
+        envelope.message(tag::ENVELOPE_BURST, |fields| self.burst.put(fields));
         for piece in &pieces {
-            open(tag::ENVELOPE_PARTS, piece_len(piece), &mut out);
-            put_piece(piece, &mut out);
+            envelope.message_of(tag::ENVELOPE_PARTS, piece.about(), |fields| {
+                piece.put(fields);
+            });
         }
         (out.into(), hashes)
     }
 }
 
-fn burst_len(burst: &BurstProof) -> usize {
-    let hashes = burst.path.iter();
-    let hashes: usize = hashes
-        .map(|hash| within(tag::BURST_PATH, hash.as_bytes().len()))
-        .sum();
-    counter_len(tag::BURST_SIZE, burst.size)
-        + counter_len(tag::BURST_INDEX, burst.index)
-        + hashes
-        + within(tag::BURST_SIGNATURE, signature_len(burst))
+/// An envelope without header and parts, about.
+const BURST: usize = 512;
+/// A part without its body, about.
+const PART: usize = 64;
+
+impl BurstProof {
+    /// As [`BurstProof::to_wire`] makes it.
+    pub(crate) fn put(&self, fields: &mut Fields<'_>) {
+        fields.number(tag::BURST_SIZE, self.size.into());
+        fields.number(tag::BURST_INDEX, self.index.into());
+        for hash in &self.path {
+            fields.item(tag::BURST_PATH, hash.as_bytes());
+        }
+        fields.message(tag::BURST_SIGNATURE, |fields| {
+            fields.bytes(tag::SIGNATURE_KEY_ID, self.signature.key_id.0.as_bytes());
+            fields.bytes(tag::SIGNATURE_SIGNATURE, &self.signature.bytes);
+        });
+    }
 }
 
-fn put_burst(burst: &BurstProof, out: &mut Vec<u8>) {
-    for (tag, number) in [
-        (tag::BURST_SIZE, burst.size),
-        (tag::BURST_INDEX, burst.index),
-    ] {
-        if number != 0 {
-            uint32::encode(tag, &number, out);
+impl Piece<'_> {
+    /// How many bytes it takes, about.
+    fn about(&self) -> usize {
+        match self {
+            Self::Open(part) => part.body.len() + PART,
+            Self::Withheld(_) => PART,
         }
     }
-    for hash in &burst.path {
-        put(tag::BURST_PATH, hash.as_bytes(), out);
-    }
-    open(tag::BURST_SIGNATURE, signature_len(burst), out);
-    let signature = &burst.signature;
-    put(tag::SIGNATURE_KEY_ID, signature.key_id.0.as_bytes(), out);
-    put(tag::SIGNATURE_SIGNATURE, &signature.bytes, out);
-}
 
-fn signature_len(burst: &BurstProof) -> usize {
-    let signature = &burst.signature;
-    within(tag::SIGNATURE_KEY_ID, signature.key_id.0.as_bytes().len())
-        + within(tag::SIGNATURE_SIGNATURE, signature.bytes.len())
-}
-
-fn piece_len(piece: &Piece<'_>) -> usize {
-    match piece {
-        Piece::Open(part) => within(tag::PART_OPEN, open_len(part)),
-        Piece::Withheld(leaf) => within(tag::PART_WITHHELD, leaf.as_bytes().len()),
-    }
-}
-
-fn put_piece(piece: &Piece<'_>, out: &mut Vec<u8>) {
-    match piece {
-        Piece::Withheld(leaf) => put(tag::PART_WITHHELD, leaf.as_bytes(), out),
-        Piece::Open(part) => {
-            open(tag::PART_OPEN, open_len(part), out);
-            put(tag::OPEN_SALT, &part.salt, out);
-            put_unless_empty(tag::OPEN_CLASS, part.class.as_bytes(), out);
-            if let Some(marking) = marking_to_wire(part.marking) {
-                message::encode::<proto::Marking>(tag::OPEN_MARKING, &marking, out);
+    fn put(&self, fields: &mut Fields<'_>) {
+        match self {
+            Self::Withheld(leaf) => fields.item(tag::PART_WITHHELD, leaf.as_bytes()),
+            Self::Open(part) => {
+                fields.message_of(tag::PART_OPEN, self.about(), |fields| {
+                    fields.bytes(tag::OPEN_SALT, &part.salt);
+                    fields.bytes(tag::OPEN_CLASS, part.class.as_bytes());
+                    put_marking(tag::OPEN_MARKING, part.marking, fields);
+                    fields.bytes(tag::OPEN_BODY, &part.body);
+                });
             }
-            put_unless_empty(tag::OPEN_BODY, &part.body, out);
         }
     }
 }
 
-fn open_len(part: &OpenPart) -> usize {
-    let marking = marking_to_wire(part.marking);
-    let marking = marking.map_or(0, |marking| {
-        message::encoded_len(tag::OPEN_MARKING, &marking)
-    });
-    within(tag::OPEN_SALT, part.salt.len())
-        + unless_empty(tag::OPEN_CLASS, part.class.as_bytes())
-        + marking
-        + unless_empty(tag::OPEN_BODY, &part.body)
-}
-
-/// The length of a field with so many bytes in it.
-fn within(tag: u32, length: usize) -> usize {
-    key_len(tag) + encoded_len_varint(length as u64) + length
-}
-
-/// As everywhere in protobuf, what is empty or zero is left out.
-fn unless_empty(tag: u32, bytes: &[u8]) -> usize {
-    if bytes.is_empty() {
-        0
-    } else {
-        within(tag, bytes.len())
+/// Nothing where nothing is marked.
+fn put_marking(tag: u32, marking: Marking, fields: &mut Fields<'_>) {
+    if marking != Marking::default() {
+        fields.message(tag, |fields| {
+            fields.signed(tag::MARKING_TLP, marking.tlp.map_or(0, Tlp::number));
+            fields.signed(tag::MARKING_LEVEL, marking.level.map_or(0, Level::number));
+        });
     }
 }
 
-fn number_len(tag: u32, number: i32) -> usize {
-    if number == 0 {
-        0
-    } else {
-        int32::encoded_len(tag, &number)
-    }
-}
-
-fn counter_len(tag: u32, number: u32) -> usize {
-    if number == 0 {
-        0
-    } else {
-        uint32::encoded_len(tag, &number)
-    }
-}
-
-/// The beginning of a field with so many bytes in it.
-fn open(tag: u32, length: usize, out: &mut Vec<u8>) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(length as u64, out);
-}
-
-fn put(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    open(tag, bytes.len(), out);
-    out.put_slice(bytes);
-}
-
-fn put_unless_empty(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    if !bytes.is_empty() {
-        put(tag, bytes, out);
+impl PartDigest {
+    /// As the ledger keeps it.
+    pub(crate) fn put(&self, fields: &mut Fields<'_>) {
+        fields.bytes(tag::DIGEST_CLASS, self.class.as_bytes());
+        put_marking(tag::DIGEST_MARKING, self.marking, fields);
+        fields.number(tag::DIGEST_LENGTH, self.length);
+        fields.bytes(tag::DIGEST_BODY, self.body.as_bytes());
     }
 }
 
@@ -237,8 +176,9 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::bulletin::{BulletinId, Level, Marking, Precedence, Tlp, redact};
+    use crate::bulletin::{BulletinId, Precedence, redact};
     use crate::proof::{KeyId, Signature};
+    use crate::proto;
 
     fn bytes(most: usize) -> impl Strategy<Value = Bytes> {
         prop::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from)

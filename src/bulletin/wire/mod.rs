@@ -398,16 +398,6 @@ pub(super) fn marking_from_wire(wire: Option<&proto::Marking>) -> Option<Marking
 }
 
 impl PartDigest {
-    /// As the ledger keeps it.
-    pub fn to_wire(&self) -> proto::PartDigest {
-        proto::PartDigest {
-            class: self.class.clone(),
-            marking: marking_to_wire(self.marking),
-            length: self.length,
-            body: digest_bytes(&self.body),
-        }
-    }
-
     /// From the ledger.
     pub fn from_wire(wire: &proto::PartDigest) -> Result<Self, Refused> {
         Ok(Self {

@@ -3,8 +3,12 @@
 mod erasure;
 mod pieces;
 mod statements;
+mod written;
 
 pub(super) use pieces::{Pieces, read_piece};
+pub use written::clause_to_wire;
+pub(crate) use written::put_clause;
+pub(super) use written::{bodies, encode, fact_bytes};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,45 +46,6 @@ use crate::proto;
 use InvalidRecord::Malformed;
 
 type Read<T> = Result<T, InvalidRecord>;
-
-/// A record encoded, with the commitment to it.
-pub(super) struct Encoded {
-    pub(super) bytes: Bytes,
-    pub(super) commitment: Commitment,
-}
-
-/// Encodes a record under a seed.
-pub(super) fn encode(
-    time: Timestamp,
-    seed: [u8; 32],
-    fact: &Fact,
-    releases: &[LaneRelease],
-) -> Encoded {
-    let pieces = Pieces::new(seed, time, fact, releases);
-    let commitment = pieces.tree().commitment();
-    let bytes = proto::Record {
-        format: pieces::FORMAT,
-        time: time.micros(),
-        seed: Bytes::copy_from_slice(&seed),
-        fact: pieces.fact,
-        openings: pieces.releases,
-    }
-    .encode_to_vec()
-    .into();
-    Encoded { bytes, commitment }
-}
-
-/// The bytes of a fact, which its commitment covers. Those of the genesis hash to the ledger's id.
-pub(super) fn fact_bytes(time: Timestamp, fact: &Fact) -> Bytes {
-    // Cover has none, so that it is the same bytes at any time.
-    let timeless = matches!(fact, Fact::Cover);
-    proto::Fact {
-        time: if timeless { 0 } else { time.micros() },
-        fact: Some(write_fact(fact)),
-    }
-    .encode_to_vec()
-    .into()
-}
 
 impl Record {
     /// Reads a stored record and computes the commitment to it.
@@ -150,9 +115,10 @@ impl Genesis {
     }
 }
 
-fn write_fact(fact: &Fact) -> proto::fact::Fact {
+/// What a fact says; `None` where it is written at once.
+fn write_fact(fact: &Fact) -> Option<proto::fact::Fact> {
     use proto::fact::Fact as Wire;
-    match fact {
+    Some(match fact {
         Fact::Genesis(genesis) => Wire::Genesis(write_genesis(genesis)),
         Fact::PartnerAdmitted(admitted) => Wire::PartnerAdmitted(proto::PartnerAdmitted {
             key_set: Some(admitted.key_set.to_wire()),
@@ -170,7 +136,7 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
         }),
         Fact::AgreementRatified(signed) => Wire::AgreementRatified(signed.to_wire()),
         Fact::AgreementWithdrawn(signed) => Wire::AgreementWithdrawn(signed.to_wire()),
-        Fact::Accepted(accepted) => Wire::Accepted(write_accepted(accepted)),
+        Fact::Accepted(_) => return None,
         Fact::Acknowledged(signed) => Wire::Acknowledged(proto::Acknowledged {
             statement: signed.bytes.clone(),
             signature: Some(signature_to_wire(&signed.signature)),
@@ -191,7 +157,7 @@ fn write_fact(fact: &Fact) -> proto::fact::Fact {
             root: digest_bytes(&taken.root),
             digest: digest_bytes(&taken.digest),
         }),
-    }
+    })
 }
 
 fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {
@@ -388,27 +354,6 @@ impl CertificatesRevoked {
     }
 }
 
-fn write_accepted(accepted: &Accepted) -> proto::Accepted {
-    let audience = accepted.audience.as_ref();
-    let identity = accepted.identity.as_ref();
-    proto::Accepted {
-        header: accepted.header_bytes.clone(),
-        burst: Some(accepted.burst.to_wire()),
-        parts: accepted.parts.iter().map(PartDigest::to_wire).collect(),
-        mentions: write_mentions(&accepted.mentions),
-        audience: audience.map(|part| part.body.clone()).unwrap_or_default(),
-        audience_salt: audience
-            .map(|part| Bytes::copy_from_slice(&part.salt))
-            .unwrap_or_default(),
-        identity: identity.map(|part| part.body.clone()).unwrap_or_default(),
-        identity_salt: identity
-            .map(|part| Bytes::copy_from_slice(&part.salt))
-            .unwrap_or_default(),
-        awaited: accepted.awaited.iter().map(write_awaited).collect(),
-        bonds: accepted.bonds.iter().map(write_bond).collect(),
-    }
-}
-
 fn write_backfilled(one: &Backfilled) -> proto::Backfilled {
     let bulletin = one.bulletin.as_ref();
     proto::Backfilled {
@@ -538,17 +483,6 @@ fn read_accepted(wire: proto::Accepted) -> Read<Accepted> {
     })
 }
 
-fn write_mentions(mentions: &[Vec<u32>]) -> Vec<proto::Mention> {
-    (0..)
-        .zip(mentions)
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(part, names)| proto::Mention {
-            part,
-            names: names.clone(),
-        })
-        .collect()
-}
-
 fn read_mentions(wire: &[proto::Mention], parts: usize) -> Read<Vec<Vec<u32>>> {
     let mut mentions = vec![Vec::new(); parts];
     let within = |index: &u32| usize::try_from(*index).is_ok_and(|index| index < parts);
@@ -561,16 +495,6 @@ fn read_mentions(wire: &[proto::Mention], parts: usize) -> Read<Vec<Vec<u32>>> {
         names.clone_from(&mention.names);
     }
     Ok(mentions)
-}
-
-/// A clause as it travels.
-pub fn clause_to_wire(clause: &ClauseRef) -> proto::ClauseRef {
-    proto::ClauseRef {
-        agreement: digest_bytes(&clause.agreement.0),
-        name: clause.name.to_string(),
-        version: clause.version,
-        clause: clause.clause.to_string(),
-    }
 }
 
 /// Reads a clause; `None` where its agreement's id is none.
@@ -599,17 +523,6 @@ pub const fn onward_from_wire(number: i32) -> Option<Onward> {
         2 => Some(Onward::OriginatorConsent),
         3 => Some(Onward::WithinAgreement),
         _ => None,
-    }
-}
-
-fn write_release(release: &LaneRelease) -> proto::Release {
-    proto::Release {
-        bulletin: digest_bytes(&release.bulletin),
-        recipient: release.release.recipient.to_string(),
-        lane_number: release.number,
-        clauses: release.release.clauses.iter().map(clause_to_wire).collect(),
-        withheld: release.release.withheld.to_vec(),
-        onward: onward_to_wire(release.release.onward),
     }
 }
 
@@ -681,22 +594,6 @@ impl Ack {
             time: read_time("time", wire.time)?,
         })
     }
-}
-
-/// The bodies of a bulletin's parts, as they are stored beside its record.
-pub(super) fn bodies(sealed: &Sealed) -> Bytes {
-    let parts = sealed.parts.iter().map(|part| match part {
-        Part::Open(part) => proto::Body {
-            salt: Bytes::copy_from_slice(&part.salt),
-            body: part.body.clone(),
-        },
-        Part::Withheld(_) => proto::Body::default(),
-    });
-    proto::Bodies {
-        parts: parts.collect(),
-    }
-    .encode_to_vec()
-    .into()
 }
 
 impl Accepted {

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::write_release;
-use super::{Read, digest_bytes, fact_bytes, read_digest, read_fact, read_release, read_time};
+use super::written::About;
+use super::{Read, digest_bytes, read_digest, read_fact, read_release, read_time};
 use crate::bulletin::BulletinId;
-use crate::clock::Timestamp;
 use crate::ledger::commitment::{Piece, PieceKind, PieceProof, PieceTree};
 use crate::ledger::opening::{OpenPiece, RecordOpening, Shown, Summary, Tally};
 use crate::ledger::record::InvalidRecord::{self, Malformed};
@@ -22,32 +21,13 @@ pub(super) const FORMAT_1: u32 = 1;
 pub(in crate::ledger) struct Pieces {
     format: u32,
     seed: [u8; 32],
-    pub(super) fact: Bytes,
-    /// Summary and tally; none where the record is about no bulletin.
-    about: Option<(Bytes, Bytes)>,
-    pub(super) releases: Vec<Bytes>,
+    fact: Bytes,
+    /// None where the record is about no bulletin.
+    about: Option<About>,
+    releases: Vec<Bytes>,
 }
 
 impl Pieces {
-    /// Of a fact and the releases decided with it.
-    pub(super) fn new(
-        seed: [u8; 32],
-        time: Timestamp,
-        fact: &Fact,
-        releases: &[LaneRelease],
-    ) -> Self {
-        Self {
-            format: FORMAT,
-            seed,
-            fact: fact_bytes(time, fact),
-            about: about(time, fact, releases),
-            releases: releases
-                .iter()
-                .map(|release| write_release(release).encode_to_vec().into())
-                .collect(),
-        }
-    }
-
     /// Of a stored record, what it says given.
     pub(super) fn stored(
         wire: &proto::Record,
@@ -61,7 +41,7 @@ impl Pieces {
             seed: seed.try_into().map_err(|_| Malformed("seed"))?,
             fact: wire.fact.clone(),
             about: (wire.format == FORMAT)
-                .then(|| about(time, fact, releases))
+                .then(|| About::of(time, fact, releases))
                 .flatten(),
             releases: wire.openings.clone(),
         })
@@ -79,9 +59,8 @@ impl Pieces {
     pub(in crate::ledger) fn all(&self) -> Vec<Piece<'_>> {
         let piece = |kind, bytes| Piece { kind, bytes };
         let mut all = vec![piece(PieceKind::Fact, self.fact.as_ref())];
-        if let Some((summary, tally)) = &self.about {
-            all.push(piece(PieceKind::Summary, summary));
-            all.push(piece(PieceKind::Tally, tally));
+        if let Some(about) = &self.about {
+            all.extend(about.pieces());
         }
         let releases = self.releases.iter();
         all.extend(releases.map(|bytes| piece(PieceKind::Release, bytes.as_ref())));
@@ -100,30 +79,6 @@ impl Pieces {
             PieceTree::new(&self.seed, &self.all())
         }
     }
-}
-
-/// Summary and tally of a record about a bulletin.
-fn about(time: Timestamp, fact: &Fact, releases: &[LaneRelease]) -> Option<(Bytes, Bytes)> {
-    let accepted = match fact {
-        Fact::Accepted(accepted) => Some((accepted.header.id, accepted.header_hash())),
-        _ => None,
-    };
-    let (id, bulletin) = accepted.or_else(|| fact.lets_go())?;
-    let held = releases.iter().filter(|one| one.release.held).count();
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let summary = proto::Summary {
-        time: time.micros(),
-        id: Bytes::copy_from_slice(&id.0),
-        bulletin: digest_bytes(&bulletin),
-        accepted: accepted.is_some(),
-    };
-    let tally = proto::Tally {
-        bulletin: digest_bytes(&bulletin),
-        released: number(releases.len() - held),
-        held: number(held),
-    };
-    let bytes = (summary.encode_to_vec().into(), tally.encode_to_vec().into());
-    Some(bytes)
 }
 
 /// Adds what a piece says to what is shown.

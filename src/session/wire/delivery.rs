@@ -1,6 +1,6 @@
 //! Deliveries to and from protobuf, and those of which the envelope is serialized already.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 use super::{Malformed, Read, read_time};
@@ -8,9 +8,9 @@ use crate::agreement::{ClauseRef, Onward};
 use crate::bulletin::Sealed;
 use crate::clock::Timestamp;
 use crate::ledger::{
-    Inherited, clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire,
+    Inherited, clause_from_wire, clause_to_wire, onward_from_wire, onward_to_wire, put_clause,
 };
-use crate::proto;
+use crate::proto::{self, Fields};
 use crate::session::Delivery;
 
 /// A delivery without its bulletin, whose envelope is serialized already: the same for several recipients.
@@ -30,47 +30,46 @@ pub struct DeliveryAround {
     pub inherited: Inherited,
 }
 
+/// The fields' numbers in session.proto.
+mod tag {
+    pub(super) const FRAME_DELIVER: u32 = 8;
+    pub(super) const DELIVER_NUMBER: u32 = 1;
+    pub(super) const DELIVER_DELIVERY: u32 = 2;
+    pub(super) const ENVELOPE: u32 = 1;
+    pub(super) const POSITION: u32 = 2;
+    pub(super) const TIME: u32 = 3;
+    pub(super) const CLAUSES: u32 = 4;
+    pub(super) const ONWARD: u32 = 5;
+    pub(super) const INHERITED: u32 = 6;
+    pub(super) const RELEASED: u32 = 7;
+}
+
+/// A delivery without its envelope, about.
+const AROUND: usize = 128;
+
 /// Appends the bytes of [`Frame::Deliver`], which are those of [`encode`].
-pub fn put_delivery(number: u64, around: &DeliveryAround, envelope: &[u8], buffer: &mut BytesMut) {
-    use prost::encoding::{
-        WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64,
-    };
-    // The fields' numbers in session.proto.
-    const FRAME_DELIVER: u32 = 8;
-    const DELIVER_NUMBER: u32 = 1;
-    const DELIVER_DELIVERY: u32 = 2;
-    const DELIVERY_ENVELOPE: u32 = 1;
-    let after = proto::Delivery {
-        envelope: None,
-        position: around.position,
-        released: around.released,
-        time: around.time.micros(),
-        clauses: around.clauses.iter().map(clause_to_wire).collect(),
-        onward: onward_to_wire(around.onward),
-        inherited: write_inherited(&around.inherited),
-    }
-    .encode_to_vec();
-    let field = |tag: u32, length: usize| key_len(tag) + encoded_len_varint(length as u64) + length;
-    let delivery = field(DELIVERY_ENVELOPE, envelope.len()) + after.len();
-    // As everywhere in protobuf, a number that is zero is left out.
-    let numbered = if number == 0 {
-        0
-    } else {
-        uint64::encoded_len(DELIVER_NUMBER, &number)
-    };
-    let deliver = numbered + field(DELIVER_DELIVERY, delivery);
-    let open = |tag: u32, length: usize, buffer: &mut BytesMut| {
-        encode_key(tag, WireType::LengthDelimited, buffer);
-        encode_varint(length as u64, buffer);
-    };
-    open(FRAME_DELIVER, deliver, buffer);
-    if number != 0 {
-        uint64::encode(DELIVER_NUMBER, &number, buffer);
-    }
-    open(DELIVER_DELIVERY, delivery, buffer);
-    open(DELIVERY_ENVELOPE, envelope.len(), buffer);
-    buffer.extend_from_slice(envelope);
-    buffer.extend_from_slice(&after);
+///
+/// [`Frame::Deliver`]: crate::session::Frame::Deliver
+/// [`encode`]: crate::session::encode
+pub fn put_delivery(number: u64, around: &DeliveryAround, envelope: &[u8], buffer: &mut Vec<u8>) {
+    let about = envelope.len() + AROUND;
+    buffer.reserve(about);
+    Fields::at_end_of(buffer).message_of(tag::FRAME_DELIVER, about, |deliver| {
+        deliver.number(tag::DELIVER_NUMBER, number);
+        deliver.message_of(tag::DELIVER_DELIVERY, about, |delivery| {
+            delivery.item(tag::ENVELOPE, envelope);
+            delivery.number(tag::POSITION, around.position);
+            delivery.signed(tag::TIME, around.time.micros());
+            for clause in &around.clauses {
+                delivery.message(tag::CLAUSES, |fields| put_clause(clause, fields));
+            }
+            delivery.signed(tag::ONWARD, onward_to_wire(around.onward));
+            if let Some(owed) = write_inherited(&around.inherited) {
+                delivery.message(tag::INHERITED, |fields| fields.encoded(&owed));
+            }
+            delivery.number(tag::RELEASED, around.released);
+        });
+    });
 }
 
 pub(super) fn write_delivery(item: &Delivery) -> proto::Delivery {
@@ -197,7 +196,7 @@ mod tests {
                 onward: delivery.onward,
                 inherited: delivery.inherited.clone(),
             };
-            let mut buffer = BytesMut::from(&b"before"[..]);
+            let mut buffer = b"before".to_vec();
             let envelope = delivery.bulletin.to_bytes();
             put_delivery(number, &around, &envelope, &mut buffer);
             let item = Some(Box::new(delivery));
