@@ -29,6 +29,9 @@ const TURN_BYTES: usize = BATCH_BYTES / 4;
 /// Read from the log at once are so many times the bytes that are written: what is left is on the shelf for the next.
 const READ_AHEAD: usize = 4;
 
+/// What is around a bulletin, about.
+const AROUND: usize = 256;
+
 /// A recipient that takes a batch within this time keeps up as fast as the broker gives.
 const TAKES: Duration = Duration::from_millis(5);
 
@@ -148,7 +151,9 @@ impl Lane {
         }
         self.shared.log.leased().await?;
         let permits = self.permits(&shelved);
-        let mut buffer = Vec::new();
+        // All at once: a buffer that grows is copied again and again.
+        let sizes = shelved.iter().map(|one| one.size() + AROUND);
+        let mut buffer = Vec::with_capacity(sizes.sum::<usize>().min(most + most / 2));
         for ((number, released), (shelved, permit)) in
             (first..).zip(positions).zip(shelved.iter().zip(permits))
         {

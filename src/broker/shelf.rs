@@ -58,7 +58,7 @@ impl Shelved {
     }
 
     /// Bytes of the bulletin, about.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         let parts = self.sealed.parts.iter().map(|part| match part {
             Part::Open(part) => part.body.len() + 160,
             Part::Withheld(_) => 96,

@@ -192,8 +192,16 @@ fn plain(body: &[u8]) -> String {
     let mut text = String::with_capacity(body.len() + 8);
     // As `String::from_utf8_lossy` and then `to_lowercase`: the replacement character is no letter, so that
     // nothing before it depends on what follows.
-    for chunk in body.utf8_chunks() {
-        let valid = chunk.valid();
+    let mut rest = body;
+    loop {
+        let (valid, invalid) = match str::from_utf8(rest) {
+            Ok(valid) => (valid, None),
+            Err(error) => {
+                let (valid, after) = rest.split_at(error.valid_up_to());
+                let invalid = error.error_len().unwrap_or(after.len());
+                (str::from_utf8(valid).unwrap_or_default(), Some(invalid))
+            }
+        };
         if valid.is_ascii() {
             let start = text.len();
             text.push_str(valid);
@@ -201,9 +209,9 @@ fn plain(body: &[u8]) -> String {
         } else {
             text.push_str(&valid.to_lowercase());
         }
-        if !chunk.invalid().is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
+        let Some(invalid) = invalid else { break };
+        text.push(char::REPLACEMENT_CHARACTER);
+        rest = &rest[valid.len() + invalid..];
     }
     let escaped = memchr_iter(b'\\', text.as_bytes());
     let mut next = escaped.map(|at| text.as_bytes().get(at + 1));

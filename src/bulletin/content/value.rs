@@ -258,10 +258,22 @@ value! {
     /// Text of several lines, not empty.
     Text, "text of 1 byte to 4 MiB without control characters",
     |text| {
-        let printable = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
-        (!text.trim().is_empty() && text.len() <= MAX_TEXT && text.chars().all(printable))
+        (!text.trim().is_empty() && text.len() <= MAX_TEXT && is_printable(text))
             .then(|| text.to_owned())
     }
+}
+
+/// Without control characters but those of lines and columns.
+fn is_printable(text: &str) -> bool {
+    if text.is_ascii() {
+        // To the end, whatever is found: many bytes at once.
+        let control = |byte: u8| byte.is_ascii_control() & !matches!(byte, b'\n' | b'\r' | b'\t');
+        return !text
+            .bytes()
+            .fold(false, |found, byte| found | control(byte));
+    }
+    let printable = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    text.chars().all(printable)
 }
 
 fn line(text: &str) -> Option<String> {
@@ -310,6 +322,18 @@ mod tests {
 
     #[test]
     fn each_kind_of_value_takes_its_own_and_refuses_the_rest() {
+        takes::<Text>(
+            &["one line", "two\r\n\tlines", "größer\nals"],
+            &[
+                "",
+                " \n\t",
+                "a\0",
+                "a\u{1b}[2J",
+                "\u{7f}b",
+                "größer\u{7}",
+                "\u{85}b",
+            ],
+        );
         takes::<IpAddress>(
             &["198.51.100.7", "2001:db8::7"],
             &["198.51.100.300", "198.51.100", "198.51.100.7/32", "", "::g"],
