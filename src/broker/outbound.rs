@@ -166,6 +166,10 @@ impl Lane {
                 None => self.send_void(number, &mut buffer)?,
             }
         }
+        // QUIC keeps it until the recipient has acknowledged it, and counts no more than is in it.
+        if buffer.len() < buffer.capacity() / 2 {
+            buffer.shrink_to_fit();
+        }
         Ok(Some((buffer.into(), waiting)))
     }
 

@@ -137,7 +137,8 @@ impl CoverKey {
     /// The commitment of the cover at a position.
     pub fn commitment(&self, position: u64) -> Commitment {
         let seed = self.seed(position);
-        wire::encode(Timestamp::default(), seed, &Fact::Cover, &[]).commitment
+        let mut out = Vec::new();
+        wire::encode(Timestamp::default(), seed, &Fact::Cover, &[], &mut out).commitment
     }
 
     /// Whether the entry at a position is cover.

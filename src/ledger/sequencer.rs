@@ -618,6 +618,8 @@ struct Draft {
     /// Bytes of the records alone, and how many they may be.
     recorded: usize,
     most: usize,
+    /// Room in which records are written.
+    scratch: Vec<u8>,
 }
 
 impl Draft {
@@ -631,6 +633,7 @@ impl Draft {
             bytes: 0,
             recorded: 0,
             most: usize::MAX,
+            scratch: Vec::new(),
         }
     }
 
@@ -669,7 +672,7 @@ impl Draft {
         sealed: Option<Sealed>,
     ) -> u64 {
         let position = self.next();
-        let encoded = wire::encode(time, seed, &fact, &releases);
+        let encoded = wire::encode(time, seed, &fact, &releases, &mut self.scratch);
         let bodies = sealed.as_ref().map(wire::bodies);
         self.recorded += encoded.bytes.len();
         self.bytes += encoded.bytes.len() + bodies.as_ref().map_or(0, bytes::Bytes::len);

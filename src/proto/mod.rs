@@ -1,5 +1,5 @@
 //! The protobuf messages of `proto/entente/v1`, and fields written without them. Rooms convert these to types of their
-//! own in their `wire.rs`, and nothing else names this module.
+//! own in their codecs, `wire`, and nothing else names this module.
 
 mod fields;
 #[allow(

@@ -13,12 +13,15 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// Where room cannot be watched for, it is tried again after this time.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// quinn's runtime on tokio, with sockets of ours.
 #[derive(Debug)]
@@ -73,11 +76,7 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = self.state.send(self.io.get_ref().into(), transmit);
-        if let Err(error) = &sent
-            && error.kind() == ErrorKind::WouldBlock
-        {
-            self.room.none();
-        }
+        self.room.note(&sent);
         sent
     }
 
@@ -131,7 +130,7 @@ impl UdpPoller for Sender {
 /// Whether a socket has room to send, and what is watched for it.
 #[derive(Debug, Default)]
 struct Room {
-    /// There was none when something was sent last.
+    /// Somebody found none, and nobody was told of some since.
     is_full: AtomicBool,
     /// All who wait at once watch the same; it goes with the last of them.
     watched: Mutex<Weak<Watched>>,
@@ -140,8 +139,13 @@ struct Room {
 type Watched = AsyncFd<OwnedFd>;
 
 impl Room {
-    fn none(&self) {
-        self.is_full.store(true, Ordering::Release);
+    /// What came of sending something.
+    fn note(&self, sent: &io::Result<()>) {
+        if let Err(error) = sent
+            && error.kind() == ErrorKind::WouldBlock
+        {
+            self.is_full.store(true, Ordering::Release);
+        }
     }
 
     /// What tells when there is room. A new one is told of the room that there is, so that none is missed.
@@ -157,12 +161,13 @@ impl Room {
         Ok(new)
     }
 
-    /// There was room, as this one told: whoever finds none from here on watches anew.
+    /// There was room, as this one told: whoever finds none from here on watches anew. One that others watched before
+    /// tells nothing.
     fn some(&self, told: &Arc<Watched>) {
-        self.is_full.store(false, Ordering::Release);
         let mut known = self.lock();
         if known.as_ptr() == Arc::as_ptr(told) {
             *known = Weak::new();
+            self.is_full.store(false, Ordering::Release);
         }
     }
 
@@ -194,14 +199,14 @@ impl Waiter {
             Some(waiting) => waiting,
             None if !self.room.is_full.load(Ordering::Acquire) => return Poll::Ready(Ok(())),
             None => {
-                let Ok(watched) = self.room.watch(socket) else {
-                    // Too many files are open: it is tried again, after others.
-                    self.room.is_full.store(false, Ordering::Release);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                };
-                let room = Arc::clone(&self.room);
+                let (watched, room) = (self.room.watch(socket), Arc::clone(&self.room));
                 self.waiting.insert(Box::pin(async move {
+                    let Ok(watched) = watched else {
+                        // Too many files are open.
+                        tokio::time::sleep(AGAIN).await;
+                        room.is_full.store(false, Ordering::Release);
+                        return Ok(());
+                    };
                     let told = watched.writable().await.map(drop);
                     room.some(&watched);
                     told
@@ -231,12 +236,21 @@ mod tests {
     /// Sends until there is no room.
     fn fill(socket: &UnixDatagram, room: &Room) {
         loop {
-            match socket.send(&[7; 1_024]) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return room.none(),
+            let sent = socket.send(&[7; 1_024]).map(drop);
+            room.note(&sent);
+            match sent {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Waits for room, but not for ever.
+    async fn room_in(waiter: &mut Waiter, socket: &impl AsFd) {
+        let told = poll_fn(|cx| waiter.poll(socket, cx));
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        told.expect("nobody tells of it").expect("room");
     }
 
     fn drain(socket: &UnixDatagram) {
@@ -272,7 +286,7 @@ mod tests {
             assert_eq!(watched, waiters.len(), "they watch the same");
             drain(&theirs);
             for waiter in &mut waiters {
-                poll_fn(|cx| waiter.poll(&ours, cx)).await.expect("room");
+                room_in(waiter, &ours).await;
             }
             assert_eq!(room.lock().strong_count(), 0, "nobody watches any more");
             assert!(!is_pending(&mut waiters[0], &ours).await);
@@ -287,13 +301,13 @@ mod tests {
         fill(&ours, &room);
         assert!(is_pending(&mut first, &ours).await && is_pending(&mut second, &ours).await);
         drain(&theirs);
-        poll_fn(|cx| first.poll(&ours, cx)).await.expect("room");
+        room_in(&mut first, &ours).await;
         fill(&ours, &room);
         // It was told, and has not yet heard of it.
         assert!(is_pending(&mut first, &ours).await, "there is none");
-        poll_fn(|cx| second.poll(&ours, cx)).await.expect("room");
+        room_in(&mut second, &ours).await;
         drain(&theirs);
-        poll_fn(|cx| first.poll(&ours, cx)).await.expect("room");
+        room_in(&mut first, &ours).await;
     }
 
     #[tokio::test]
@@ -303,6 +317,19 @@ mod tests {
         let mut waiter = Waiter::new(Arc::clone(&room));
         fill(&ours, &room);
         drain(&theirs);
-        poll_fn(|cx| waiter.poll(&ours, cx)).await.expect("room");
+        room_in(&mut waiter, &ours).await;
+    }
+
+    #[tokio::test]
+    async fn where_room_cannot_be_watched_for_it_is_tried_again() {
+        let (ours, theirs) = pair();
+        let room = Arc::new(Room::default());
+        let mut waiter = Waiter::new(Arc::clone(&room));
+        fill(&ours, &room);
+        drain(&theirs);
+        // Nothing tells when there is room in a file.
+        let file = std::fs::File::open("/proc/self/exe").expect("this program");
+        room_in(&mut waiter, &file).await;
+        assert!(!is_pending(&mut waiter, &ours).await);
     }
 }

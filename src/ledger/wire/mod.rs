@@ -115,10 +115,15 @@ impl Genesis {
     }
 }
 
-/// What a fact says; `None` where it is written at once.
-fn write_fact(fact: &Fact) -> Option<proto::fact::Fact> {
+/// What a fact says, as it is written.
+enum Written<'a> {
+    Message(proto::fact::Fact),
+    AtOnce(&'a Accepted),
+}
+
+fn write_fact(fact: &Fact) -> Written<'_> {
     use proto::fact::Fact as Wire;
-    Some(match fact {
+    Written::Message(match fact {
         Fact::Genesis(genesis) => Wire::Genesis(write_genesis(genesis)),
         Fact::PartnerAdmitted(admitted) => Wire::PartnerAdmitted(proto::PartnerAdmitted {
             key_set: Some(admitted.key_set.to_wire()),
@@ -136,7 +141,7 @@ fn write_fact(fact: &Fact) -> Option<proto::fact::Fact> {
         }),
         Fact::AgreementRatified(signed) => Wire::AgreementRatified(signed.to_wire()),
         Fact::AgreementWithdrawn(signed) => Wire::AgreementWithdrawn(signed.to_wire()),
-        Fact::Accepted(_) => return None,
+        Fact::Accepted(accepted) => return Written::AtOnce(accepted),
         Fact::Acknowledged(signed) => Wire::Acknowledged(proto::Acknowledged {
             statement: signed.bytes.clone(),
             signature: Some(signature_to_wire(&signed.signature)),

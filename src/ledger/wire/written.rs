@@ -1,4 +1,4 @@
-//! Records as a broker writes them: those about bulletins at once, without messages in between.
+//! Records as a broker writes them: those that accept a bulletin at once, without messages in between.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::pieces::FORMAT;
-use super::{digest_bytes, onward_to_wire, write_awaited, write_bond, write_fact};
+use super::{Written, digest_bytes, onward_to_wire, write_awaited, write_bond, write_fact};
 use crate::agreement::ClauseRef;
 use crate::bulletin::{Part, Sealed};
 use crate::clock::Timestamp;
@@ -70,26 +70,27 @@ pub(in crate::ledger) struct Encoded {
     pub(in crate::ledger) commitment: Commitment,
 }
 
-/// Encodes a record under a seed.
+/// Encodes a record under a seed. `out` is room to write in, to be given again for the next.
 pub(in crate::ledger) fn encode(
     time: Timestamp,
     seed: [u8; 32],
     fact: &Fact,
     releases: &[LaneRelease],
+    out: &mut Vec<u8>,
 ) -> Encoded {
     let length = length(fact);
-    let mut out = Vec::with_capacity(RECORD + length + releases.len() * RELEASE);
-    let mut record = Fields::at_end_of(&mut out);
+    out.clear();
+    let mut record = Fields::at_end_of(out);
     record.number(tag::RECORD_FORMAT, FORMAT.into());
     record.signed(tag::RECORD_TIME, time.micros());
     record.bytes(tag::RECORD_SEED, &seed);
-    let whole = record.message_of(tag::RECORD_FACT, length, |fields| {
+    let whole = record.placed(tag::RECORD_FACT, length, |fields| {
         put_fact(time, fact, fields);
     });
     let openings: SmallVec<[Range<usize>; 8]> = releases
         .iter()
         .map(|one| {
-            record.message_of(tag::RECORD_OPENINGS, RELEASE, |fields| {
+            record.placed(tag::RECORD_OPENINGS, RELEASE, |fields| {
                 put_release(one, fields);
             })
         })
@@ -105,7 +106,8 @@ pub(in crate::ledger) fn encode(
         pieces.extend(openings.map(|at| piece(PieceKind::Release, &out[at])));
         PieceTree::new(&seed, &pieces).commitment()
     };
-    let bytes = out.into();
+    // Just as much as it is: it stays in memory for some time.
+    let bytes = Bytes::copy_from_slice(out);
     Encoded { bytes, commitment }
 }
 
@@ -133,13 +135,16 @@ fn put_fact(time: Timestamp, fact: &Fact, fields: &mut Fields<'_>) {
     if !matches!(fact, Fact::Cover) {
         fields.signed(tag::FACT_TIME, time.micros());
     }
-    if let Fact::Accepted(accepted) = fact {
-        fields.message_of(tag::FACT_ACCEPTED, length(fact), |fields| {
-            put_accepted(accepted, fields);
-        });
-    } else {
-        let fact = write_fact(fact);
-        fields.encoded(&proto::Fact { time: 0, fact });
+    match write_fact(fact) {
+        Written::AtOnce(accepted) => {
+            fields.message_of(tag::FACT_ACCEPTED, length(fact), |fields| {
+                put_accepted(accepted, fields);
+            });
+        }
+        Written::Message(message) => {
+            let fact = Some(message);
+            fields.encoded(&proto::Fact { time: 0, fact });
+        }
     }
 }
 
@@ -275,10 +280,14 @@ mod tests {
 
     use super::*;
     use crate::agreement::{AgreementId, ClauseName, Onward};
-    use crate::bulletin::{BulletinId, Draft, Header, Marking, OpenPart, PartDigest, Tlp, seal};
+    use crate::bulletin::{
+        BulletinId, Draft, Header, Marking, OpenPart, PartDigest, Precedence, Tlp, seal,
+    };
     use crate::clock::SeededEntropy;
     use crate::decision::Release;
+    use crate::ledger::backfill::{Backfilled, BackfilledBulletin};
     use crate::ledger::onward::{Awaited, Bond};
+    use crate::ledger::record::SnapshotTaken;
     use crate::partner::PartnerId;
     use crate::proof::{Digest, SecretKey};
 
@@ -393,7 +402,7 @@ mod tests {
             });
         (
             digest(),
-            any::<u64>(),
+            prop_oneof![Just(0), any::<u64>()],
             partner(),
             prop::collection::vec(clause, 0..4),
             prop::collection::vec(any::<u32>(), 0..40),
@@ -472,14 +481,72 @@ mod tests {
         }
     }
 
+    /// Facts of several forms: about bulletins and about none, with a time of their own and without.
+    fn fact() -> impl Strategy<Value = Fact> {
+        let given = (id(), digest(), prop::sample::select(Precedence::ALL));
+        let given = given.prop_map(|(id, header, precedence)| BackfilledBulletin {
+            id,
+            header,
+            precedence,
+        });
+        let backfilled = (digest(), any::<u64>(), prop::option::of(given));
+        prop_oneof![
+            4 => accepted().prop_map(|accepted| Fact::Accepted(Box::new(accepted))),
+            2 => backfilled.prop_map(|(agreement, up_to, bulletin)| Fact::Backfilled(Backfilled {
+                agreement: AgreementId(agreement),
+                up_to,
+                bulletin,
+            })),
+            1 => (any::<u64>(), digest(), digest()).prop_map(|(size, root, digest)| {
+                Fact::SnapshotTaken(SnapshotTaken { size, root, digest })
+            }),
+            1 => prop::sample::select(vec![Fact::Tick, Fact::Cover]),
+        ]
+    }
+
+    fn fact_to_wire(time: Timestamp, fact: &Fact) -> proto::Fact {
+        let message = match write_fact(fact) {
+            Written::AtOnce(accepted) => return to_wire(time, accepted),
+            Written::Message(message) => message,
+        };
+        let timeless = matches!(fact, Fact::Cover);
+        proto::Fact {
+            time: if timeless { 0 } else { time.micros() },
+            fact: Some(message),
+        }
+    }
+
+    /// Summary and tally of a record about a bulletin.
+    fn about(time: Timestamp, fact: &Fact, releases: &[LaneRelease]) -> Option<[Vec<u8>; 2]> {
+        let (id, header, accepted) = match fact {
+            Fact::Accepted(one) => (one.header.id, one.header_hash(), true),
+            Fact::Backfilled(one) => (one.bulletin?.id, one.bulletin?.header, false),
+            _ => return None,
+        };
+        let held = releases.iter().filter(|one| one.release.held).count();
+        let summary = proto::Summary {
+            time: time.micros(),
+            id: Bytes::copy_from_slice(&id.0),
+            bulletin: digest_bytes(&header),
+            accepted,
+        };
+        let tally = proto::Tally {
+            bulletin: digest_bytes(&header),
+            released: u32::try_from(releases.len() - held).unwrap(),
+            held: u32::try_from(held).unwrap(),
+        };
+        Some([summary.encode_to_vec(), tally.encode_to_vec()])
+    }
+
     proptest! {
         #[test]
-        fn a_record_written_at_once_is_that_of_its_messages(
-            (micros, seed) in (any::<i64>(), any::<[u8; 32]>()),
-            accepted in accepted(),
+        fn a_record_is_written_as_its_messages_are(
+            micros in prop_oneof![1 => Just(0), 9 => 0..=Timestamp::MAX.micros()],
+            seed in any::<[u8; 32]>(),
+            fact in fact(),
             releases in prop::collection::vec(release(), 0..9),
         ) {
-            let time = Timestamp::from_micros(micros).unwrap_or(Timestamp::MIN);
+            let time = Timestamp::from_micros(micros).expect("a time");
             let openings: Vec<Bytes> = releases
                 .iter()
                 .map(|one| release_to_wire(one).encode_to_vec().into())
@@ -488,32 +555,20 @@ mod tests {
                 format: FORMAT,
                 time: time.micros(),
                 seed: Bytes::copy_from_slice(&seed),
-                fact: to_wire(time, &accepted).encode_to_vec().into(),
+                fact: fact_to_wire(time, &fact).encode_to_vec().into(),
                 openings: openings.clone(),
             };
-            let held = releases.iter().filter(|one| one.release.held).count();
-            let bulletin = digest_bytes(&accepted.header_hash());
-            let summary = proto::Summary {
-                time: time.micros(),
-                id: Bytes::copy_from_slice(&accepted.header.id.0),
-                bulletin: bulletin.clone(),
-                accepted: true,
-            };
-            let tally = proto::Tally {
-                bulletin,
-                released: u32::try_from(releases.len() - held).unwrap(),
-                held: u32::try_from(held).unwrap(),
-            };
-            let about = [summary.encode_to_vec(), tally.encode_to_vec()];
+            let about = about(time, &fact, &releases);
             let piece = |kind, bytes| Piece { kind, bytes };
-            let mut pieces = vec![
-                piece(PieceKind::Fact, &expected.fact),
-                piece(PieceKind::Summary, &about[0]),
-                piece(PieceKind::Tally, &about[1]),
-            ];
+            let mut pieces = vec![piece(PieceKind::Fact, expected.fact.as_ref())];
+            if let Some([summary, tally]) = &about {
+                pieces.push(piece(PieceKind::Summary, summary));
+                pieces.push(piece(PieceKind::Tally, tally));
+            }
             pieces.extend(openings.iter().map(|one| piece(PieceKind::Release, one)));
-            let fact = Fact::Accepted(Box::new(accepted));
-            let written = encode(time, seed, &fact, &releases);
+            // What was written in the same room before leaves nothing there.
+            let mut out = vec![7; 100];
+            let written = encode(time, seed, &fact, &releases, &mut out);
             prop_assert_eq!(&written.bytes, &expected.encode_to_vec());
             prop_assert_eq!(written.commitment, PieceTree::new(&seed, &pieces).commitment());
             prop_assert_eq!(fact_bytes(time, &fact), expected.fact);
