@@ -38,6 +38,7 @@ pub use labels::{
     UnknownLabel,
 };
 pub use mention::mentions;
+#[cfg(feature = "programs")]
 pub(crate) use open::SignedHeader;
 pub use open::{
     BulletinKeys, MAX_CLOCK_SKEW, Recorded, Submission, Verified, VerifiedBursts, check_identity,

@@ -164,6 +164,7 @@ impl SignedHeader<'_> {
     }
 
     /// Checks that these are the leaves of the bulletin's parts.
+    #[cfg(feature = "programs")]
     pub(crate) fn check_leaves(&self, leaves: &[Digest]) -> Result<(), Refused> {
         check_count(leaves.len(), self.header)?;
         check_leaves(leaves, self.header)

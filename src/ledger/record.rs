@@ -13,9 +13,11 @@ use super::erasure::{ContentsErased, ErasureOrdered};
 use super::hold::SignedHoldDecision;
 use super::onward::{Awaited, Bond};
 use crate::agreement::{AgreementError, SignedAgreement, SignedWithdrawal};
+#[cfg(feature = "programs")]
+use crate::bulletin::SignedHeader;
 use crate::bulletin::{
     BulletinId, BurstProof, Disguise, Header, Labels, OpenPart, PartDigest, PartLabels, Precedence,
-    Refused, SignedHeader, read_audience,
+    Refused, read_audience,
 };
 use crate::clock::Timestamp;
 use crate::decision::{InvalidRedLines, RedLines, Release};
@@ -264,6 +266,7 @@ impl Accepted {
     }
 
     /// The header with its originator's signature.
+    #[cfg(feature = "programs")]
     pub(crate) fn signed_header(&self) -> SignedHeader<'_> {
         SignedHeader {
             header: &self.header,

@@ -117,13 +117,13 @@ impl Genesis {
 
 /// What a fact says, as it is written.
 enum Written<'a> {
-    Message(proto::fact::Fact),
+    Message(Box<proto::fact::Fact>),
     AtOnce(&'a Accepted),
 }
 
 fn write_fact(fact: &Fact) -> Written<'_> {
     use proto::fact::Fact as Wire;
-    Written::Message(match fact {
+    let message = match fact {
         Fact::Genesis(genesis) => Wire::Genesis(write_genesis(genesis)),
         Fact::PartnerAdmitted(admitted) => Wire::PartnerAdmitted(proto::PartnerAdmitted {
             key_set: Some(admitted.key_set.to_wire()),
@@ -162,7 +162,8 @@ fn write_fact(fact: &Fact) -> Written<'_> {
             root: digest_bytes(&taken.root),
             digest: digest_bytes(&taken.digest),
         }),
-    })
+    };
+    Written::Message(Box::new(message))
 }
 
 fn read_fact(bytes: &Bytes) -> Read<(Timestamp, Fact)> {

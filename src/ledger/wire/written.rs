@@ -142,7 +142,7 @@ fn put_fact(time: Timestamp, fact: &Fact, fields: &mut Fields<'_>) {
             });
         }
         Written::Message(message) => {
-            let fact = Some(message);
+            let fact = Some(*message);
             fields.encoded(&proto::Fact { time: 0, fact });
         }
     }
@@ -190,7 +190,7 @@ fn put_release(release: &LaneRelease, fields: &mut Fields<'_>) {
     let recipient = release.recipient.as_str();
     fields.bytes(tag::RELEASE_RECIPIENT, recipient.as_bytes());
     fields.number(tag::RELEASE_LANE_NUMBER, *number);
-    for clause in release.clauses.iter() {
+    for clause in &release.clauses {
         fields.message(tag::RELEASE_CLAUSES, |fields| put_clause(clause, fields));
     }
     fields.packed(tag::RELEASE_WITHHELD, &release.withheld);
@@ -512,7 +512,7 @@ mod tests {
         let timeless = matches!(fact, Fact::Cover);
         proto::Fact {
             time: if timeless { 0 } else { time.micros() },
-            fact: Some(message),
+            fact: Some(*message),
         }
     }
 
