@@ -116,7 +116,7 @@ pub(super) struct ByBytes;
 impl Weighter<u64, Arc<Shelved>> for ByBytes {
     fn weight(&self, _position: &u64, shelved: &Arc<Shelved>) -> u64 {
         // Once as it came, and as it goes; its record as bytes and as what they say.
-        let record = 2 * shelved.record.bytes.len();
+        let record = (2 * shelved.record.bytes.len()).max(1_024);
         ((1 + REDACTIONS) * shelved.size() + record) as u64
     }
 }

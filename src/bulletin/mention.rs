@@ -191,7 +191,7 @@ fn is_computed(id: &str) -> bool {
 fn plain(body: &[u8]) -> String {
     let mut text = String::with_capacity(body.len() + 8);
     // As `String::from_utf8_lossy` and then `to_lowercase`: the replacement character is no letter, so that
-    // nothing before it depends on what follows.
+    // nothing before it depends on what follows. Not by `utf8_chunks`, which looks at each byte by itself.
     let mut rest = body;
     loop {
         let (valid, invalid) = match str::from_utf8(rest) {

@@ -57,10 +57,9 @@ mod tag {
     pub(super) const BODY_BODY: u32 = 2;
 }
 
-/// What a record has beside a header and its releases, about; what a part, and what a release has.
+/// What a fact has beside a header and its parts, about; and what a part has.
 const RECORD: usize = 512;
 const PART: usize = 64;
-const RELEASE: usize = 192;
 /// Room for summary and tally.
 const ABOUT: usize = 160;
 
@@ -90,7 +89,7 @@ pub(in crate::ledger) fn encode(
     let openings: SmallVec<[Range<usize>; 8]> = releases
         .iter()
         .map(|one| {
-            record.placed(tag::RECORD_OPENINGS, RELEASE, |fields| {
+            record.placed(tag::RECORD_OPENINGS, 0, |fields| {
                 put_release(one, fields);
             })
         })
